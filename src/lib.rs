@@ -1,1 +1,4 @@
-//! placeholder
+//! NixFleet: the daemon's actors and web server, and the command line. What it decides stands in
+//! `nixfleet-model`; what crosses a socket in `nixfleet-protocol`.
+
+pub mod actors;

@@ -1,1 +1,24 @@
-//! placeholder
+//! The pure core: what the product decides. No I/O, no clock, no randomness, no runtime: time, ids and
+//! random numbers are arguments, and purity is a compile error (see `Cargo.toml`).
+//!
+//! ```text
+//! ops ─── checks ─┐
+//! remote ─────────┼─ compartments ── view ── fleet_state      what is seen and what is checked is one thing
+//! liveness ───────┘
+//! command ── host (the core of the host actor: input → step → effects)
+//! restart, takeover, limits, pipeline                          the policies of the other actors
+//! ```
+
+#![warn(missing_docs)]
+
+pub mod checks;
+pub mod command;
+pub mod compartments;
+pub mod event;
+pub mod fleet_state;
+pub mod host;
+pub mod liveness;
+pub mod ops;
+pub mod remote;
+pub mod restart;
+pub mod view;

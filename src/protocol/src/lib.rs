@@ -5,6 +5,8 @@
 //! nothing and does no I/O. Whatever bytes it is given it answers with a value or an error, never
 //! with a panic (`tests/junk.rs`).
 
+#![warn(missing_docs)]
+
 pub mod agent;
 pub mod api;
 pub mod browser;

@@ -1,0 +1,14 @@
+//! The actors. One actor = one file; its private rooms lie in a folder of its name.
+//!
+//! ```text
+//! root ─┬─ store            serialises all writes to sled
+//!       ├─ sync             the fleet's state in memory, versions, deltas, fan-out
+//!       ├─ access           login sessions, tokens, login limits, TOTP steps
+//!       ├─ remote           the configuration repository's desired state
+//!       ├─ hosts ──── host  one for each host: facts, its running command, its lights
+//!       ├─ links            accepts agents; owns the two halves of each socket
+//!       └─ sessions ─ session   one for each browser tab
+//! ```
+
+pub mod slot;
+pub mod store;

@@ -1,0 +1,302 @@
+//! The store's door: what others may ask of it. The actor, the trees and the records stand in `store/`.
+//!
+//! Owns the sled database, alone. A commit is all or nothing, and answered when it is on disk; then, and not
+//! before, its changes go to the sync actor, in the order of the commits.
+//! When it dies: reopened by the root; those who wait for an answer are told and commit again
+//! ([`StoreHandle::commit`] does that for them).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use nixfleet_model::command::Command;
+use nixfleet_model::event::NewEvent;
+use nixfleet_model::fleet_state::StateChange;
+use nixfleet_model::host::HostRecord;
+use nixfleet_model::remote::RemoteState;
+use nixfleet_protocol::{CommandId, EventId, HostId, api};
+use ractor::RpcReplyPort;
+use serde::{Deserialize, Serialize};
+
+use super::slot::{Slot, Unanswered};
+
+/// One record to write. Keys and encodings are the store's own business.
+#[derive(Clone, Debug)]
+pub enum Write {
+    /// A host's record.
+    PutHost(Box<HostRecord>),
+    /// Forget a host, its tokens included.
+    RemoveHost(HostId),
+    /// A command's record, and its place in its host's list.
+    PutCommand(Box<Command>),
+    /// The last good answer of the remote.
+    PutRemote(Box<RemoteState>),
+    /// A login session, by the SHA-256 of its id.
+    PutSession(SecretHash, LoginSession),
+    /// End a login session.
+    RemoveSession(SecretHash),
+    /// A token, by its SHA-256.
+    PutToken(SecretHash, Token),
+    /// Forget a token.
+    RemoveToken(SecretHash),
+    /// A setting by name (e.g. the last TOTP step); small, encoded by its owner.
+    PutSetting(&'static str, Vec<u8>),
+}
+
+/// SHA-256 of a secret: what the store has instead of the secret.
+pub type SecretHash = [u8; 32];
+
+/// A logged-in browser.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginSession {
+    /// Who; today always `user`.
+    pub user: String,
+    /// What mutations by cookie must carry.
+    pub csrf: String,
+    /// When it began.
+    pub created_at: nixfleet_protocol::Time,
+    /// When it was last used, to the minute.
+    pub last_seen: nixfleet_protocol::Time,
+    /// When it ends.
+    pub expires_at: nixfleet_protocol::Time,
+}
+
+/// What a token is good for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    /// Its public id: names it on the page and in the API.
+    pub id: String,
+    /// Its name, for people.
+    pub name: String,
+    /// What it opens.
+    pub kind: TokenKind,
+    /// When it was made.
+    pub created_at: nixfleet_protocol::Time,
+    /// When it was last used, to the minute.
+    pub last_used: Option<nixfleet_protocol::Time>,
+    /// When it ends.
+    pub expires_at: Option<nixfleet_protocol::Time>,
+}
+
+/// The kinds of tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TokenKind {
+    /// An agent's, bound to its host.
+    Host(HostId),
+    /// The API's.
+    Api(Vec<Scope>),
+    /// Good once, for a host's token.
+    Enrol,
+}
+
+/// What an API token may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// Look.
+    Read,
+    /// Start and stop commands.
+    Operate,
+    /// Everything.
+    Admin,
+    /// `/metrics`.
+    Metrics,
+}
+
+/// Records and changes that belong together: all of it is on disk, or none.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// What to write.
+    pub writes: Vec<Write>,
+    /// Events to append; the store numbers and publishes them.
+    pub events: Vec<NewEvent>,
+    /// What to publish when it is on disk.
+    pub changes: Vec<StateChange>,
+}
+
+impl Batch {
+    /// Whether there is nothing in it.
+    pub fn is_empty(&self) -> bool {
+        self.writes.is_empty() && self.events.is_empty() && self.changes.is_empty()
+    }
+
+    /// What came later goes behind what came before.
+    pub fn append(&mut self, mut later: Self) {
+        self.writes.append(&mut later.writes);
+        self.events.append(&mut later.events);
+        self.changes.append(&mut later.changes);
+    }
+}
+
+/// Why a commit or a read failed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Disk full, or an error of the disk. Nothing was acknowledged; it goes on when there is room.
+    #[error("the store can't write: {0}")]
+    CantWrite(String),
+    /// A record can't be read.
+    #[error("the store can't read: {0}")]
+    CantRead(String),
+    /// The store is being reopened, or hangs.
+    #[error(transparent)]
+    Unanswered(#[from] Unanswered),
+}
+
+/// Everything that the others need at their start.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// All hosts.
+    pub hosts: Vec<HostRecord>,
+    /// All commands that are not over.
+    pub open: Vec<Command>,
+    /// The newest commands that are over, newest first, at most 50.
+    pub recent: Vec<Command>,
+    /// The last 100 events, newest first.
+    pub events: Vec<Arc<api::Event>>,
+    /// The remote's last good answer.
+    pub remote: Option<RemoteState>,
+}
+
+/// What the store answers to.
+#[derive(Debug)]
+pub enum Msg {
+    /// Make this durable, then publish it, then answer.
+    Commit { batch: Batch, reply: RpcReplyPort<Result<(), StoreError>> },
+    /// Everything that the others need at their start.
+    Load { reply: RpcReplyPort<Result<Loaded, StoreError>> },
+    /// One host and its open command: what a single host's actor is revived from.
+    LoadHost { host: HostId, reply: RpcReplyPort<Result<Option<(HostRecord, Option<Command>)>, StoreError>> },
+    /// One command.
+    Command { id: CommandId, reply: RpcReplyPort<Result<Option<Command>, StoreError>> },
+    /// Commands, newest first, of one host or of all, before an id.
+    Commands {
+        host: Option<HostId>,
+        before: Option<CommandId>,
+        limit: usize,
+        reply: RpcReplyPort<Result<Vec<Command>, StoreError>>,
+    },
+    /// Events, newest first, before a number.
+    Events { before: Option<EventId>, limit: usize, reply: RpcReplyPort<Result<Vec<Arc<api::Event>>, StoreError>> },
+    /// All login sessions and tokens.
+    Access { reply: RpcReplyPort<Result<AccessRecords, StoreError>> },
+    /// A setting.
+    Setting { name: &'static str, reply: RpcReplyPort<Result<Option<Vec<u8>>, StoreError>> },
+    /// Raise the mark of state versions to at least this, durably; answers the epoch and the old mark.
+    RaiseMark { to: u64, reply: RpcReplyPort<Result<u64, StoreError>> },
+    /// Write and read something now: is there progress?
+    Probe { reply: RpcReplyPort<Result<(), StoreError>> },
+    /// A snapshot of itself.
+    Inspect { reply: RpcReplyPort<serde_json::Value> },
+    /// The writer thread tells of a change of its health, or that it died.
+    Writer(WriterNews),
+}
+
+/// What the writer thread tells the actor.
+#[derive(Debug)]
+pub enum WriterNews {
+    /// It can't write, or can again.
+    Health(Option<String>),
+    /// It died; the actor fails and is started again.
+    Died(String),
+}
+
+/// Login sessions and tokens, by the hashes of their secrets.
+#[derive(Debug, Default)]
+pub struct AccessRecords {
+    /// Login sessions.
+    pub sessions: Vec<(SecretHash, LoginSession)>,
+    /// Tokens.
+    pub tokens: Vec<(SecretHash, Token)>,
+}
+
+/// How long a read may take.
+const READ: Duration = Duration::from_secs(10);
+
+/// How long a commit is waited for before its writer looks whether the store is still the same.
+const COMMIT: Duration = Duration::from_secs(30);
+
+/// The store, for those who use it.
+#[derive(Clone, Debug)]
+pub struct StoreHandle {
+    slot: Slot<Msg>,
+}
+
+impl StoreHandle {
+    /// Over the place where the store's actor sits.
+    pub fn new(slot: Slot<Msg>) -> Self {
+        Self { slot }
+    }
+
+    /// Makes the batch durable. Waits through a restart of the store, through a full disk, for as long as it
+    /// takes: to write the same records twice changes nothing. For actors, in a task of their own.
+    pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        loop {
+            let once = self.commit_once(batch.clone()).await;
+            match once {
+                Ok(()) => return Ok(()),
+                Err(error @ StoreError::CantRead(_)) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(%error, "commit failed, trying again");
+                    tokio::time::sleep(Duration::from_millis(250)).await;
+                    if self.slot.seated().await.is_none() {
+                        return Err(error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Makes the batch durable, or says at once why it can't. For people's requests, who want to know.
+    pub async fn commit_once(&self, batch: Batch) -> Result<(), StoreError> {
+        self.slot.call(|reply| Msg::Commit { batch, reply }, COMMIT).await?
+    }
+
+    /// Everything that the others need at their start.
+    pub async fn load(&self) -> Result<Loaded, StoreError> {
+        self.slot.call(|reply| Msg::Load { reply }, Duration::from_secs(60)).await?
+    }
+
+    /// One host and its open command.
+    pub async fn load_host(&self, host: HostId) -> Result<Option<(HostRecord, Option<Command>)>, StoreError> {
+        self.slot.call(|reply| Msg::LoadHost { host, reply }, READ).await?
+    }
+
+    /// One command.
+    pub async fn command(&self, id: CommandId) -> Result<Option<Command>, StoreError> {
+        self.slot.call(|reply| Msg::Command { id, reply }, READ).await?
+    }
+
+    /// Commands, newest first.
+    pub async fn commands(
+        &self,
+        host: Option<HostId>,
+        before: Option<CommandId>,
+        limit: usize,
+    ) -> Result<Vec<Command>, StoreError> {
+        self.slot.call(|reply| Msg::Commands { host, before, limit, reply }, READ).await?
+    }
+
+    /// Events, newest first.
+    pub async fn events(&self, before: Option<EventId>, limit: usize) -> Result<Vec<Arc<api::Event>>, StoreError> {
+        self.slot.call(|reply| Msg::Events { before, limit, reply }, READ).await?
+    }
+
+    /// All login sessions and tokens.
+    pub async fn access(&self) -> Result<AccessRecords, StoreError> {
+        self.slot.call(|reply| Msg::Access { reply }, READ).await?
+    }
+
+    /// A setting.
+    pub async fn setting(&self, name: &'static str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.slot.call(|reply| Msg::Setting { name, reply }, READ).await?
+    }
+
+    /// Raises the mark of state versions; answers the mark that stood before.
+    pub async fn raise_mark(&self, to: u64) -> Result<u64, StoreError> {
+        self.slot.call(|reply| Msg::RaiseMark { to, reply }, COMMIT).await?
+    }
+
+    /// Whether the store makes progress now.
+    pub async fn probe(&self, within: Duration) -> Result<(), StoreError> {
+        self.slot.call(|reply| Msg::Probe { reply }, within).await?
+    }
+}
