@@ -10,5 +10,8 @@
 //!       └─ sessions ─ session   one for each browser tab
 //! ```
 
+pub mod host;
+pub mod hosts;
+pub mod links;
 pub mod slot;
 pub mod store;
