@@ -57,7 +57,7 @@ pub enum View {
 }
 
 /// Makes the fragments of a page. The web's templates do it; the actors know no HTML.
-pub trait Render: Send + Sync {
+pub trait Render: Send + std::marker::Sync {
     /// The smallest elements that a change touches on this kind of page, ready to be put in place.
     fn fragments(&self, change: &Change, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
     /// Every region of the page as it is now.
