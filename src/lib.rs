@@ -3,3 +3,4 @@
 
 pub mod actors;
 pub mod config;
+pub mod web;
