@@ -336,7 +336,6 @@ impl Actor for Access {
             generation: 0,
             looked_at: Time::from_millis(0),
         };
-        state.looked_at = Time::now();
         state.expire(&myself);
         Ok(state)
     }

@@ -13,7 +13,7 @@ use nixfleet_model::event::NewEvent;
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host::HostRecord;
 use nixfleet_model::remote::RemoteState;
-use nixfleet_protocol::{CommandId, EventId, HostId, api};
+use nixfleet_protocol::{CommandId, Epoch, EventId, HostId, api};
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 
@@ -89,18 +89,7 @@ pub enum TokenKind {
 }
 
 /// What an API token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Look.
-    Read,
-    /// Start and stop commands.
-    Operate,
-    /// Everything.
-    Admin,
-    /// `/metrics`.
-    Metrics,
-}
+pub use nixfleet_model::access::Scope;
 
 /// Records and changes that belong together: all of it is on disk, or none.
 #[derive(Clone, Debug, Default)]
@@ -142,8 +131,10 @@ pub enum StoreError {
 }
 
 /// Everything that the others need at their start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Loaded {
+    /// The store that versions belong to.
+    pub epoch: Epoch,
     /// All hosts.
     pub hosts: Vec<HostRecord>,
     /// All commands that are not over.

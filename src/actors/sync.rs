@@ -317,8 +317,11 @@ impl State {
 
     fn resume(&mut self, id: u64, from: &Resume) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
+        if from.epoch != self.epoch || self.ring.after(from.version, self.version).is_none() {
+            return self.send_state(id, "full_state");
+        }
         let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version)).flatten();
-        let Some(missed) = missed else { return self.send_state(id, "full_state") };
+        let Some(missed) = missed else { return };
         let deltas: Vec<_> = missed
             .map(|(version, change)| match &subscriber.view {
                 View::Json => serde_json::json!({ "version": version, "change": change }),

@@ -67,9 +67,9 @@ impl Follow {
                     self.send(&now, command, Vec::new(), true).await;
                     return;
                 }
-                match &mut news {
-                    Some(Some(news)) if news.changed().await.is_ok() => {}
-                    Some(_) | None => break,
+                let Some(Some(news)) = &mut news else { break };
+                if news.changed().await.is_err() {
+                    break;
                 }
             }
             tokio::time::sleep(LOOK_AGAIN).await;

@@ -39,7 +39,7 @@ impl LoginLimits {
     pub fn attempt(&mut self, address: IpAddr, now: Time) -> Result<Attempt, TooMany> {
         // A clock that was set back must not lock anyone out: what lies in the future is forgotten.
         self.attempts.retain(|(_, at, _)| *at <= now && now.since(*at) < WINDOW);
-        let address = group(address);
+        let address = one_source(address);
         let oldest_here = self.attempts.iter().filter(|(_, _, from)| *from == address).map(|(_, at, _)| *at);
         let here = oldest_here.clone().count();
         let wait_for = if self.attempts.len() >= PER_ACCOUNT {
@@ -68,8 +68,8 @@ impl LoginLimits {
     }
 }
 
-/// Whoever has one IPv6 address has a whole /64 of them.
-fn group(address: IpAddr) -> IpAddr {
+/// What counts as one address in every limit: whoever has one IPv6 address has a whole /64 of them.
+pub fn one_source(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => IpAddr::V4(address),
         IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from(u128::from(address) & !u128::from(u64::MAX))),
