@@ -304,7 +304,7 @@ impl State {
         }
     }
 
-    fn send_state(&mut self, id: u64, kind: &str) {
+    fn send_state(&self, id: u64, kind: &str) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
         let payload = match &subscriber.view {
             View::Json => serde_json::json!({ "state": self.fleet.to_wire() }),
@@ -315,7 +315,7 @@ impl State {
         subscriber.outbox.catch_up(&self.frame(kind, &payload));
     }
 
-    fn resume(&mut self, id: u64, from: &Resume) {
+    fn resume(&self, id: u64, from: &Resume) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
         let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version)).flatten();
         let Some(missed) = missed else { return self.send_state(id, "full_state") };
