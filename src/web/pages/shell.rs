@@ -35,15 +35,11 @@ struct Head {
     live: bool,
     morph: String,
     app: String,
-    modules: Vec<String>,
 }
 
 #[derive(Template)]
 #[template(source = "{% include \"src/web/templates/bottom.html\" %}", ext = "html", whitespace = "suppress")]
 struct Bottom;
-
-/// The modules that `app.js` imports, so that the browser asks for all of them at once.
-const MODULES: [&str; 8] = ["live.js", "place.js", "gate.js", "act.js", "log.js", "sgr.js", "keys.js", "time.js"];
 
 /// The links in the head of every page. Only pages of a session have a script beside the theme's.
 pub(super) fn head(live: bool) -> String {
@@ -55,7 +51,6 @@ pub(super) fn head(live: bool) -> String {
         live,
         morph: asset_url("vendor/idiomorph.min.js"),
         app: asset_url("app.js"),
-        modules: MODULES.map(asset_url).to_vec(),
     })
 }
 
