@@ -9,6 +9,7 @@
 //! objects, so there is nothing to miss), and the sessions subscribe anew.
 
 mod outbox;
+mod page_kind;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -21,10 +22,11 @@ use nixfleet_model::fleet_state::{FleetState, StateChange};
 use nixfleet_model::view::{command_view, remote_view};
 use nixfleet_protocol::api::{Remote, Server};
 use nixfleet_protocol::browser::{Change, Fragment, Resume};
-use nixfleet_protocol::{CommandId, Epoch, HostId, Time, Version};
+use nixfleet_protocol::{Epoch, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 pub use self::outbox::{Outbox, OutboxReader, frame, outbox};
+pub use self::page_kind::PageKind;
 use self::ring::Ring;
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{Loaded, StoreHandle};
@@ -33,19 +35,6 @@ use super::store::{Loaded, StoreHandle};
 const MARK_STEP: u64 = 1_000_000;
 /// How close to the mark versions come before it is raised.
 const MARK_REST: u64 = 500_000;
-
-/// A kind of page: tabs of one kind get the same bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PageKind {
-    /// The table of all hosts.
-    Fleet,
-    /// One host.
-    Host(HostId),
-    /// The audit log.
-    Events,
-    /// One command and its log.
-    Command(CommandId),
-}
 
 /// What a subscriber is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
