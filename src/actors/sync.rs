@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use nixfleet_model::fleet_state::{FleetState, StateChange};
 use nixfleet_model::view::{command_view, remote_view};
-use nixfleet_protocol::api::{Remote, Server};
+use nixfleet_protocol::api::{Host, Remote, Server};
 use nixfleet_protocol::browser::{Change, Fragment, Resume};
 use nixfleet_protocol::{Epoch, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -47,8 +47,9 @@ pub enum View {
 
 /// Makes the fragments of a page. The web's templates do it; the actors know no HTML.
 pub trait Render: Send + std::marker::Sync {
-    /// The smallest elements that a change touches on this kind of page, ready to be put in place.
-    fn fragments(&self, change: &Change, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
+    /// The smallest elements that a change touches on this kind of page, ready to be put in place. `before` is the
+    /// host as it was, where a host changed.
+    fn fragments(&self, change: &Change, before: Option<&Host>, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
     /// Every region of the page as it is now.
     fn everything(&self, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
 }
@@ -260,20 +261,29 @@ impl State {
     }
 
     fn publish(&mut self, change: StateChange) {
+        let before = match &change {
+            StateChange::Host(view) => self.fleet.hosts.get(&view.host.id).map(|view| Arc::clone(&view.host)),
+            StateChange::HostRemoved(id) => self.fleet.hosts.get(id).map(|view| Arc::clone(&view.host)),
+            StateChange::Command(_)
+            | StateChange::Run(_)
+            | StateChange::Remote(_)
+            | StateChange::Event(_)
+            | StateChange::Server(_) => None,
+        };
         let Some(change) = Arc::make_mut(&mut self.fleet).apply(change) else { return };
         self.version = self.version.next();
-        self.fan_out(&change);
+        self.fan_out(&change, before.as_deref());
         self.ring.push(self.version, change);
     }
 
     /// One encoding for each view that anyone has, then a cheap clone for each subscriber.
-    fn fan_out(&self, change: &Change) {
+    fn fan_out(&self, change: &Change, before: Option<&Host>) {
         let mut made: HashMap<&View, outbox::Frame> = HashMap::new();
         for subscriber in self.subscribers.values() {
             let frame = made.entry(&subscriber.view).or_insert_with(|| match &subscriber.view {
                 View::Json => self.frame("delta", &serde_json::json!({ "change": change })),
                 View::Html(page) => {
-                    let fragments = self.render.fragments(change, &self.fleet, page);
+                    let fragments = self.render.fragments(change, before, &self.fleet, page);
                     self.frame("delta", &serde_json::json!({ "fragments": fragments }))
                 }
             });
@@ -313,7 +323,7 @@ impl State {
                 View::Json => serde_json::json!({ "version": version, "change": change }),
                 View::Html(page) => serde_json::json!({
                     "version": version,
-                    "fragments": self.render.fragments(change, &self.fleet, page),
+                    "fragments": self.render.fragments(change, None, &self.fleet, page),
                 }),
             })
             .collect();

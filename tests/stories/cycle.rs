@@ -18,7 +18,8 @@ fn rendered(fleet: &Fleet, host: &str) -> String {
     ["agent", "git", "lock", "system", "tests"]
         .iter()
         .map(|light| {
-            let at = page.find(&format!("id=\"light:{host}:{light}\"")).unwrap_or_else(|| panic!("no {light} in the page"));
+            let at =
+                page.find(&format!("id=\"light:{host}:{light}\"")).unwrap_or_else(|| panic!("no {light} in the page"));
             let tag = &page[at..at + page[at..].find('>').unwrap()];
             match tag.split("data-status=\"").nth(1).and_then(|rest| rest.split('"').next()) {
                 Some("ok") => '🟢',
@@ -124,7 +125,9 @@ fn a_rollback_goes_back_to_what_was_deployed_before() {
 fn what_would_be_pointless_is_refused_and_says_why() {
     let fleet = Fleet::new().host("hsb0");
     fleet.run("hsb0", "switch", "SUCCESS");
-    for (op, code) in [("pull", "already_current"), ("switch", "already_current"), ("rollback", "no_previous_generation")] {
+    for (op, code) in
+        [("pull", "already_current"), ("switch", "already_current"), ("rollback", "no_previous_generation")]
+    {
         let (status, problem) = fleet.post(&format!("/api/v1/hosts/hsb0/ops/{op}"), &serde_json::json!({}));
         assert_eq!((status, problem["code"].as_str()), (409, Some(code)), "{op}: {problem}");
         assert!(problem["message"].as_str().is_some_and(|text| text.len() > 10), "{problem}");

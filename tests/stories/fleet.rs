@@ -58,8 +58,7 @@ impl Fleet {
             ("NIXFLEET_LOG".to_owned(), "nixfleet=debug,info".to_owned()),
         ];
         daemon_env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let mut fleet =
-            Self { repository, port, dir, daemon: None, daemon_env, agents: BTreeMap::new() };
+        let mut fleet = Self { repository, port, dir, daemon: None, daemon_env, agents: BTreeMap::new() };
         fleet.start_daemon();
         fleet
     }
@@ -167,17 +166,23 @@ impl Fleet {
 
     /// One POST to the API.
     pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let (status, body) =
-            self.try_text("POST", path, Some(body)).unwrap_or_else(|| panic!("POST {path}: no answer\n{}", self.logs()));
+        let (status, body) = self
+            .try_text("POST", path, Some(body))
+            .unwrap_or_else(|| panic!("POST {path}: no answer\n{}", self.logs()));
         (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
     fn try_text(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
-        let agent: ureq::Agent =
-            ureq::Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(30))).build().into();
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)))
+            .build()
+            .into();
         let url = format!("http://127.0.0.1:{}{path}", self.port);
         let mut answer = match (method, body) {
-            ("POST", Some(body)) => agent.post(&url).header("Authorization", &format!("Bearer {ADMIN}")).send_json(body),
+            ("POST", Some(body)) => {
+                agent.post(&url).header("Authorization", &format!("Bearer {ADMIN}")).send_json(body)
+            }
             _ => agent.get(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
         }
         .ok()?;
@@ -312,8 +317,7 @@ pub fn processes_in(dir: &Path) -> Vec<u32> {
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
         let names = |file: &str| {
-            fs::read(entry.path().join(file))
-                .is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(&needle))
+            fs::read(entry.path().join(file)).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(&needle))
         };
         if pid != std::process::id() && (names("cmdline") || names("environ")) {
             found.push(pid);

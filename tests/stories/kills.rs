@@ -171,9 +171,10 @@ fn stop_ends_the_command_and_leaves_the_agent_alive() {
 /// A number that is different in each run, and printed, so that a failure can be run again with
 /// `NIXFLEET_SEED`.
 fn seed() -> u64 {
-    let seed = std::env::var("NIXFLEET_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(|| {
-        u64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap()
-    });
+    let seed = std::env::var("NIXFLEET_SEED")
+        .ok()
+        .and_then(|seed| seed.parse().ok())
+        .unwrap_or_else(|| u64::try_from(std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap());
     println!("NIXFLEET_SEED={seed}");
     seed
 }

@@ -66,8 +66,12 @@ impl Browser {
     }
 
     fn keep_cookies<T>(&mut self, answer: &ureq::http::Response<T>) {
-        let mut cookies: Vec<(String, String)> =
-            self.cookie.split("; ").filter_map(|pair| pair.split_once('=')).map(|(n, v)| (n.into(), v.into())).collect();
+        let mut cookies: Vec<(String, String)> = self
+            .cookie
+            .split("; ")
+            .filter_map(|pair| pair.split_once('='))
+            .map(|(n, v)| (n.into(), v.into()))
+            .collect();
         for set in answer.headers().get_all("set-cookie") {
             let (name, value) = set.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap();
             cookies.retain(|(known, _)| known != name);
@@ -127,7 +131,9 @@ fn dial(fleet: &Fleet, token: &str) -> Result<tungstenite::WebSocket<TcpStream>,
     stream.set_read_timeout(Some(crate::fleet::PATIENCE)).unwrap();
     match tungstenite::client(request, stream) {
         Ok((socket, _)) => Ok(socket),
-        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => Err(response.status().as_u16()),
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+            Err(response.status().as_u16())
+        }
         Err(error) => panic!("{error}"),
     }
 }

@@ -48,7 +48,7 @@ impl Actor for Marks {
 struct Counting(Mutex<Vec<PageKind>>);
 
 impl Render for Counting {
-    fn fragments(&self, change: &Change, _state: &FleetState, page: &PageKind) -> Vec<Fragment> {
+    fn fragments(&self, change: &Change, _: Option<&Host>, _: &FleetState, page: &PageKind) -> Vec<Fragment> {
         self.0.lock().unwrap().push(page.clone());
         vec![fragment(change.kind())]
     }
@@ -72,12 +72,8 @@ async fn start(mark: &Arc<AtomicU64>) -> Bench {
     let store_slot = Slot::new("store");
     store_slot.seat(Actor::spawn(None, Marks, Arc::clone(mark)).await.unwrap().0);
     let render = Arc::new(Counting::default());
-    let server = Server {
-        version: "1".into(),
-        started_at: Time::from_millis(0),
-        store_error: None,
-        shared_agent_token: false,
-    };
+    let server =
+        Server { version: "1".into(), started_at: Time::from_millis(0), store_error: None, shared_agent_token: false };
     let args = Args {
         store: StoreHandle::new(store_slot),
         render: Arc::clone(&render) as Arc<dyn Render>,
