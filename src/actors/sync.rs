@@ -25,7 +25,8 @@ use nixfleet_protocol::browser::{Change, Fragment, Resume};
 use nixfleet_protocol::{Epoch, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
-pub use self::outbox::{Outbox, OutboxReader, frame, outbox};
+pub(crate) use self::outbox::frame;
+pub use self::outbox::{Outbox, OutboxReader, outbox};
 pub use self::page_kind::PageKind;
 use self::ring::Ring;
 use super::slot::{Slot, Unanswered, answer};

@@ -143,6 +143,13 @@ frozen_structs! {
         failing: Option<Failing>,
         pull_request: Option<PullRequest>,
         relations: BTreeMap<Commit, Relation>,
+        merged: Option<Merged>,
+    }
+    Merged = remote::Merged {
+        number: u64,
+        title: String,
+        commit: Commit,
+        at: Time,
     }
     Desired = remote::Desired {
         commit: Commit,
@@ -208,6 +215,7 @@ pub(crate) enum Relation {
     Ahead(u32),
     Diverged { ahead: u32, behind: u32 },
     Foreign,
+    Differs,
 }
 
 impl Frozen for Relation {
@@ -220,6 +228,7 @@ impl Frozen for Relation {
             remote::Relation::Ahead(by) => Self::Ahead(by),
             remote::Relation::Diverged { ahead, behind } => Self::Diverged { ahead, behind },
             remote::Relation::Foreign => Self::Foreign,
+            remote::Relation::Differs => Self::Differs,
         }
     }
 
@@ -230,6 +239,7 @@ impl Frozen for Relation {
             Self::Ahead(by) => remote::Relation::Ahead(by),
             Self::Diverged { ahead, behind } => remote::Relation::Diverged { ahead, behind },
             Self::Foreign => remote::Relation::Foreign,
+            Self::Differs => remote::Relation::Differs,
         }
     }
 }
