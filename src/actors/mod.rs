@@ -10,5 +10,11 @@
 //!       └─ sessions ─ session   one for each browser tab
 //! ```
 
+pub mod host;
+pub mod hosts;
+pub mod links;
+pub mod session;
+pub mod sessions;
 pub mod slot;
 pub mod store;
+pub mod sync;

@@ -79,3 +79,10 @@ impl<M: Message> Slot<M> {
         }
     }
 }
+
+/// Answers a question. Whoever asked may have stopped waiting; that is no error of the one who answers.
+pub fn answer<T: Send + 'static>(reply: RpcReplyPort<T>, value: T) {
+    if reply.send(value).is_err() {
+        tracing::trace!("nobody waits for this answer any more");
+    }
+}

@@ -15,3 +15,16 @@ pub struct Refusal {
     /// The command that is in the way.
     pub command_id: Option<CommandId>,
 }
+
+/// What became of the TOTP code that came with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TotpProof {
+    /// There was none.
+    NotGiven,
+    /// It is good, and used up now.
+    Valid,
+    /// It is wrong.
+    Invalid,
+    /// No TOTP secret is configured.
+    NotConfigured,
+}

@@ -17,6 +17,7 @@ pub mod compartments;
 pub mod event;
 pub mod fleet_state;
 pub mod host;
+pub mod host_core;
 pub mod liveness;
 pub mod ops;
 pub mod remote;
