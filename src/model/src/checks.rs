@@ -1,7 +1,18 @@
 //! Pre-checks: whether an op may start on a host now, and if not, why and what to do instead.
+//!
+//! Pure functions of what the lights see, so a refusal can't contradict a colour. Which checks an op has, and
+//! in which order, stands in the registry; here is what each of them asks.
 
-use nixfleet_protocol::CommandId;
 use nixfleet_protocol::api::Action;
+use nixfleet_protocol::{CommandId, Op, RunId, Time};
+
+use crate::compartments::Sight;
+use crate::compartments::seen::Seen;
+use crate::ops::{PreCheck, spec};
+use crate::remote::RemoteState;
+
+mod host;
+mod remote;
 
 /// Why an op was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,15 +27,133 @@ pub struct Refusal {
     pub command_id: Option<CommandId>,
 }
 
-/// What became of the TOTP code that came with a request.
+impl Refusal {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), offer: None, command_id: None }
+    }
+
+    fn offering(mut self, action: Action) -> Self {
+        self.offer = Some(action);
+        self
+    }
+
+    fn because_of(mut self, command: CommandId) -> Self {
+        self.command_id = Some(command);
+        self
+    }
+}
+
+/// What is known of the TOTP code that came with a request. The code itself was looked at, once, at the door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TotpProof {
-    /// There was none.
+    /// None came.
     NotGiven,
-    /// It is good, and used up now.
+    /// A good one came.
     Valid,
-    /// It is wrong.
+    /// A bad or used one came.
     Invalid,
-    /// No TOTP secret is configured.
+    /// The dashboard has no TOTP secret.
     NotConfigured,
 }
+
+/// How an op is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Skip `already_current` and `lock_behind`, and nothing else.
+    pub force: bool,
+    /// The TOTP code.
+    pub totp: TotpProof,
+    /// The run that asks.
+    pub run_id: Option<RunId>,
+}
+
+/// A host as it stands, for the checks and the view.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// What the lights see.
+    pub sight: Sight<'a>,
+    /// Its agent is linked.
+    pub linked: bool,
+    /// The run that owns it.
+    pub run: Option<RunId>,
+    /// How often it was rebooted from here within the last hour.
+    pub reboots_last_hour: u32,
+    /// When this daemon started.
+    pub daemon_started: Time,
+    /// The dashboard has a TOTP secret.
+    pub totp_configured: bool,
+}
+
+/// Whether an op may start on this host now.
+pub fn check(op: Op, request: &Request, standing: &Standing<'_>) -> Result<(), Refusal> {
+    let seen = Seen::of(&standing.sight);
+    let spec = spec(op);
+    spec.pre.iter().try_for_each(|pre| match pre {
+        PreCheck::Online => host::online(standing),
+        PreCheck::Supported => host::supported(spec, standing),
+        PreCheck::Idle => host::idle(request, standing),
+        PreCheck::RemoteReadable => remote::readable(standing.sight.remote, standing.sight.now),
+        PreCheck::NotPulled => request.unless_forced(|| host::not_pulled(&seen)),
+        PreCheck::LockNotBehind => request.unless_forced(|| host::lock_not_behind(&seen)),
+        PreCheck::NotSwitched => request.unless_forced(|| host::not_switched(&seen)),
+        PreCheck::EarlierGeneration => host::earlier_generation(standing),
+        PreCheck::ExecAllowed => host::exec_allowed(standing),
+        PreCheck::FewReboots => host::few_reboots(standing),
+        PreCheck::Totp => totp(request.totp),
+        PreCheck::PullRequest => remote::pull_request(standing.sight.remote),
+        PreCheck::MergedByUs => remote::merged_by_us(standing.sight.remote),
+        PreCheck::Offline => host::offline(op, standing),
+        PreCheck::MacKnown => host::mac_known(standing),
+    })
+}
+
+/// Whether an op that concerns no host (`refresh-git`, `merge-pr`, `revert-pr`) may start now.
+pub fn check_fleet(op: Op, request: &Request, remote: &RemoteState, now: Time) -> Result<(), Refusal> {
+    spec(op).pre.iter().try_for_each(|pre| match pre {
+        PreCheck::RemoteReadable => remote::readable(remote, now),
+        PreCheck::PullRequest => remote::pull_request(remote),
+        PreCheck::MergedByUs => remote::merged_by_us(remote),
+        PreCheck::Totp => totp(request.totp),
+        PreCheck::Online
+        | PreCheck::Supported
+        | PreCheck::Idle
+        | PreCheck::NotPulled
+        | PreCheck::LockNotBehind
+        | PreCheck::NotSwitched
+        | PreCheck::EarlierGeneration
+        | PreCheck::ExecAllowed
+        | PreCheck::FewReboots
+        | PreCheck::Offline
+        | PreCheck::MacKnown => Err(Refusal::new("host_required", format!("{op} needs a host: name one."))),
+    })
+}
+
+/// Whether the remote is asked again, and the check made again, before this refusal counts: a pull is not
+/// refused because of an answer that is up to a poll interval old.
+pub fn asks_remote_first(op: Op, refusal: &Refusal) -> bool {
+    op == Op::Pull && refusal.code == "already_current"
+}
+
+impl Request {
+    fn unless_forced(&self, check: impl FnOnce() -> Result<(), Refusal>) -> Result<(), Refusal> {
+        if self.force { Ok(()) } else { check() }
+    }
+}
+
+fn totp(proof: TotpProof) -> Result<(), Refusal> {
+    match proof {
+        TotpProof::Valid => Ok(()),
+        TotpProof::NotGiven => Err(Refusal::new("totp_required", "This needs a TOTP code: enter one.")),
+        TotpProof::Invalid => Err(Refusal::new(
+            "totp_invalid",
+            "The TOTP code is wrong, or was used before: wait for the next one and enter that.",
+        )),
+        TotpProof::NotConfigured => Err(Refusal::new(
+            "totp_not_configured",
+            "This needs a TOTP code, and the dashboard has no TOTP secret: set NIXFLEET_TOTP_SECRET.",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests;

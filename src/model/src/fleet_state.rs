@@ -69,7 +69,7 @@ impl FleetState {
     /// Applies a change. `None`: nothing that anyone can see has changed, and no version is given.
     pub fn apply(&mut self, change: StateChange) -> Option<Change> {
         match change {
-            StateChange::Host(view) => self.apply_host(view),
+            StateChange::Host(view) => self.apply_host(&view),
             StateChange::HostRemoved(id) => self.hosts.remove(&id).map(|_| Change::HostRemoved(id)),
             StateChange::Command(command) => self.apply_command(command),
             StateChange::Run(run) => self.apply_run(run),
@@ -92,11 +92,11 @@ impl FleetState {
         }
     }
 
-    fn apply_host(&mut self, view: Arc<HostView>) -> Option<Change> {
+    fn apply_host(&mut self, view: &Arc<HostView>) -> Option<Change> {
         let host = Arc::clone(&view.host);
-        match self.hosts.insert(host.id.clone(), Arc::clone(&view)) {
+        match self.hosts.insert(host.id.clone(), Arc::clone(view)) {
             None => Some(Change::HostAdded(host)),
-            Some(before) if *before == *view => None,
+            Some(before) if before == *view => None,
             Some(_) => Some(Change::HostUpdated(host)),
         }
     }
@@ -154,3 +154,6 @@ fn forget_oldest<K: Ord + Clone, V>(map: &mut BTreeMap<K, Arc<V>>, keep: usize, 
         finished -= 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,8 +4,6 @@
 
 mod merge;
 
-pub use self::merge::color;
-
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, Time};
 use serde::{Deserialize, Serialize};

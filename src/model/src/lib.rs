@@ -22,4 +22,5 @@ pub mod liveness;
 pub mod ops;
 pub mod remote;
 pub mod restart;
+pub mod takeover;
 pub mod view;

@@ -40,6 +40,8 @@ pub enum Relation {
     },
     /// The remote does not know the host's commit.
     Foreign,
+    /// Not the same; more can't be told (yet).
+    Differs,
 }
 
 /// What is known of the remote. Published as a whole by the remote actor; everyone else holds an `Arc` of it.
@@ -61,6 +63,21 @@ pub struct RemoteState {
     pub pull_request: Option<PullRequest>,
     /// How the commits that hosts reported stand to the head.
     pub relations: BTreeMap<Commit, Relation>,
+    /// The pull request that was merged from here last and can be reverted.
+    pub merged: Option<Merged>,
+}
+
+/// A pull request that was merged from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merged {
+    /// Its number.
+    pub number: u64,
+    /// Its title.
+    pub title: String,
+    /// The commit that the merge made.
+    pub commit: Commit,
+    /// When.
+    pub at: Time,
 }
 
 /// A failure that goes on.
@@ -71,3 +88,147 @@ pub struct Failing {
     /// Why, in git's own words where it has some.
     pub why: String,
 }
+
+/// Whether the desired state can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readability<'a> {
+    /// No remote is configured.
+    NotConfigured,
+    /// It was not read yet, and nothing says that it can't be.
+    NotYet,
+    /// This is the desired state.
+    Readable(&'a Desired),
+    /// It can't be read, after its retries, and what was read last is too old.
+    Unreadable(&'a Failing),
+}
+
+/// After how many poll intervals without a good answer the last one is too old.
+const TOO_OLD: u32 = 3;
+
+/// The waits before the retries of a failed poll: three of them, within 10 s.
+const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5)];
+
+impl RemoteState {
+    /// A remote of which nothing is known yet.
+    pub fn new(source: Option<String>, branch: impl Into<String>, interval: Duration) -> Self {
+        Self {
+            source,
+            branch: branch.into(),
+            interval,
+            desired: None,
+            read_at: None,
+            failing: None,
+            pull_request: None,
+            relations: BTreeMap::new(),
+            merged: None,
+        }
+    }
+
+    /// Whether the desired state can be told: a good answer counts until it is older than three poll intervals
+    /// *and* the retries failed. One failed poll is no red fleet.
+    pub fn readability(&self, now: Time) -> Readability<'_> {
+        if self.source.is_none() {
+            return Readability::NotConfigured;
+        }
+        match (&self.desired, &self.failing) {
+            (Some(desired), None) => Readability::Readable(desired),
+            (Some(desired), Some(failing)) => {
+                if now < self.too_old_at() {
+                    Readability::Readable(desired)
+                } else {
+                    Readability::Unreadable(failing)
+                }
+            }
+            (None, Some(failing)) => Readability::Unreadable(failing),
+            (None, None) => Readability::NotYet,
+        }
+    }
+
+    /// When [`RemoteState::readability`] will say something else if no poll changes anything; none: never.
+    pub fn next_change(&self, now: Time) -> Option<Time> {
+        let at = self.too_old_at();
+        (self.source.is_some() && self.desired.is_some() && self.failing.is_some() && now < at).then_some(at)
+    }
+
+    /// From when on the last good answer is too old.
+    fn too_old_at(&self) -> Time {
+        let span = self.interval.saturating_mul(TOO_OLD).saturating_add(Duration::from_millis(1));
+        self.read_at.unwrap_or_default().plus(span)
+    }
+
+    /// How a commit stands to the head. Commits may be abbreviated on either side. Without a head nothing is equal.
+    pub fn relation(&self, commit: &Commit) -> Relation {
+        if self.desired.as_ref().is_some_and(|desired| desired.commit.is(commit)) {
+            return Relation::Equal;
+        }
+        let known = self.relations.get(commit).or_else(|| {
+            // An abbreviation is a prefix, so what it may stand for comes right after it.
+            let longer = self.relations.range(commit.clone()..).next();
+            longer
+                .filter(|(key, _)| key.is(commit))
+                .or_else(|| self.relations.iter().find(|(key, _)| key.is(commit)))
+                .map(|(_, relation)| relation)
+        });
+        match known {
+            None | Some(Relation::Equal) => Relation::Differs,
+            Some(relation) => *relation,
+        }
+    }
+
+    /// A good answer. What was known of other heads is forgotten.
+    pub fn read(&mut self, desired: Desired, now: Time) {
+        if self.desired.as_ref().is_none_or(|before| before.commit != desired.commit) {
+            self.relations.clear();
+        }
+        self.desired = Some(desired);
+        self.read_at = Some(now);
+        self.failing = None;
+    }
+
+    /// A poll failed, its retries included. The first failure's time stays; the reason is the last one's.
+    pub fn failed(&mut self, why: impl Into<String>, now: Time) {
+        let since = self.failing.take().map_or(now, |failing| failing.since);
+        self.failing = Some(Failing { since, why: why.into() });
+    }
+}
+
+/// When to ask the remote next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// The poll goes on: ask again after this long.
+    Retry(Duration),
+    /// The poll is over: the next one begins after this long.
+    Poll(Duration),
+}
+
+/// Where the polling stands: how many times in a row the poll that goes on has failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Schedule {
+    failed: usize,
+}
+
+impl Schedule {
+    /// An answer came.
+    pub fn succeeded(&mut self, interval: Duration) -> Next {
+        self.failed = 0;
+        Next::Poll(interval)
+    }
+
+    /// None came. [`Next::Poll`] says that the retries are used up: now the failure counts.
+    pub fn failed(&mut self, interval: Duration) -> Next {
+        if let Some(wait) = RETRIES.get(self.failed) {
+            self.failed += 1;
+            return Next::Retry(*wait);
+        }
+        self.failed = 0;
+        Next::Poll(interval)
+    }
+
+    /// A poll begins anew (a person, a push or a webhook asks).
+    pub fn begin(&mut self) {
+        self.failed = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests;

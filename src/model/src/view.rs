@@ -1,12 +1,20 @@
 //! A host as everyone sees it, with what is refused on it now and why: computed in one place, from the
-//! record, the remote, the open command and the time.
+//! record, the remote, the open command and the time. Commands and the remote in the API's shape too.
 
 use std::sync::Arc;
 
-use nixfleet_protocol::Op;
-use nixfleet_protocol::api::Host;
+use nixfleet_protocol::api::{self, Host};
+use nixfleet_protocol::{Op, Time};
+use serde_json::{Map, Value};
 
-use crate::checks::Refusal;
+use crate::checks::{Refusal, Request, Standing, TotpProof, check};
+use crate::command::Command;
+use crate::compartments::seen::deployed_record;
+use crate::compartments::{lights, sentence};
+use crate::host::DeployedRecord;
+use crate::liveness;
+use crate::ops::registry;
+use crate::remote::{Readability, RemoteState};
 
 /// What the page shows and the checks look at: one thing, so that the two can't differ.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,3 +24,121 @@ pub struct HostView {
     /// Ops of the registry that would be refused now, and why. Stays off the wire; the page shows it.
     pub refused: Vec<(Op, Refusal)>,
 }
+
+/// A host as everyone sees it. `broken`: why its actor keeps failing.
+pub fn host_view(standing: &Standing<'_>, broken: Option<&str>) -> HostView {
+    let sight = &standing.sight;
+    let (record, facts, chosen) = (sight.host, &sight.host.facts, &sight.host.chosen);
+    let (offers, refused) = offers(standing);
+    let host = Host {
+        id: record.id.clone(),
+        platform: facts.platform,
+        host_type: facts.host_type,
+        state: liveness::state(record, standing.linked, standing.daemon_started, sight.now),
+        last_seen: facts.last_seen,
+        agent_version: facts.agent_version.clone(),
+        agent_protocol: facts.protocol,
+        os_version: facts.os_version.clone(),
+        nixpkgs_version: facts.nixpkgs_version.clone(),
+        generation: facts.generation.clone(),
+        lock_hash: facts.lock_hash.clone(),
+        deployed: deployed_record(record).map(|(deployed, _)| deployed_view(deployed)),
+        location: facts.location,
+        device_type: facts.device_type,
+        color: [&chosen.color, &facts.theme_color].into_iter().flatten().find_map(|text| color(text)),
+        tags: chosen.tags.as_ref().unwrap_or(&facts.tags).clone(),
+        comment: chosen.comment.clone(),
+        metrics: facts.metrics,
+        disk: facts.disk,
+        reboot_required: facts.reboot_required,
+        failed_units: facts.failed_units.clone(),
+        repo_error: facts.repo_error.clone().filter(|why| !why.is_empty()),
+        lights: lights(sight),
+        command: sight.open().map(command_view),
+        offers,
+        broken: broken.map(str::to_owned),
+    };
+    HostView { host: Arc::new(host), refused }
+}
+
+/// The ops that would start now, and the others with the reasons. A TOTP code counts as given where the
+/// dashboard can look at one: it is asked for when the op is clicked.
+fn offers(standing: &Standing<'_>) -> (Vec<Op>, Vec<(Op, Refusal)>) {
+    let totp = if standing.totp_configured { TotpProof::Valid } else { TotpProof::NotConfigured };
+    let request = Request { force: false, totp, run_id: None };
+    let (mut offered, mut refused) = (Vec::new(), Vec::new());
+    for spec in registry().filter(|spec| spec.per_host) {
+        match check(spec.id, &request, standing) {
+            Ok(()) => offered.push(spec.id),
+            Err(refusal) => refused.push((spec.id, refusal)),
+        }
+    }
+    (offered, refused)
+}
+
+fn deployed_view(record: &DeployedRecord) -> api::Deployed {
+    api::Deployed {
+        commit: record.commit.clone(),
+        lock_hash: record.lock_hash.clone(),
+        system_path: record.system_path.clone(),
+        at: record.at,
+    }
+}
+
+/// `#rrggbb` in lower case; none where it is no colour. What people and agents say ends in a style sheet.
+pub fn color(text: &str) -> Option<String> {
+    let digits = text.strip_prefix('#')?;
+    (digits.len() == 6 && digits.bytes().all(|digit| digit.is_ascii_hexdigit())).then(|| text.to_ascii_lowercase())
+}
+
+/// A command as everyone sees it.
+pub fn command_view(command: &Command) -> api::Command {
+    api::Command {
+        id: command.id,
+        host: command.host.clone(),
+        op: command.op,
+        args: object(&command.args).unwrap_or_else(|| Value::Object(Map::new())),
+        state: command.state,
+        code: command.code.clone(),
+        message: command.message.clone(),
+        actor: command.actor.clone(),
+        force: command.force,
+        run_id: command.run_id,
+        created_at: command.created_at,
+        sent_at: command.sent_at,
+        started_at: command.started_at,
+        finished_at: command.finished_at,
+        exit_code: command.exit_code,
+        log_bytes: command.log_bytes,
+        progress: command.progress.clone(),
+        details: command.details.as_deref().and_then(object).unwrap_or_default(),
+    }
+}
+
+fn object(text: &str) -> Option<Value> {
+    serde_json::from_str(text).ok().filter(Value::is_object)
+}
+
+/// The remote as everyone sees it. Its `error` stands there exactly while Git is red for it.
+pub fn remote_view(remote: &RemoteState, now: Time) -> api::Remote {
+    let desired = remote.desired.as_ref();
+    let error = match remote.readability(now) {
+        Readability::Unreadable(failing) => Some(format!("{}.", sentence::unreadable(failing))),
+        Readability::NotConfigured | Readability::NotYet | Readability::Readable(_) => None,
+    };
+    api::Remote {
+        source: remote.source.clone(),
+        branch: remote.branch.clone(),
+        commit: desired.map(|desired| desired.commit.clone()),
+        subject: desired.map(|desired| desired.subject.clone()),
+        author: desired.map(|desired| desired.author.clone()),
+        committed_at: desired.map(|desired| desired.committed_at),
+        lock_hash: desired.and_then(|desired| desired.lock_hash.clone()),
+        read_at: remote.read_at,
+        error,
+        pull_request: remote.pull_request.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,17 +5,12 @@ use nixfleet_protocol::agent::{DeviceType, Heartbeat, HostType, Location, Regist
 use nixfleet_protocol::{Op, Time};
 
 use super::{Facts, Freshness, HostRecord};
+use crate::view::color;
 
 /// The longest text of an agent that is kept, in characters.
 const MAX_TEXT: usize = 1000;
 /// The longest list of an agent that is kept.
 const MAX_LIST: usize = 100;
-
-/// A colour as people and agents spell it, `#rrggbb`, in lower case; anything else is none.
-pub fn color(text: &str) -> Option<String> {
-    let hex = text.strip_prefix('#')?;
-    (hex.len() == 6 && hex.bytes().all(|b| b.is_ascii_hexdigit())).then(|| text.to_ascii_lowercase())
-}
 
 /// A text that is kept: cut to a bound, without control characters.
 fn clean(text: &str) -> String {

@@ -1,0 +1,189 @@
+//! Checks that ask about a host.
+
+use nixfleet_protocol::Op;
+use nixfleet_protocol::api::CommandState;
+
+use super::{Refusal, Request, Standing};
+use crate::compartments::seen::{Git, Lock, Seen, System};
+use crate::compartments::{actions, sentence};
+use crate::ops::{OpSpec, PULL_SWITCH, REBOOTS_AN_HOUR};
+
+/// The feature of an agent whose host allows `exec`.
+const EXEC: &str = "exec";
+
+pub(super) fn online(standing: &Standing<'_>) -> Result<(), Refusal> {
+    if standing.linked {
+        return Ok(());
+    }
+    let host = standing.sight.host;
+    if host.first_seen.is_none() {
+        let message = format!("No agent of {} has connected yet: start one there.", host.id);
+        return Err(Refusal::new("host_offline", message));
+    }
+    let refusal = Refusal::new("host_offline", format!("{} is not connected. Wait until it is back.", host.id));
+    Err(if host.facts.mac_addresses.is_empty() { refusal } else { refusal.offering(actions::start(Op::Wake)) })
+}
+
+pub(super) fn supported(spec: &OpSpec, standing: &Standing<'_>) -> Result<(), Refusal> {
+    let host = standing.sight.host;
+    if spec.known_to(host.facts.protocol.unwrap_or(2)) {
+        return Ok(());
+    }
+    let message = format!("The agent of {} is of the old kind and knows no {}: update the agent.", host.id, spec.id);
+    Err(Refusal::new("unsupported_by_agent", message))
+}
+
+pub(super) fn idle(request: &Request, standing: &Standing<'_>) -> Result<(), Refusal> {
+    let host = standing.sight.host;
+    if let Some(open) = standing.sight.open() {
+        let what = match open.state {
+            CommandState::AwaitingReconnect => "waits for the host to come back",
+            CommandState::Killing => "is being stopped",
+            CommandState::TimeoutPending => "is past its time limit",
+            CommandState::Pending
+            | CommandState::Validating
+            | CommandState::Executing
+            | CommandState::RunningWarning
+            | CommandState::Blocked
+            | CommandState::Success
+            | CommandState::Error
+            | CommandState::Partial
+            | CommandState::Killed
+            | CommandState::Timeout
+            | CommandState::StaleBinary
+            | CommandState::Suspicious
+            | CommandState::Orphaned
+            | CommandState::Cancelled
+            | CommandState::Skipped => "runs",
+        };
+        let message = format!("{} {what} on {} (command {}): wait for it, or stop it.", open.op, host.id, open.id);
+        let refusal = Refusal::new("host_busy", message).because_of(open.id);
+        return Err(match actions::stop_of(open) {
+            Some(stop) => refusal.offering(stop),
+            None => refusal,
+        });
+    }
+    if let Some(run) = standing.run.filter(|run| request.run_id != Some(*run)) {
+        let message = format!("{} belongs to run {run} until that is over: wait for it, or cancel it.", host.id);
+        return Err(Refusal::new("host_busy", message));
+    }
+    if let Some(running) = host.facts.running.first() {
+        let message = format!("The agent of {} still runs command {running}: wait for it, or stop it.", host.id);
+        return Err(Refusal::new("host_busy", message).because_of(*running).offering(actions::stop(*running)));
+    }
+    Ok(())
+}
+
+pub(super) fn not_pulled(seen: &Seen<'_>) -> Result<(), Refusal> {
+    let Git::Equal(head) = seen.git else { return Ok(()) };
+    if !seen.is_pulled() {
+        return Ok(());
+    }
+    let message = format!("{} is at the remote's head already, {}.", seen.host.id, sentence::head(head));
+    let refusal = Refusal::new("already_current", message);
+    let switch_next = !seen.is_switched() && seen.host.first_seen.is_some();
+    Err(if switch_next { refusal.offering(actions::start(Op::Switch)) } else { refusal })
+}
+
+pub(super) fn lock_not_behind(seen: &Seen<'_>) -> Result<(), Refusal> {
+    match seen.lock {
+        Lock::Behind => Err(Refusal::new(
+            "lock_behind",
+            format!("The flake.lock of {} is not the remote's: pull first, or force the switch.", seen.host.id),
+        )
+        .offering(actions::start(Op::Pull))),
+        Lock::Nothing | Lock::NotReported | Lock::Blind(_) | Lock::ChangedHere | Lock::UpdateWaits(_) | Lock::Equal => {
+            Ok(())
+        }
+    }
+}
+
+pub(super) fn not_switched(seen: &Seen<'_>) -> Result<(), Refusal> {
+    let System::Current(now) = seen.system else { return Ok(()) };
+    let message = format!("{} runs what it has checked out already, {}", seen.host.id, now.commit.short());
+    Err(match seen.git {
+        Git::Differs { .. } => {
+            Refusal::new("already_current", format!("{message}: pull first.")).offering(PULL_SWITCH.action())
+        }
+        Git::NoCommit(_) | Git::Blind(_) | Git::Equal(_) => {
+            Refusal::new("already_current", format!("{message}. Force the switch to build it again."))
+        }
+    })
+}
+
+pub(super) fn earlier_generation(standing: &Standing<'_>) -> Result<(), Refusal> {
+    let generations = &standing.sight.host.facts.generations;
+    let current = generations.iter().find(|generation| generation.current);
+    let can_go_back = match current {
+        Some(current) => generations.iter().any(|generation| generation.number < current.number),
+        None => generations.len() != 1,
+    };
+    if can_go_back {
+        return Ok(());
+    }
+    let message = format!("{} has no generation before the one that runs.", standing.sight.host.id);
+    Err(Refusal::new("no_previous_generation", message))
+}
+
+pub(super) fn exec_allowed(standing: &Standing<'_>) -> Result<(), Refusal> {
+    let host = standing.sight.host;
+    if host.facts.features.iter().any(|feature| feature == EXEC) {
+        return Ok(());
+    }
+    let message = format!("{} does not allow exec: its own configuration has to (NIXFLEET_ALLOW_EXEC).", host.id);
+    Err(Refusal::new("exec_disabled", message))
+}
+
+pub(super) fn few_reboots(standing: &Standing<'_>) -> Result<(), Refusal> {
+    if standing.reboots_last_hour < REBOOTS_AN_HOUR {
+        return Ok(());
+    }
+    let message = format!(
+        "{} was rebooted {} times within the last hour, and {REBOOTS_AN_HOUR} are the most: look at why, and wait.",
+        standing.sight.host.id, standing.reboots_last_hour
+    );
+    Err(Refusal::new("too_many_reboots", message))
+}
+
+pub(super) fn offline(op: Op, standing: &Standing<'_>) -> Result<(), Refusal> {
+    if !standing.linked {
+        return Ok(());
+    }
+    let host = &standing.sight.host.id;
+    let message = match op {
+        Op::Remove => format!("{host} is connected: stop its agent first, or it would come back at once."),
+        Op::Wake => format!("{host} is connected: it is awake already."),
+        Op::Pull
+        | Op::Switch
+        | Op::Test
+        | Op::Rollback
+        | Op::Restart
+        | Op::Reboot
+        | Op::CheckVersion
+        | Op::RefreshGit
+        | Op::RefreshLock
+        | Op::RefreshSystem
+        | Op::Plan
+        | Op::BumpFlake
+        | Op::ForceRebuild
+        | Op::Gc
+        | Op::Exec
+        | Op::Journal
+        | Op::MergePr
+        | Op::RevertPr
+        | Op::SetColor
+        | Op::SetTags => format!("{host} is connected."),
+    };
+    Err(Refusal::new("host_online", message))
+}
+
+pub(super) fn mac_known(standing: &Standing<'_>) -> Result<(), Refusal> {
+    if !standing.sight.host.facts.mac_addresses.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "No hardware address of {} is known: its agent says it when it connects. Wake it by hand.",
+        standing.sight.host.id
+    );
+    Err(Refusal::new("mac_unknown", message))
+}

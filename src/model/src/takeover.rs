@@ -1,0 +1,103 @@
+//! Two machines with one hostname: who keeps the name. A decision only; the links actor pings and closes.
+//!
+//! ```text
+//! nobody speaks for the host                → Accept
+//! the same journal: one machine, come back  → Replace, at once
+//! another journal, or an old agent          → PingFirst: an answer within 3 s keeps the old link, silence gives it up
+//! ```
+
+use std::time::Duration;
+
+use nixfleet_protocol::JournalId;
+use nixfleet_protocol::agent::Register;
+
+/// How long the old link has to answer the ping.
+pub const PING_WITHIN: Duration = Duration::from_secs(3);
+
+/// By what an agent claims a hostname.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its state directory; old agents have none, and no two of them can be told apart.
+    pub journal: Option<JournalId>,
+}
+
+impl Claim {
+    /// The claim of a register.
+    pub fn of(register: &Register) -> Self {
+        Self { journal: register.journal }
+    }
+}
+
+/// What to do with an agent that registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// The name is free: let it in.
+    Accept,
+    /// It is the same machine: close the old link and let it in.
+    Replace,
+    /// It may be another machine: ping the old link, then ask [`after_ping`].
+    PingFirst,
+}
+
+/// What to do with an agent that waited for the old link's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The old link is alive: close the new one with 4009, and write it to the audit log.
+    Refuse,
+    /// The old link is dead: close it and let the new one in.
+    Replace,
+}
+
+/// Decides about an agent that registered, while `old` speaks for the host.
+pub fn decide(old: Option<&Claim>, new: &Claim) -> Decision {
+    let Some(old) = old else { return Decision::Accept };
+    match (old.journal, new.journal) {
+        (Some(old), Some(new)) if old == new => Decision::Replace,
+        (Some(_) | None, Some(_) | None) => Decision::PingFirst,
+    }
+}
+
+/// Decides when the old link was pinged.
+pub const fn after_ping(answered: bool) -> Verdict {
+    if answered { Verdict::Refuse } else { Verdict::Replace }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "00000000-0000-4000-8000-00000000000a";
+    const B: &str = "00000000-0000-4000-8000-00000000000b";
+
+    fn claim(journal: &str) -> Claim {
+        Claim { journal: journal.parse().ok() }
+    }
+
+    #[test]
+    fn one_machine_comes_back_at_once_and_two_are_told_apart() {
+        for (old, new, decision) in [
+            (None, A, Decision::Accept),
+            (None, "", Decision::Accept),
+            (Some(A), A, Decision::Replace),
+            (Some(A), B, Decision::PingFirst),
+            (Some(A), "", Decision::PingFirst),
+            (Some(""), A, Decision::PingFirst),
+            (Some(""), "", Decision::PingFirst),
+        ] {
+            assert_eq!(decide(old.map(claim).as_ref(), &claim(new)), decision, "{old:?} then {new:?}");
+        }
+    }
+
+    #[test]
+    fn a_live_link_keeps_its_name() {
+        assert_eq!(after_ping(true), Verdict::Refuse);
+        assert_eq!(after_ping(false), Verdict::Replace);
+    }
+
+    #[test]
+    fn a_claim_is_what_the_register_says() {
+        let register = Register { journal: A.parse().ok(), ..Register::default() };
+        assert_eq!(Claim::of(&register), claim(A));
+        assert_eq!(Claim::of(&Register::default()), claim(""));
+    }
+}
