@@ -22,7 +22,7 @@ fmt:
 
 # The tests whose name holds NAME.
 test NAME='':
-    cargo build --workspace --bins
+    cargo build --workspace --all-targets
     cargo nextest run --workspace {{NAME}}
 
 # The binaries as they are shipped.

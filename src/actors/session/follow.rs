@@ -67,9 +67,12 @@ impl Follow {
                     self.send(&now, command, Vec::new(), true).await;
                     return;
                 }
-                match &mut news {
-                    Some(Some(news)) if news.changed().await.is_ok() => {}
-                    Some(_) | None => break,
+                let told = match &mut news {
+                    Some(Some(news)) => news.changed().await.is_ok(),
+                    Some(None) | None => false,
+                };
+                if !told {
+                    break;
                 }
             }
             tokio::time::sleep(LOOK_AGAIN).await;
