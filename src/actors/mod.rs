@@ -13,6 +13,7 @@
 pub mod host;
 pub mod hosts;
 pub mod links;
+pub mod remote;
 pub mod session;
 pub mod sessions;
 pub mod slot;

@@ -15,6 +15,7 @@
 pub mod address;
 mod folder;
 mod git;
+mod job;
 pub mod mirror;
 mod refresh;
 pub mod source;

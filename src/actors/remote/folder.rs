@@ -81,10 +81,10 @@ impl Folder {
     /// Lock files and half packs: nobody works here but us, so whose they were is dead.
     fn remove_stale(&self) {
         let repository = self.repository();
-        remove_where(&repository, 0, &|name| name.ends_with(".lock"));
-        remove_where(&repository.join("refs"), 8, &|name| name.ends_with(".lock"));
+        remove_where(&repository, 0, &is_lock);
+        remove_where(&repository.join("refs"), 8, &is_lock);
         remove_where(&repository.join("objects"), 1, &|name| {
-            name.ends_with(".lock") || name.starts_with("tmp_pack_") || name.starts_with("tmp_idx_")
+            is_lock(name) || name.starts_with("tmp_pack_") || name.starts_with("tmp_idx_")
         });
         remove_where(&repository, 0, &|name| name == "gc.pid");
     }
@@ -99,6 +99,10 @@ impl Folder {
     pub(super) fn settle(&self) -> io::Result<()> {
         fs::rename(self.fresh(), self.repository())
     }
+}
+
+fn is_lock(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|extension| extension == "lock")
 }
 
 fn remove(path: &Path) -> io::Result<()> {

@@ -27,6 +27,9 @@ use super::git::{Git, GitError, Limits};
 use super::source::{Answer, Later, Related, Source, Unreadable};
 use super::words;
 
+#[cfg(test)]
+mod tests;
+
 /// What the mirror needs to know.
 #[derive(Clone, Debug)]
 pub struct MirrorSettings {
@@ -95,6 +98,16 @@ enum Trouble {
     Folder { folder: PathBuf, source: io::Error },
 }
 
+impl Trouble {
+    fn tells_of_a_broken_mirror(&self) -> bool {
+        match self {
+            Self::Mirror(GitError::Failed { .. }) => true,
+            Self::Fetch(GitError::Failed { words, .. }) => words::mirror_is_broken(words),
+            Self::Mirror(_) | Self::Fetch(_) | Self::Sentence(_) | Self::Folder { .. } => false,
+        }
+    }
+}
+
 impl Mirror {
     /// A mirror of the address; nothing is done yet.
     pub fn new(settings: MirrorSettings) -> Self {
@@ -113,7 +126,7 @@ impl Mirror {
         let mut last = self.last.lock().await;
         let lock = self.on_disk(Folder::take).await?;
         match self.fetch_and_look(&lock, &mut last, interest).await {
-            Err(trouble) if self.is_broken(&trouble) => {
+            Err(trouble) if trouble.tells_of_a_broken_mirror() => {
                 tracing::warn!(%trouble, "the mirror is broken and made anew");
                 *last = Last::default();
                 self.on_disk(Folder::discard).await?;
@@ -123,19 +136,19 @@ impl Mirror {
         }
     }
 
-    fn is_broken(&self, trouble: &Trouble) -> bool {
-        match trouble {
-            Trouble::Mirror(GitError::Failed { .. }) => true,
-            Trouble::Fetch(GitError::Failed { words, .. }) => words::mirror_is_broken(words),
-            Trouble::Mirror(_) | Trouble::Fetch(_) | Trouble::Sentence(_) | Trouble::Folder { .. } => false,
-        }
-    }
-
     async fn fetch_and_look(&self, lock: &File, last: &mut Last, interest: &[Commit]) -> Result<Answer, Trouble> {
         self.ensure_repository(lock).await?;
         let fetch = [
-            "fetch", "--prune", "--no-tags", "--force", "--progress", "--no-write-fetch-head", "--no-recurse-submodules",
-            "--", self.settings.address.location(), "+refs/heads/*:refs/heads/*",
+            "fetch",
+            "--prune",
+            "--no-tags",
+            "--force",
+            "--progress",
+            "--no-write-fetch-head",
+            "--no-recurse-submodules",
+            "--",
+            self.settings.address.location(),
+            "+refs/heads/*:refs/heads/*",
         ];
         let limits = Limits { silence: self.settings.silence, total: LONGEST_FETCH };
         self.write(&fetch, limits, lock).await.map_err(Trouble::Fetch)?;
@@ -253,9 +266,9 @@ impl Mirror {
         work: impl FnOnce(&Folder) -> io::Result<T> + Send + 'static,
     ) -> Result<T, Trouble> {
         let folder = self.folder.clone();
-        let outcome = tokio::task::spawn_blocking(move || work(&folder)).await.unwrap_or_else(|_| {
-            Err(io::Error::other("the work on the mirror's folder was cut off"))
-        });
+        let outcome = tokio::task::spawn_blocking(move || work(&folder))
+            .await
+            .unwrap_or_else(|_| Err(io::Error::other("the work on the mirror's folder was cut off")));
         outcome.map_err(|source| Trouble::Folder { folder: self.folder.path().to_owned(), source })
     }
 
@@ -282,9 +295,14 @@ impl Mirror {
             Trouble::Fetch(GitError::Failed { words, .. }) => words::sentence(location, words),
             Trouble::Fetch(GitError::Overrun { .. }) => format!("{location} does not answer ({trouble})"),
             Trouble::Fetch(error @ GitError::Start { program, source }) => {
-                format!("{error}: {source}; install git, or name it for the dashboard (looked for {})", program.display())
+                format!(
+                    "{error}: {source}; install git, or name it for the dashboard (looked for {})",
+                    program.display()
+                )
             }
-            Trouble::Fetch(_) | Trouble::Mirror(_) | Trouble::Sentence(_) | Trouble::Folder { .. } => trouble.to_string(),
+            Trouble::Fetch(_) | Trouble::Mirror(_) | Trouble::Sentence(_) | Trouble::Folder { .. } => {
+                trouble.to_string()
+            }
         };
         Unreadable(self.settings.address.scrubbed(&sentence))
     }

@@ -15,9 +15,9 @@ use nixfleet_model::view::{command_view, remote_view};
 use nixfleet_protocol::api::{self, Category, CommandState, Level};
 use nixfleet_protocol::{CommandId, Commit, Op, Time};
 use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use super::job::{Job, cast};
 use super::refresh::{self, HARD, MOST_OPEN, WARN};
 use super::source::{Answer, Related, Unreadable};
 use super::{Args, Msg};
@@ -72,43 +72,6 @@ enum After {
 struct InFlight {
     tell: Option<Arc<RemoteState>>,
     after: Vec<After>,
-}
-
-/// A task that ends with its owner.
-struct Job(AbortHandle);
-
-impl Drop for Job {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-impl Job {
-    /// Casts what came out of the work; nothing when it panicked.
-    fn start<T: Send + 'static>(
-        myself: &ActorRef<Msg>,
-        work: impl Future<Output = T> + Send + 'static,
-        news: impl FnOnce(Option<T>) -> Msg + Send + 'static,
-    ) -> Self {
-        let work = tokio::spawn(work);
-        let job = Self(work.abort_handle());
-        let myself = myself.clone();
-        tokio::spawn(async move {
-            let outcome = match work.await {
-                Ok(outcome) => Some(outcome),
-                Err(error) if error.is_cancelled() => return,
-                Err(_) => None,
-            };
-            cast(&myself, news(outcome));
-        });
-        job
-    }
-}
-
-fn cast(myself: &ActorRef<Msg>, message: Msg) {
-    if myself.cast(message).is_err() {
-        tracing::trace!("the remote's actor is gone");
-    }
 }
 
 impl State {
@@ -191,7 +154,7 @@ impl State {
                     if let Some(state) = done.tell {
                         (self.args.tell)(state);
                     }
-                    done.after.into_iter().for_each(|after| self.then(myself, after));
+                    self.all_of(myself, done.after);
                 }
             }
             Msg::Look(None) => self.notice(),
@@ -202,9 +165,8 @@ impl State {
 
     fn loaded(&mut self, myself: &ActorRef<Msg>, loaded: Loaded) -> Result<(), ActorProcessingErr> {
         let Some(early) = self.early.take() else { return Ok(()) };
-        let mine = |stored: &RemoteState| {
-            (&stored.source, &stored.branch) == (&self.record.source, &self.record.branch)
-        };
+        let mine =
+            |stored: &RemoteState| (&stored.source, &stored.branch) == (&self.record.source, &self.record.branch);
         if let Some(stored) = loaded.remote.filter(mine) {
             self.stored_at = stored.read_at;
             self.record = RemoteState { interval: self.record.interval, ..stored };
@@ -390,6 +352,12 @@ impl State {
         }
     }
 
+    fn all_of(&mut self, myself: &ActorRef<Msg>, after: Vec<After>) {
+        for after in after {
+            self.then(myself, after);
+        }
+    }
+
     fn then(&mut self, myself: &ActorRef<Msg>, after: After) {
         match after {
             After::Answer(reply) => answer(reply, ()),
@@ -449,9 +417,13 @@ impl State {
                 if tell.is_none() && after.is_empty() {
                     return;
                 }
-                (self.args.publish)(change.into_iter().collect());
-                tell.into_iter().for_each(|state| (self.args.tell)(state));
-                after.into_iter().for_each(|after| self.then(myself, after));
+                if change.is_some() {
+                    (self.args.publish)(change.into_iter().collect());
+                }
+                if let Some(state) = tell {
+                    (self.args.tell)(state);
+                }
+                self.all_of(myself, after);
                 continue;
             }
             let mut batch = std::mem::take(&mut self.batch);

@@ -18,13 +18,24 @@ pub(super) fn own_words(complaint: &str) -> String {
     words.chars().take(MOST_WORDS).chain(std::iter::once('…')).collect()
 }
 
+/// How lines begin that tell nothing of a failure.
+const BEGINS: &[&str] = &[
+    "hint:",
+    "Warning: Permanently added",
+    "From ",
+    "Counting objects",
+    "Enumerating objects",
+    "Compressing objects",
+    "Receiving objects",
+    "Resolving deltas",
+    "Unpacking objects",
+    "Total ",
+    "Please make sure you have the correct access rights",
+    "and the repository exists.",
+];
+
 fn is_noise(line: &str) -> bool {
     let bare = line.strip_prefix("remote: ").unwrap_or(line);
-    const BEGINS: &[&str] = &[
-        "hint:", "Warning: Permanently added", "From ", "Counting objects", "Enumerating objects",
-        "Compressing objects", "Receiving objects", "Resolving deltas", "Unpacking objects", "Total ",
-        "Please make sure you have the correct access rights", "and the repository exists.",
-    ];
     BEGINS.iter().any(|begin| bare.starts_with(begin)) || line.contains(" -> ")
 }
 
@@ -47,8 +58,14 @@ const SIGNS: &[(Kind, &[&str])] = &[
     (
         Kind::Refused,
         &[
-            "Authentication failed", "could not read Username", "could not read Password", "Permission denied (",
-            "returned error: 401", "returned error: 403", "Access denied", "terminal prompts disabled",
+            "Authentication failed",
+            "could not read Username",
+            "could not read Password",
+            "Permission denied (",
+            "returned error: 401",
+            "returned error: 403",
+            "Access denied",
+            "terminal prompts disabled",
         ],
     ),
     (
@@ -59,9 +76,20 @@ const SIGNS: &[(Kind, &[&str])] = &[
     (
         Kind::Unreachable,
         &[
-            "Connection refused", "Connection timed out", "timed out", "unable to connect", "Failed to connect",
-            "Couldn't connect", "No route to host", "Network is unreachable", "Connection reset", "Connection closed",
-            "Could not read from remote repository", "unable to access", "early EOF", "hung up",
+            "Connection refused",
+            "Connection timed out",
+            "timed out",
+            "unable to connect",
+            "Failed to connect",
+            "Couldn't connect",
+            "No route to host",
+            "Network is unreachable",
+            "Connection reset",
+            "Connection closed",
+            "Could not read from remote repository",
+            "unable to access",
+            "early EOF",
+            "hung up",
         ],
     ),
 ];
@@ -88,10 +116,28 @@ pub(super) fn sentence(location: &str, words: &str) -> String {
 /// does little harm; what the other side says of itself (`remote:`) is none.
 pub(super) fn mirror_is_broken(words: &str) -> bool {
     const SIGNS: &[&str] = &[
-        "not a git repository", "bad object", "corrupt", "is empty", "unable to read", "inflate", "bad config",
-        "did not send all necessary objects", "missing blob", "missing tree", "missing commit", "invalid sha1",
-        "unable to find", "failed to read", "bad signature", "index-pack", "packfile", "broken", "cannot lock ref",
-        "Not a directory", "unable to create", "not valid",
+        "not a git repository",
+        "bad object",
+        "corrupt",
+        "is empty",
+        "unable to read",
+        "inflate",
+        "bad config",
+        "did not send all necessary objects",
+        "missing blob",
+        "missing tree",
+        "missing commit",
+        "invalid sha1",
+        "unable to find",
+        "failed to read",
+        "bad signature",
+        "index-pack",
+        "packfile",
+        "broken",
+        "cannot lock ref",
+        "Not a directory",
+        "unable to create",
+        "not valid",
     ];
     !words.contains("remote:") && SIGNS.iter().any(|sign| words.contains(sign))
 }
