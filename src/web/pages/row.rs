@@ -13,7 +13,7 @@ use super::{Fleet, html, words};
 
 /// The whole row.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/row.html\" %}", ext = "html", whitespace = "minimize")]
 pub(super) struct Row {
     id: String,
     state: &'static str,
@@ -33,7 +33,7 @@ pub(super) struct Cell {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_name.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/row_name.html\" %}", ext = "html", whitespace = "minimize")]
 struct NameCell<'a> {
     id: &'a str,
     name: &'a str,
@@ -44,7 +44,7 @@ struct NameCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_seen.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/row_seen.html\" %}", ext = "html", whitespace = "minimize")]
 struct SeenCell<'a> {
     id: &'a str,
     state: (&'static str, &'static str),
@@ -53,7 +53,7 @@ struct SeenCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_place.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/row_place.html\" %}", ext = "html", whitespace = "minimize")]
 struct PlaceCell<'a> {
     id: &'a str,
     location: (&'static str, &'static str),
@@ -62,7 +62,7 @@ struct PlaceCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_load.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/row_load.html\" %}", ext = "html", whitespace = "minimize")]
 struct LoadCell<'a> {
     id: &'a str,
     meters: [Meter; 3],
@@ -82,7 +82,7 @@ impl Meter {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_commit.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/row_commit.html\" %}", ext = "html", whitespace = "minimize")]
 struct CommitCell<'a> {
     id: &'a str,
     commit: &'a str,
@@ -90,7 +90,7 @@ struct CommitCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_lights.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/row_lights.html\" %}", ext = "html", whitespace = "minimize")]
 struct LightsCell<'a> {
     id: &'a str,
     name: &'a str,
@@ -98,14 +98,14 @@ struct LightsCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_now.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/row_now.html\" %}", ext = "html", whitespace = "minimize")]
 struct NowCell<'a> {
     id: &'a str,
     now: Now,
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_do.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/row_do.html\" %}", ext = "html", whitespace = "minimize")]
 struct DoCell<'a> {
     id: &'a str,
     name: &'a str,
