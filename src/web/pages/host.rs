@@ -95,7 +95,7 @@ pub(super) fn facts(fleet: &Fleet<'_>, host: &Host) -> String {
     );
     fact("Place", Some(words::location(host.location).1.to_owned()));
     fact("Checked out", host.generation.as_ref().map(ToString::to_string));
-    fact("Lock", host.lock_hash.as_ref().map(ToString::to_string));
+    fact("Lock", host.lock_hash.as_ref().map(|hash| hash.as_str().chars().take(12).collect()));
     fact("Deployed", host.deployed.as_ref().map(|deployed| deployed.commit.to_string()));
     fact("System path", host.deployed.as_ref().and_then(|deployed| deployed.system_path.clone()));
     fact(
