@@ -55,8 +55,8 @@ test('pull and switch by click, output live, the same log after a reload in the 
     headers: { authorization: `Bearer ${demo.admin_token}` },
   })).text();
   const lines = whole.trim().split('\n').map((line) => JSON.parse(line).line.replace(/\x1b\[[0-9;]*m/g, ''));
-  await expect.poll(async () => page.locator('.dock .log-lines > *').count()).toBe(lines.length);
-  const shown = await page.locator('.dock .log-lines > *').allInnerTexts();
+  await expect.poll(async () => page.locator('.dock .log-lines .ln').count()).toBe(lines.length);
+  const shown = await page.locator('.dock .log-lines .ln').allInnerTexts();
   lines.forEach((line, n) => expect(shown[n]).toContain(line.trim()));
 });
 
