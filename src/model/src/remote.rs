@@ -164,14 +164,15 @@ impl RemoteState {
         if self.desired.as_ref().is_some_and(|desired| desired.commit.is(commit)) {
             return Relation::Equal;
         }
-        let known = self.relations.get(commit).or_else(|| {
-            // An abbreviation is a prefix, so what it may stand for comes right after it.
-            let longer = self.relations.range(commit.clone()..).next();
-            longer
-                .filter(|(key, _)| key.is(commit))
-                .or_else(|| self.relations.iter().find(|(key, _)| key.is(commit)))
-                .map(|(_, relation)| relation)
-        });
+        // Whoever stands between a commit and an abbreviation of it in the map's order begins with that abbreviation,
+        // so both neighbourhoods are short however many commits are known.
+        let abbreviates = |(key, _): &(&Commit, &Relation)| key.is(commit);
+        let longer = self.relations.range(commit.clone()..).next().filter(abbreviates);
+        let shorter = || {
+            let before = self.relations.range(..commit.clone()).rev();
+            before.take_while(|(key, _)| key.short() == commit.short()).find(abbreviates)
+        };
+        let known = longer.or_else(shorter).map(|(_, relation)| relation);
         match known {
             None | Some(Relation::Equal) => Relation::Differs,
             Some(relation) => *relation,
