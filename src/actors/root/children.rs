@@ -136,8 +136,8 @@ impl Tree {
         remote::Args {
             settings: self.settings.remote.clone(),
             store: self.store(),
-            publish: Arc::new(move |changes| sync.publish(changes)),
-            tell: Arc::new(move |remote| {
+            publish: Box::new(move |changes| sync.publish(changes)),
+            tell: Box::new(move |remote| {
                 if !hosts.remote_changed(remote) {
                     tracing::debug!("hosts are being restarted and will ask");
                 }
