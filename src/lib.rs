@@ -2,3 +2,4 @@
 //! `nixfleet-model`; what crosses a socket in `nixfleet-protocol`.
 
 pub mod actors;
+pub mod web;

@@ -1,14 +1,69 @@
-//! One link, for those who send to it.
+//! One agent's socket: two tasks, a reader and a writer (an actor costs 9 KiB, a task 1). The links actor owns
+//! both; what the reader reads goes to the host's actor, what the host's actor sends comes by a bounded outbox.
+//!
+//! Backpressure: each message that is cast carries a permit, and the reader stops reading when all are out.
+//! When the host's actor dies the link is closed with 1012: the agent comes back and tells the truth.
 
-use nixfleet_protocol::agent::DashboardMessage;
-use tokio::sync::{mpsc, oneshot};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
+use nixfleet_protocol::codec::{self, Decoded};
+use ractor::{ActorRef, RpcReplyPort};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+
+use crate::actors::host;
+
+/// Anything that a WebSocket can run over: TCP, TLS, an upgraded HTTP connection.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+impl std::fmt::Debug for dyn Io {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Io")
+    }
+}
+
+/// A WebSocket, after its handshake.
+pub type Socket = WebSocketStream<Box<dyn Io>>;
+
+/// Messages of one link that may be on their way to the host's actor.
+const IN_FLIGHT: usize = 256;
+/// Messages that may wait for a slow agent; commands and acknowledgements are few and small.
+const OUTBOX: usize = 1024;
+/// How long an agent may take to say who it is.
+const REGISTER_WITHIN: Duration = Duration::from_secs(10);
+/// How often the dashboard pings.
+const PING_EVERY: Duration = Duration::from_secs(30);
+/// After this much silence the link is dropped.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Malformed frames a minute that close the link.
+const MALFORMED_PER_MINUTE: u32 = 100;
 
 /// Close codes of ours.
 pub mod close {
+    /// The hostname can't be folded into a name.
+    pub const BAD_NAME: u16 = 4008;
+    /// Another machine with this name is connected.
+    pub const NAME_TAKEN: u16 = 4009;
     /// The token is bound to another host, was removed, or the host was.
     pub const NOT_ALLOWED: u16 = 4001;
+    /// A newer link of the same machine took this one's place.
+    pub const REPLACED: u16 = 4000;
     /// The dashboard restarts, or the host's actor does: come back at once.
     pub const RESTART: u16 = 1012;
+    /// Too many malformed frames, or none that says who it is.
+    pub const POLICY: u16 = 1008;
 }
 
 /// What goes to an agent.
@@ -52,8 +107,233 @@ impl LinkRef {
 
     /// Ends the link.
     pub fn close(&self, code: u16, reason: &str) {
+        // A full outbox means that the agent does not read; dropping the sender's last clone ends it then.
         if self.outbox.try_send(Outgoing::Close { code, reason: reason.to_owned() }).is_err() {
             tracing::debug!(link = self.id, code, "link is gone or does not read");
+        }
+    }
+
+    /// Whether the agent answers within `limit`.
+    pub async fn answers(&self, limit: Duration) -> bool {
+        let (told, pong) = oneshot::channel();
+        if self.outbox.try_send(Outgoing::Ping(told)).is_err() {
+            return false;
+        }
+        matches!(tokio::time::timeout(limit, pong).await, Ok(Ok(())))
+    }
+}
+
+/// What a link tells the links actor.
+#[derive(Debug)]
+pub enum LinkNews {
+    /// The agent said who it is; the answer is its host's actor, or nothing when it was refused.
+    Registered {
+        /// Which link.
+        link: LinkRef,
+        /// What it said.
+        register: Box<Register>,
+        /// Where the host's actor is put when it may go on.
+        attach: RpcReplyPort<ActorRef<host::Msg>>,
+    },
+    /// It is over.
+    Ended {
+        /// Which link.
+        link: u64,
+    },
+}
+
+/// Starts the two tasks of a link. `tell` is called from them and must not block.
+pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 'static) -> LinkRef {
+    let (outbox, outgoing) = mpsc::channel(OUTBOX);
+    let link = LinkRef::new(id, outbox);
+    let (sink, stream) = socket.split();
+    let (pongs, heard) = mpsc::channel(1);
+    let mut writer = tokio::spawn(write(sink, outgoing, heard));
+    let mut reader = Reader {
+        link: link.clone(),
+        stream,
+        pongs,
+        host: None,
+        malformed: 0,
+        minute: Instant::now(),
+        unknown: HashSet::new(),
+    };
+    tokio::spawn(async move {
+        tokio::select! {
+            () = reader.run(&tell) => {}
+            // Closed by us, or broken: the agent gets a moment to answer the close frame.
+            _ = &mut writer => reader.drain().await,
+        }
+        writer.abort();
+        if let Some(host) = reader.host
+            && host.cast(host::Msg::LinkDown { link: id }).is_err()
+        {
+            tracing::debug!(link = id, "host actor is gone");
+        }
+        tell(LinkNews::Ended { link: id });
+    });
+    link
+}
+
+struct Reader {
+    link: LinkRef,
+    stream: SplitStream<Socket>,
+    /// Tells the writer that something was heard.
+    pongs: mpsc::Sender<()>,
+    /// Who hears what comes, once the agent was let in.
+    host: Option<ActorRef<host::Msg>>,
+    malformed: u32,
+    minute: Instant,
+    unknown: HashSet<String>,
+}
+
+impl Reader {
+    async fn run(&mut self, tell: &(impl Fn(LinkNews) + Sync)) {
+        let Ok(Some(register)) = tokio::time::timeout(REGISTER_WITHIN, self.register()).await else {
+            self.end(close::POLICY, "the first message must be register").await;
+            return;
+        };
+        let (attach, attached) = ractor::concurrency::oneshot();
+        tell(LinkNews::Registered { link: self.link.clone(), register, attach: attach.into() });
+        let Ok(host) = attached.await else {
+            // Refused: the close frame that says why is on its way already.
+            self.end(close::NOT_ALLOWED, "refused").await;
+            return;
+        };
+        self.host = Some(host.clone());
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+        while let Some(message) = self.next().await {
+            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+            if host.cast(host::Msg::FromAgent { link: self.link.id(), message, permit }).is_err() {
+                self.end(close::RESTART, "the host is being restarted, come back").await;
+                break;
+            }
+        }
+    }
+
+    async fn register(&mut self) -> Option<Box<Register>> {
+        match self.next().await? {
+            AgentMessage::Register(register) => Some(register),
+            AgentMessage::Heartbeat(_)
+            | AgentMessage::Accepted(_)
+            | AgentMessage::Output(_)
+            | AgentMessage::Status(_)
+            | AgentMessage::CommandRejected(_)
+            | AgentMessage::OperationProgress(_)
+            | AgentMessage::TestProgress(_)
+            | AgentMessage::Progress(_) => None,
+        }
+    }
+
+    /// The next message in good form; `None` when the link is over.
+    async fn next(&mut self) -> Option<AgentMessage> {
+        loop {
+            let frame = match tokio::time::timeout(SILENCE, self.stream.next()).await {
+                Ok(Some(Ok(frame))) => frame,
+                Ok(Some(Err(error))) => {
+                    tracing::debug!(link = self.link.id(), %error, "link broke");
+                    return None;
+                }
+                Ok(None) => return None,
+                Err(_) => {
+                    tracing::info!(link = self.link.id(), "silent for {SILENCE:?}, dropped");
+                    return None;
+                }
+            };
+            // Anything that comes proves that the agent is there. A full channel says so already.
+            if self.pongs.try_send(()).is_err() && self.pongs.is_closed() {
+                return None;
+            }
+            match frame {
+                Message::Text(text) => match codec::decode_agent(text.as_str()) {
+                    Decoded::Message(message) => return Some(message),
+                    Decoded::UnknownType(kind) => {
+                        if self.unknown.len() < 20 && self.unknown.insert(kind.clone()) {
+                            tracing::info!(link = self.link.id(), kind, "unknown message type, ignored");
+                        }
+                    }
+                    Decoded::Malformed(why) => {
+                        if self.too_many_malformed(&why) {
+                            self.end(close::POLICY, "too many malformed messages").await;
+                            return None;
+                        }
+                    }
+                },
+                Message::Binary(_) => {
+                    if self.too_many_malformed("binary frame") {
+                        self.end(close::POLICY, "too many malformed messages").await;
+                        return None;
+                    }
+                }
+                Message::Close(_) => return None,
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+            }
+        }
+    }
+
+    fn too_many_malformed(&mut self, why: &str) -> bool {
+        if self.minute.elapsed() > Duration::from_secs(60) {
+            self.minute = Instant::now();
+            self.malformed = 0;
+        }
+        self.malformed += 1;
+        tracing::debug!(link = self.link.id(), why, count = self.malformed, "malformed message, ignored");
+        self.malformed > MALFORMED_PER_MINUTE
+    }
+
+    /// Sends a close frame; the writer ends with it, and that ends the reader.
+    async fn end(&mut self, code: u16, reason: &str) {
+        self.link.close(code, reason);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+
+    /// Reads on until the agent closes, a second at most.
+    async fn drain(&mut self) {
+        let over = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        if tokio::time::timeout(Duration::from_secs(1), over).await.is_err() {
+            tracing::debug!(link = self.link.id(), "agent did not answer the close");
+        }
+    }
+}
+
+async fn write(
+    mut sink: SplitSink<Socket, Message>,
+    mut outgoing: mpsc::Receiver<Outgoing>,
+    mut heard: mpsc::Receiver<()>,
+) {
+    let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
+    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut asked: Vec<oneshot::Sender<()>> = Vec::new();
+    loop {
+        let sent = tokio::select! {
+            next = outgoing.recv() => match next {
+                Some(Outgoing::Frame(message)) => sink.send(Message::text(codec::encode(&message))).await,
+                Some(Outgoing::Ping(told)) => {
+                    while heard.try_recv().is_ok() {} // what was heard before the question is no answer
+                    asked.push(told);
+                    sink.send(Message::Ping(Vec::new().into())).await
+                }
+                Some(Outgoing::Close { code, reason }) => {
+                    let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+                    // Whether it comes through or not, this is the end.
+                    if let Err(error) = sink.send(Message::Close(Some(frame))).await {
+                        tracing::debug!(%error, "close frame not sent");
+                    }
+                    return;
+                }
+                None => return,
+            },
+            Some(()) = heard.recv() => {
+                for told in asked.drain(..) {
+                    if told.send(()).is_err() { tracing::trace!("nobody waits for this pong any more"); }
+                }
+                Ok(())
+            }
+            _ = ping.tick() => sink.send(Message::Ping(Vec::new().into())).await,
+        };
+        if let Err(error) = sent {
+            tracing::debug!(%error, "link can't be written");
+            return;
         }
     }
 }

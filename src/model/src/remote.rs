@@ -1,5 +1,8 @@
 //! The remote's desired state, how old an answer may be, and when to ask again.
 
+pub mod interest;
+pub mod polling;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 

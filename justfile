@@ -1,0 +1,34 @@
+# Short names for what the project's own commands do. Nothing here does more than ./check or cargo.
+
+# The recipes.
+default:
+    @just --list
+
+# A whole fleet on this machine, with nothing to configure.
+demo *ARGS:
+    cargo run --release -- demo {{ARGS}}
+
+# Every check, or the named steps: `just check clippy nextest`.
+check *STEPS:
+    ./check {{STEPS}}
+
+# Formatting, clippy and the tests.
+fast:
+    ./check fast
+
+# Format everything.
+fmt:
+    cargo fmt --all
+
+# The tests whose name holds NAME.
+test NAME='':
+    cargo build --workspace --all-targets
+    cargo nextest run --workspace {{NAME}}
+
+# The binaries as they are shipped.
+build:
+    cargo build --release --workspace --bins
+
+# The documentation of the code, opened in a browser.
+doc:
+    cargo doc --workspace --no-deps --document-private-items --open

@@ -1,0 +1,364 @@
+//! The fleet's state in memory: the one instance. Gives every change its version, makes its bytes once, and
+//! fans them out to all tabs, API clients and runs, in one order.
+//!
+//! Invariants: versions are contiguous and never given twice, over any restart: they begin above a mark that
+//! the store keeps and that is raised before it is reached. A subscriber that can't keep up is sent the full
+//! state later, and never slows anyone or grows memory.
+//!
+//! When it dies: rebuilt from the store; the others publish what is theirs again ([`Msg::Publish`] of whole
+//! objects, so there is nothing to miss), and the sessions subscribe anew.
+
+mod outbox;
+mod page_kind;
+mod ring;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nixfleet_model::fleet_state::{FleetState, StateChange};
+use nixfleet_model::view::{command_view, remote_view};
+use nixfleet_protocol::api::{Host, Remote, Server};
+use nixfleet_protocol::browser::{Change, Fragment, Resume};
+use nixfleet_protocol::{Epoch, Time, Version};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+
+pub(crate) use self::outbox::frame;
+pub use self::outbox::{Outbox, OutboxReader, outbox};
+pub use self::page_kind::PageKind;
+use self::ring::Ring;
+use super::slot::{Slot, Unanswered, answer};
+use super::store::{Loaded, StoreHandle};
+
+/// By how much the mark is raised at a time.
+const MARK_STEP: u64 = 1_000_000;
+/// How close to the mark versions come before it is raised.
+const MARK_REST: u64 = 500_000;
+
+/// What a subscriber is sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum View {
+    /// Objects, as in the API.
+    Json,
+    /// Fragments of a page.
+    Html(PageKind),
+}
+
+/// Makes the fragments of a page. The web's templates do it; the actors know no HTML.
+pub trait Render: Send + std::marker::Sync {
+    /// The smallest elements that a change touches on this kind of page, ready to be put in place. `before` is the
+    /// host as it was, where a host changed.
+    fn fragments(&self, change: &Change, before: Option<&Host>, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
+    /// Every region of the page as it is now.
+    fn everything(&self, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
+}
+
+/// The state at one version. Cheap: nothing is copied.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The store that the version belongs to.
+    pub epoch: Epoch,
+    /// The version.
+    pub version: Version,
+    /// The state.
+    pub state: Arc<FleetState>,
+}
+
+/// What the sync actor answers to.
+#[derive(Debug)]
+pub enum Msg {
+    /// Objects as they are now; what changed gets a version and goes out.
+    Publish(Vec<StateChange>),
+    /// The state, now.
+    Snapshot {
+        /// Where to.
+        reply: RpcReplyPort<Snapshot>,
+    },
+    /// A new subscriber: it is sent `init`, or what came after the version it has.
+    Subscribe {
+        /// Its number.
+        id: u64,
+        /// What it wants to be sent.
+        view: View,
+        /// Where.
+        outbox: Outbox,
+        /// What it has already.
+        resume: Option<Resume>,
+    },
+    /// It is gone.
+    Unsubscribe {
+        /// Its number.
+        id: u64,
+    },
+    /// A subscriber asks for what came after the version it has.
+    Resume {
+        /// Its number.
+        id: u64,
+        /// What it has.
+        from: Resume,
+    },
+    /// A subscriber asks for everything, or has emptied an outbox that had been full.
+    GetState {
+        /// Its number.
+        id: u64,
+    },
+    /// Time for a `sync` frame.
+    Beacon,
+    /// The mark was raised to this.
+    MarkRaised(u64),
+    /// A snapshot of itself.
+    Inspect {
+        /// Where to.
+        reply: RpcReplyPort<serde_json::Value>,
+    },
+}
+
+/// What it needs.
+pub struct Args {
+    /// Where it is rebuilt from, and where the mark is.
+    pub store: StoreHandle,
+    /// Makes fragments.
+    pub render: Arc<dyn Render>,
+    /// The daemon, as the page tells of it.
+    pub server: Server,
+    /// How often a `sync` frame goes out.
+    pub beacon: Duration,
+}
+
+/// The sync actor, for those who use it.
+#[derive(Clone, Debug)]
+pub struct SyncHandle {
+    slot: Slot<Msg>,
+}
+
+impl SyncHandle {
+    /// Over the place where the actor sits.
+    pub fn new(slot: Slot<Msg>) -> Self {
+        Self { slot }
+    }
+
+    /// Publishes facts that need not be durable. While the actor is being restarted they are lost, and
+    /// published again by their owners when it is back.
+    pub fn publish(&self, changes: Vec<StateChange>) {
+        if !changes.is_empty() && !self.slot.cast(Msg::Publish(changes)) {
+            tracing::debug!("sync is being restarted, facts will be published again");
+        }
+    }
+
+    /// The state, now.
+    pub async fn snapshot(&self) -> Result<Snapshot, Unanswered> {
+        self.slot.call(|reply| Msg::Snapshot { reply }, Duration::from_secs(5)).await
+    }
+
+    /// Tells the actor, whoever sits there.
+    pub fn cast(&self, message: Msg) -> bool {
+        self.slot.cast(message)
+    }
+}
+
+struct Subscriber {
+    view: View,
+    outbox: Outbox,
+}
+
+/// What it remembers.
+pub struct State {
+    store: StoreHandle,
+    render: Arc<dyn Render>,
+    epoch: Epoch,
+    version: Version,
+    /// Versions may be given up to here.
+    mark: u64,
+    raising: bool,
+    fleet: Arc<FleetState>,
+    ring: Ring,
+    subscribers: HashMap<u64, Subscriber>,
+}
+
+/// The actor.
+pub struct Sync;
+
+impl Actor for Sync {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Args;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
+        let loaded = args.store.load().await?;
+        let before = args.store.raise_mark(0).await?;
+        let mark = before + MARK_STEP;
+        args.store.raise_mark(mark).await?;
+        myself.send_interval(args.beacon, || Msg::Beacon);
+        let epoch = loaded.epoch;
+        let fleet = rebuild(loaded, args.server);
+        Ok(State {
+            store: args.store,
+            render: args.render,
+            epoch,
+            // Everything at or below the old mark may have been given.
+            version: Version(before + 1),
+            mark,
+            raising: false,
+            fleet: Arc::new(fleet),
+            ring: Ring::default(),
+            subscribers: HashMap::new(),
+        })
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Publish(changes) => {
+                for change in changes {
+                    state.publish(change);
+                }
+                state.raise_mark_in_time(&myself);
+            }
+            Msg::Snapshot { reply } => answer(reply, state.snapshot()),
+            Msg::Subscribe { id, view, outbox, resume } => state.subscribe(id, view, outbox, resume),
+            Msg::Unsubscribe { id } => {
+                state.subscribers.remove(&id);
+            }
+            Msg::Resume { id, from } => state.resume(id, &from),
+            Msg::GetState { id } => state.send_state(id, "full_state"),
+            Msg::Beacon => state.beacon(),
+            Msg::MarkRaised(mark) => {
+                state.mark = state.mark.max(mark);
+                state.raising = false;
+            }
+            Msg::Inspect { reply } => answer(
+                reply,
+                serde_json::json!({
+                    "version": state.version,
+                    "mark": state.mark,
+                    "hosts": state.fleet.hosts.len(),
+                    "subscribers": state.subscribers.len(),
+                    "lagging": state.subscribers.values().filter(|s| s.outbox.is_lagging()).count(),
+                    "ring": state.ring.len(),
+                }),
+            ),
+        }
+        Ok(())
+    }
+}
+
+/// The state from what is stored. Hosts come from their actors, who alone can tell their lights.
+fn rebuild(loaded: Loaded, server: Server) -> FleetState {
+    let remote = loaded.remote.as_ref().map_or_else(Remote::default, |remote| remote_view(remote, Time::now()));
+    let mut fleet = FleetState::new(remote, server);
+    for command in loaded.recent.iter().chain(&loaded.open) {
+        fleet.apply(StateChange::Command(Arc::new(command_view(command))));
+    }
+    for event in loaded.events.into_iter().rev() {
+        fleet.apply(StateChange::Event(event));
+    }
+    fleet
+}
+
+impl State {
+    fn snapshot(&self) -> Snapshot {
+        Snapshot { epoch: self.epoch, version: self.version, state: Arc::clone(&self.fleet) }
+    }
+
+    fn publish(&mut self, change: StateChange) {
+        let before = match &change {
+            StateChange::Host(view) => self.fleet.hosts.get(&view.host.id).map(|view| Arc::clone(&view.host)),
+            StateChange::HostRemoved(id) => self.fleet.hosts.get(id).map(|view| Arc::clone(&view.host)),
+            StateChange::Command(_)
+            | StateChange::Run(_)
+            | StateChange::Remote(_)
+            | StateChange::Event(_)
+            | StateChange::Server(_) => None,
+        };
+        let Some(change) = Arc::make_mut(&mut self.fleet).apply(change) else { return };
+        self.version = self.version.next();
+        self.fan_out(&change, before.as_deref());
+        self.ring.push(self.version, change);
+    }
+
+    /// One encoding for each view that anyone has, then a cheap clone for each subscriber.
+    fn fan_out(&self, change: &Change, before: Option<&Host>) {
+        let mut made: HashMap<&View, outbox::Frame> = HashMap::new();
+        for subscriber in self.subscribers.values() {
+            let frame = made.entry(&subscriber.view).or_insert_with(|| match &subscriber.view {
+                View::Json => self.frame("delta", &serde_json::json!({ "change": change })),
+                View::Html(page) => {
+                    let fragments = self.render.fragments(change, before, &self.fleet, page);
+                    self.frame("delta", &serde_json::json!({ "fragments": fragments }))
+                }
+            });
+            subscriber.outbox.offer(frame);
+        }
+    }
+
+    fn frame(&self, kind: &str, payload: &serde_json::Value) -> outbox::Frame {
+        outbox::frame(kind, self.version, self.epoch, payload)
+    }
+
+    fn subscribe(&mut self, id: u64, view: View, outbox: Outbox, resume: Option<Resume>) {
+        self.subscribers.insert(id, Subscriber { view, outbox });
+        match resume {
+            Some(from) => self.resume(id, &from),
+            None => self.send_state(id, "init"),
+        }
+    }
+
+    fn send_state(&self, id: u64, kind: &str) {
+        let Some(subscriber) = self.subscribers.get(&id) else { return };
+        let payload = match &subscriber.view {
+            View::Json => serde_json::json!({ "state": self.fleet.to_wire() }),
+            View::Html(page) => {
+                serde_json::json!({ "fragments": self.render.everything(&self.fleet, page) })
+            }
+        };
+        subscriber.outbox.catch_up(&self.frame(kind, &payload));
+    }
+
+    fn resume(&self, id: u64, from: &Resume) {
+        let Some(subscriber) = self.subscribers.get(&id) else { return };
+        let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version)).flatten();
+        let Some(missed) = missed else { return self.send_state(id, "full_state") };
+        let deltas: Vec<_> = missed
+            .map(|(version, change)| match &subscriber.view {
+                View::Json => serde_json::json!({ "version": version, "change": change }),
+                View::Html(page) => serde_json::json!({
+                    "version": version,
+                    "fragments": self.render.fragments(change, None, &self.fleet, page),
+                }),
+            })
+            .collect();
+        subscriber.outbox.catch_up(&self.frame("deltas", &serde_json::json!({ "deltas": deltas })));
+    }
+
+    fn beacon(&self) {
+        let frame = self.frame("sync", &serde_json::json!({}));
+        for subscriber in self.subscribers.values() {
+            subscriber.outbox.offer(&frame);
+        }
+    }
+
+    /// The mark is raised long before it is reached, so that nobody waits for the disk. Were it ever reached
+    /// first, giving more versions could give one twice after a crash: better to fail and start above it.
+    fn raise_mark_in_time(&mut self, myself: &ActorRef<Msg>) {
+        if self.raising || self.version.0 + MARK_REST < self.mark {
+            return;
+        }
+        self.raising = true;
+        let (store, to, tell) = (self.store.clone(), self.mark + MARK_STEP, myself.clone());
+        tokio::spawn(async move {
+            loop {
+                match store.raise_mark(to).await {
+                    Ok(_) => break,
+                    Err(error) => {
+                        tracing::warn!(%error, "mark of state versions not raised, trying again");
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                }
+            }
+            if tell.cast(Msg::MarkRaised(to)).is_err() {
+                tracing::debug!("sync is gone");
+            }
+        });
+    }
+}

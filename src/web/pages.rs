@@ -1,0 +1,119 @@
+//! The pages: pure functions from the fleet's state to HTML, for the first render and for the fragments of the
+//! live page alike. The same template makes both, so they can't differ.
+//!
+//! Who talks to it: the HTTP routes ask for a whole page ([`fleet_page`] and its neighbours), the sync actor asks
+//! for the pieces that a change touches ([`fragments()`], [`full_fragments`]). It holds no state, waits for nothing
+//! and can't fail: what a template can't render is an empty text and a line in the log.
+//!
+//! ```text
+//! State ──┐                      ┌─ fleet_page … ── whole page, with the session's CSRF token
+//! ops ────┼── Fleet (borrowed) ──┤
+//! refused ┘                      └─ fragments ───── [{id, place, html}], nothing of a session in them
+//! ```
+//!
+//! Invariants:
+//! - The page decides nothing: labels, confirmations and reasons come with [`Fleet`].
+//! - A fragment is the element with its id exactly as a fresh render has it.
+//! - Ids are `kind:name:part`; a colon can't be in a host's name, so two ids never meet.
+//! - All text is escaped by askama; a link from outside is http or https; a colour from outside is `#rrggbb`.
+
+mod assets;
+mod button;
+mod commands;
+mod entry;
+mod events;
+mod fleet;
+mod fragments;
+mod host;
+mod lights;
+#[cfg(test)]
+mod preview;
+mod row;
+#[cfg(test)]
+mod sample;
+mod shell;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::sync::Arc;
+
+use nixfleet_protocol::api::{Command, Host, OpEntry};
+use nixfleet_protocol::browser::State;
+use nixfleet_protocol::{CommandId, Epoch, HostId, Op, Time, Version};
+
+pub use crate::actors::sync::PageKind;
+pub use assets::{Asset, asset, asset_url};
+pub use commands::command_page;
+pub use entry::{ErrorPage, LoginPage, error_page, login_page};
+pub use events::events_page;
+pub use fleet::fleet_page;
+pub use fragments::{fragments, full_fragments};
+pub use host::host_page;
+
+/// Everything that the pages read. Borrowed for one render, so it costs nothing to make.
+#[derive(Clone, Copy)]
+pub struct Fleet<'a> {
+    /// The state at `version`, with the change already in it.
+    pub state: &'a State,
+    /// The op registry: labels, confirmations, which ask for a code.
+    pub ops: &'a [OpEntry],
+    /// For a host the ops that would be refused now, and why, in one sentence each. Pure, and of the same view as
+    /// the pre-checks. An op that is neither here nor in `Host::offers` is shown as not offered.
+    pub refused: &'a dyn Fn(&Host) -> Vec<(Op, String)>,
+    /// The version of `state`.
+    pub version: Version,
+    /// The epoch that `version` counts in.
+    pub epoch: Epoch,
+    /// For "12 s ago"; the page counts on by itself.
+    pub now: Time,
+}
+
+/// What belongs to one session and so stands in whole pages only.
+#[derive(Clone, Copy, Debug)]
+pub struct Session<'a> {
+    /// The CSRF token of the session.
+    pub csrf_token: &'a str,
+}
+
+impl Fleet<'_> {
+    /// The host with this name.
+    pub fn host(&self, id: &HostId) -> Option<&Arc<Host>> {
+        self.state.hosts.iter().find(|host| host.id == *id)
+    }
+
+    /// The command with this id, among the open and recent ones.
+    pub fn command(&self, id: CommandId) -> Option<&Arc<Command>> {
+        self.state.commands.iter().find(|command| command.id == id)
+    }
+
+    /// All hosts as the page sorts them: by criticality, then by name.
+    fn sorted(&self) -> Vec<&Arc<Host>> {
+        let mut hosts: Vec<_> = self.state.hosts.iter().collect();
+        hosts.sort_by_key(|host| rank(host));
+        hosts
+    }
+
+    /// What the registry says of an op.
+    fn op(&self, op: Op) -> Option<&OpEntry> {
+        self.ops.iter().find(|entry| entry.id == op)
+    }
+
+    /// What a button says for an op.
+    fn label(&self, op: Op) -> &str {
+        self.op(op).map_or(op.as_str(), |entry| entry.label.as_str())
+    }
+}
+
+/// What the table sorts by.
+fn rank(host: &Host) -> (nixfleet_protocol::agent::DeviceType, &str) {
+    (host.device_type, host.id.as_str())
+}
+
+/// Renders a template; what can't be rendered is an empty text, and the log says so.
+fn html(template: &impl askama::Template) -> String {
+    template.render().unwrap_or_else(|error| {
+        tracing::error!(%error, "a template could not be rendered");
+        String::new()
+    })
+}

@@ -1,0 +1,131 @@
+//! The static files, inside the binary. Addresses carry a hash of all of them: a new build has new addresses, and
+//! a browser may keep what it has for ever. The script is written as modules and served as one file.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use rust_embed::RustEmbed;
+
+#[derive(RustEmbed)]
+#[folder = "src/web/static/"]
+struct Files;
+
+/// A static file.
+#[derive(Clone, Debug)]
+pub struct Asset {
+    /// Its content.
+    pub bytes: bytes::Bytes,
+    /// For the header `Content-Type`.
+    pub content_type: &'static str,
+    /// For the header `ETag`, with its quotes.
+    pub etag: String,
+}
+
+struct Assets {
+    hash: String,
+    files: BTreeMap<String, Asset>,
+}
+
+/// The modules, each after those that it imports. They are served as one file: one request, and smaller.
+const MODULES: [&str; 9] =
+    ["gate.js", "sgr.js", "time.js", "place.js", "live.js", "log.js", "act.js", "keys.js", "app.js"];
+
+static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
+    let raw = |name: &str| Files::get(name).map(|file| file.data);
+    let text = |name: &str| raw(name).and_then(|data| String::from_utf8(data.into_owned()).ok()).unwrap_or_default();
+    let mut files: BTreeMap<String, Vec<u8>> = Files::iter()
+        .filter(|name| !MODULES.contains(&name.as_ref()))
+        .filter_map(|name| raw(&name).map(|data| (name.into_owned(), data.into_owned())))
+        .collect();
+    files.insert("app.js".to_owned(), MODULES.map(|name| lean(&text(name))).concat().into_bytes());
+    files.insert("theme.js".to_owned(), lean(&text("theme.js")).into_bytes());
+    let mut all = ring::digest::Context::new(&ring::digest::SHA256);
+    files.values().for_each(|bytes| all.update(bytes));
+    let hash = short_hash(all.finish().as_ref());
+    // The stylesheet names its fonts by the address that never changes, too.
+    let css = text("app.css").replace(".woff2\"", &format!(".woff2?v={hash}\""));
+    files.insert("app.css".to_owned(), css.into_bytes());
+    let files = files
+        .into_iter()
+        .map(|(name, bytes)| {
+            let etag = format!("\"{}\"", short_hash(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref()));
+            let content_type = content_type(&name);
+            (name, Asset { bytes: bytes.into(), content_type, etag })
+        })
+        .collect();
+    Assets { hash, files }
+});
+
+/// The file at `path`, which is what follows `/static/`, without a query.
+pub fn asset(path: &str) -> Option<Asset> {
+    ASSETS.files.get(path).cloned()
+}
+
+/// The address of a static file: `/static/app.css?v=<hash>`. Asked for with this `v`, it never changes.
+pub fn asset_url(path: &str) -> String {
+    format!("/static/{path}?v={}", ASSETS.hash)
+}
+
+/// A module as a part of one file: without what only people read, and without imports and exports.
+fn lean(module: &str) -> String {
+    let mut out = String::with_capacity(module.len());
+    let lines = module.lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with("//") && !line.starts_with("import ")) {
+        out.push_str(line.strip_prefix("export ").unwrap_or(line));
+        out.push('\n');
+    }
+    out
+}
+
+fn short_hash(digest: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(&digest[..8])
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map_or("", |(_, end)| end) {
+        "css" => "text/css; charset=utf-8",
+        "js" => "text/javascript; charset=utf-8",
+        "svg" => "image/svg+xml",
+        "woff2" => "font/woff2",
+        _ => "text/plain; charset=utf-8",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_in_a_page_has_a_file() {
+        for name in ["app.css", "app.js", "theme.js", "icon.svg", "vendor/idiomorph.min.js"] {
+            assert!(asset(name).is_some(), "{name}");
+            assert!(asset_url(name).starts_with(&format!("/static/{name}?v=")));
+        }
+        assert!(asset("../Cargo.toml").is_none());
+        assert!(asset("").is_none());
+    }
+
+    #[test]
+    fn the_script_is_one_file() {
+        let app = asset("app.js").unwrap();
+        let text = std::str::from_utf8(&app.bytes).unwrap();
+        for line in text.lines() {
+            assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
+        }
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/static");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            if name.rsplit_once('.').is_some_and(|(_, end)| end == "js") && name != "theme.js" {
+                assert!(MODULES.contains(&name.as_str()), "{name} is in no file that is served");
+            }
+        }
+        assert_eq!(app.content_type, "text/javascript; charset=utf-8");
+    }
+
+    #[test]
+    fn our_own_script_stays_small() {
+        let own = asset("app.js").unwrap().bytes.len() + asset("theme.js").unwrap().bytes.len();
+        // 10 kB compressed is the promise; such text shrinks to about a third.
+        assert!(own < 32 * 1024, "{own} bytes");
+    }
+}

@@ -1,0 +1,203 @@
+//! What can be clicked. The script knows no op: all that a click sends or shows stands in data attributes, which
+//! are made here and nowhere else. The list of them is the contract with `static/act.js`.
+
+use askama::Template;
+use nixfleet_protocol::api::{Action, ActionKind, Host};
+use nixfleet_protocol::{CommandId, HostId, Op};
+use serde_json::json;
+
+use super::Fleet;
+
+/// What a click does, as data attributes. Rendered inside a start tag.
+#[derive(Clone, Debug, Default, Template)]
+#[template(source = "{% include \"src/web/templates/does.html\" %}", ext = "html", whitespace = "minimize")]
+pub(super) struct Does {
+    /// POST here.
+    post: String,
+    /// This JSON.
+    body: String,
+    /// After this sentence was confirmed.
+    confirm: String,
+    /// What the button that confirms says.
+    yes: String,
+    /// With a code from the authenticator.
+    totp: bool,
+    /// Open the log of the command that is answered.
+    opens: bool,
+    /// Open the log of this command.
+    log: String,
+    /// Go there.
+    go: String,
+    /// Say this.
+    help: String,
+    /// Heading of the dialog or the log's tab.
+    title: String,
+    /// It can't be done now, and why.
+    pub(super) not: String,
+    /// The sentence for hover and focus.
+    pub(super) tip: String,
+}
+
+impl askama::filters::HtmlSafe for Does {}
+
+impl Does {
+    /// Go to a page.
+    pub(super) fn go(url: String) -> Self {
+        Self { go: url, ..Self::default() }
+    }
+
+    /// Show a log.
+    pub(super) fn log(id: CommandId, title: String) -> Self {
+        Self { log: id.to_string(), title, ..Self::default() }
+    }
+
+    /// POST something that makes no command.
+    pub(super) fn post(url: String, title: String) -> Self {
+        Self { post: url, body: "{}".to_owned(), title, ..Self::default() }
+    }
+
+    /// Start an op on a host, confirmed and with a code where the registry says so.
+    pub(super) fn op(fleet: &Fleet<'_>, host: &str, op: Op) -> Self {
+        let label = fleet.label(op);
+        let entry = fleet.op(op);
+        Self {
+            post: format!("/api/v1/hosts/{host}/ops/{op}"),
+            body: "{}".to_owned(),
+            confirm: entry.and_then(|entry| entry.confirm.clone()).unwrap_or_default(),
+            yes: label.to_owned(),
+            totp: entry.is_some_and(|entry| entry.totp),
+            opens: true,
+            title: format!("{host} · {label}"),
+            ..Self::default()
+        }
+    }
+
+    /// Stop, extend, ignore or give up a command.
+    pub(super) fn command(id: &str, verb: &str, title: String) -> Self {
+        let body = if verb == "extend" { json!({"minutes": EXTEND_MINUTES}) } else { json!({}) };
+        Self {
+            post: format!("/api/v1/commands/{id}/{verb}"),
+            body: body.to_string(),
+            confirm: if verb == "give-up" {
+                "The command is shown as orphaned and the host is free for the next one. What the host does is not changed."
+                    .to_owned()
+            } else {
+                String::new()
+            },
+            yes: if verb == "give-up" { "Give up".to_owned() } else { String::new() },
+            title,
+            ..Self::default()
+        }
+    }
+
+    /// What a light, or a button beside it, offers.
+    pub(super) fn action(fleet: &Fleet<'_>, host: &HostId, action: &Action, message: &str) -> Self {
+        let title = format!("{host} · {}", action.label);
+        let details = || Self::go(format!("/hosts/{host}"));
+        match (action.kind, action.op, &action.pipeline, action.command_id) {
+            (ActionKind::Op, Some(op), _, _) => {
+                Self { yes: action.label.clone(), ..Self::op(fleet, host.as_str(), op) }
+            }
+            (ActionKind::Pipeline, _, Some(pipeline), _) => Self {
+                body: json!({"hosts": [host]}).to_string(),
+                ..Self::post(format!("/api/v1/pipelines/{pipeline}/runs"), title)
+            },
+            (ActionKind::Log, _, _, Some(id)) => Self::log(id, log_title(fleet, host, id)),
+            (ActionKind::Stop, _, _, Some(id)) => Self::command(&id.to_string(), "stop", title),
+            (ActionKind::Help, ..) => Self { help: message.to_owned(), title, ..Self::default() },
+            (ActionKind::Details | ActionKind::Op | ActionKind::Pipeline | ActionKind::Log | ActionKind::Stop, ..) => {
+                details()
+            }
+        }
+    }
+
+    /// The same with a sentence for hover and focus.
+    #[must_use]
+    pub(super) fn tip(self, tip: String) -> Self {
+        Self { tip, ..self }
+    }
+
+    /// The same, not offered now.
+    #[must_use]
+    pub(super) fn not(self, why: Option<String>) -> Self {
+        Self { not: why.unwrap_or_default(), ..self }
+    }
+}
+
+/// How long "Wait" waits, in minutes.
+const EXTEND_MINUTES: u32 = 10;
+
+fn log_title(fleet: &Fleet<'_>, host: &HostId, id: CommandId) -> String {
+    fleet.command(id).map_or_else(|| host.to_string(), |command| format!("{host} · {}", fleet.label(command.op)))
+}
+
+/// A button.
+#[derive(Clone, Debug, Template)]
+#[template(source = "{% include \"src/web/templates/button.html\" %}", ext = "html", whitespace = "minimize")]
+pub(super) struct Button {
+    /// What it says.
+    pub(super) label: String,
+    /// Further words for screen readers, where the label alone does not say to what.
+    pub(super) of: String,
+    /// Its icon in the sprite, or nothing.
+    pub(super) icon: &'static str,
+    /// How it looks: `quick`, `main`, `small` …
+    pub(super) look: &'static str,
+    /// What it does.
+    pub(super) does: Does,
+}
+
+impl askama::filters::HtmlSafe for Button {}
+
+impl Button {
+    pub(super) fn new(label: &str, look: &'static str, does: Does) -> Self {
+        Self { label: label.to_owned(), of: String::new(), icon: "", look, does }
+    }
+
+    #[must_use]
+    pub(super) fn icon(self, icon: &'static str) -> Self {
+        Self { icon, ..self }
+    }
+
+    #[must_use]
+    pub(super) fn of(self, of: impl ToString) -> Self {
+        Self { of: of.to_string(), ..self }
+    }
+}
+
+/// Icon of an op in the sprite.
+pub(super) fn op_icon(op: Op) -> &'static str {
+    match op {
+        Op::Pull => "i-pull",
+        Op::Switch | Op::ForceRebuild => "i-switch",
+        Op::Test => "i-test",
+        Op::Rollback | Op::RevertPr => "i-back",
+        Op::Restart | Op::Reboot | Op::RefreshGit | Op::RefreshLock | Op::RefreshSystem => "i-restart",
+        Op::CheckVersion | Op::Plan | Op::Journal => "i-look",
+        Op::BumpFlake | Op::MergePr => "i-up",
+        Op::Gc | Op::Remove => "i-bin",
+        Op::Wake => "i-power",
+        Op::Exec | Op::SetColor | Op::SetTags => "i-more",
+    }
+}
+
+/// Why an op is not offered on a host; nothing where it is.
+pub(super) fn why_not(host: &Host, refused: &[(Op, String)], op: Op) -> Option<String> {
+    if host.offers.contains(&op) {
+        return None;
+    }
+    let why = refused.iter().find(|(other, _)| *other == op).map(|(_, why)| why.clone());
+    Some(why.unwrap_or_else(|| "Not offered on this host now.".to_owned()))
+}
+
+/// The ops of the menu, in groups. Those that need arguments have no place in it yet.
+pub(super) const MENU: [&[Op]; 5] = [
+    &[Op::Pull, Op::Switch, Op::Test],
+    &[Op::Plan, Op::Rollback, Op::ForceRebuild, Op::BumpFlake],
+    &[Op::RefreshGit, Op::RefreshLock, Op::RefreshSystem, Op::CheckVersion],
+    &[Op::Restart, Op::Reboot, Op::Wake, Op::Gc],
+    &[Op::Remove],
+];
+
+/// The ops that have a button of their own in each row.
+pub(super) const QUICK: [Op; 3] = [Op::Pull, Op::Switch, Op::Test];

@@ -1,0 +1,154 @@
+//! A command: its line in the lists, and its own page.
+
+use askama::Template;
+use nixfleet_protocol::api::Command;
+
+use super::button::{Button, Does, why_not};
+use super::lights::{part, steps};
+use super::shell::{Shell, shell};
+use super::{Fleet, PageKind, Session, html, words};
+
+/// A line in a list of commands.
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/command_item.html\" %}", ext = "html", whitespace = "minimize")]
+pub(super) struct Item {
+    id: String,
+    look: &'static str,
+    word: &'static str,
+    label: String,
+    host: String,
+    text: String,
+    actor: String,
+    when: words::Ago,
+    took: String,
+    log: Does,
+    page: String,
+}
+
+impl askama::filters::HtmlSafe for Item {}
+
+/// Id of a command's line.
+pub(super) fn item_id(command: &Command) -> String {
+    format!("command:{}", command.id)
+}
+
+/// Name of a command in headings and tabs.
+fn title(fleet: &Fleet<'_>, command: &Command) -> String {
+    let label = fleet.label(command.op);
+    command.host.as_ref().map_or_else(|| label.to_owned(), |host| format!("{host} · {label}"))
+}
+
+pub(super) fn item(fleet: &Fleet<'_>, command: &Command) -> Item {
+    let (look, word) = words::command(command.state);
+    Item {
+        id: item_id(command),
+        look,
+        word,
+        label: fleet.label(command.op).to_owned(),
+        host: command.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+        text: text(command),
+        actor: command.actor.clone(),
+        when: words::ago(command.created_at, fleet.now),
+        took: took(command),
+        log: Does::log(command.id, title(fleet, command)),
+        page: format!("/commands/{}", command.id),
+    }
+}
+
+/// One sentence about how it stands.
+fn text(command: &Command) -> String {
+    match (&command.message, &command.progress) {
+        (Some(message), _) if !message.is_empty() => message.clone(),
+        (_, Some(progress)) if !command.state.is_final() && !progress.text.is_empty() => progress.text.clone(),
+        (_, Some(progress)) if !command.state.is_final() => progress.phase.clone(),
+        _ => match command.exit_code {
+            Some(code) if code != 0 => format!("Exit code {code}"),
+            _ => String::new(),
+        },
+    }
+}
+
+fn took(command: &Command) -> String {
+    match (command.started_at, command.finished_at) {
+        (Some(from), Some(to)) => words::span(from, to),
+        _ => String::new(),
+    }
+}
+
+/// The head of a command's page; changes while it runs.
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/command_head.html\" %}", ext = "html", whitespace = "minimize")]
+pub(super) struct Head {
+    look: &'static str,
+    word: &'static str,
+    label: String,
+    description: String,
+    host: String,
+    text: String,
+    part: Option<u8>,
+    buttons: Vec<Button>,
+    facts: Vec<(&'static str, String)>,
+    created: words::Ago,
+}
+
+impl askama::filters::HtmlSafe for Head {}
+
+pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
+    let (look, word) = words::command(command.state);
+    let label = fleet.label(command.op).to_owned();
+    let title = title(fleet, command);
+    let mut buttons = steps(command, &title, "");
+    if let (true, Some(host)) = (command.state.is_final(), &command.host)
+        && let Some(entry) = fleet.op(command.op).filter(|entry| entry.retry)
+        && let Some(of) = fleet.host(host)
+    {
+        let does = Does::op(fleet, host.as_str(), command.op).not(why_not(of, &(fleet.refused)(of), command.op));
+        buttons.push(Button::new(&format!("{} again", entry.label), "main", does).icon("i-restart"));
+    }
+    let mut facts = vec![("Started by", command.actor.clone())];
+    let mut fact = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+    fact("Exit code", command.exit_code.map(|code| code.to_string()));
+    fact("Took", Some(took(command)).filter(|took| !took.is_empty()));
+    fact("Reason", command.code.clone());
+    fact("Forced", command.force.then(|| "yes".to_owned()));
+    fact("Run", command.run_id.map(|run| run.to_string()));
+    let given = command.args.as_object().is_some_and(|args| !args.is_empty());
+    fact("Arguments", given.then(|| command.args.to_string()));
+    fact("Log", Some(words::bytes(command.log_bytes)));
+    Head {
+        look,
+        word,
+        description: fleet.op(command.op).map(|entry| entry.description.clone()).unwrap_or_default(),
+        host: command.host.as_ref().map(ToString::to_string).unwrap_or_default(),
+        text: text(command),
+        part: command
+            .progress
+            .as_ref()
+            .filter(|_| !command.state.is_final())
+            .and_then(|progress| part(progress.done?, progress.expected?)),
+        buttons,
+        facts,
+        created: words::ago(command.created_at, fleet.now),
+        label,
+    }
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/command.html\" %}", ext = "html", whitespace = "minimize")]
+struct Page<'a> {
+    shell: Shell<'a>,
+    head: Head,
+    id: String,
+    title: String,
+}
+
+/// The page `/commands/{id}`. The command may be older than those in the state.
+pub fn command_page(fleet: &Fleet<'_>, command: &Command, session: Session<'_>) -> String {
+    let title = title(fleet, command);
+    html(&Page {
+        shell: shell(fleet, &title, PageKind::Command(command.id), session),
+        head: head(fleet, command),
+        id: command.id.to_string(),
+        title,
+    })
+}

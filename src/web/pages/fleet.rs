@@ -1,0 +1,220 @@
+//! The fleet page: the target, the counts, the table of hosts, and what happened last.
+
+use askama::Template;
+use nixfleet_protocol::HostId;
+use nixfleet_protocol::api::HostState;
+
+use super::button::{Button, Does, MENU, op_icon};
+use super::lights::NAMES;
+use super::row::{Row, row, standing};
+use super::shell::{Shell, shell};
+use super::{Fleet, PageKind, Session, commands, events, html, words};
+
+/// How many commands a list keeps; the state has no more.
+pub(super) const COMMANDS: usize = 50;
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/fleet.html\" %}", ext = "html", whitespace = "minimize")]
+struct Page<'a> {
+    shell: Shell<'a>,
+    notices: String,
+    target: String,
+    counts: String,
+    hosts: String,
+    commands: String,
+    events: String,
+    names: [(&'static str, &'static str); 5],
+    menu: Vec<Vec<Item>>,
+}
+
+/// A line of the menu that all rows share. `{host}` stands for the row's.
+struct Item {
+    op: String,
+    label: String,
+    tip: String,
+    icon: &'static str,
+    does: Does,
+}
+
+/// The page `/`.
+pub fn fleet_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
+    html(&Page {
+        shell: shell(fleet, "Fleet", PageKind::Fleet, session),
+        notices: notices(fleet),
+        target: target(fleet),
+        counts: counts(fleet),
+        hosts: hosts(fleet),
+        commands: command_list(fleet, None),
+        events: events::list(fleet, events::FEW, None),
+        names: NAMES,
+        menu: menu(fleet),
+    })
+}
+
+fn menu(fleet: &Fleet<'_>) -> Vec<Vec<Item>> {
+    let group = |ops: &&[nixfleet_protocol::Op]| {
+        ops.iter()
+            .filter_map(|op| fleet.op(*op))
+            .map(|entry| Item {
+                op: entry.id.to_string(),
+                label: entry.label.clone(),
+                tip: entry.description.clone(),
+                icon: op_icon(entry.id),
+                does: Does::op(fleet, "{host}", entry.id),
+            })
+            .collect::<Vec<_>>()
+    };
+    MENU.iter().map(group).filter(|group| !group.is_empty()).collect()
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/notices.html\" %}", ext = "html", whitespace = "minimize")]
+struct Notices {
+    all: Vec<(&'static str, String)>,
+}
+
+/// What is wrong with the dashboard itself.
+pub(super) fn notices(fleet: &Fleet<'_>) -> String {
+    let server = &fleet.state.server;
+    let mut all = Vec::new();
+    if let Some(error) = &server.store_error {
+        all.push(("error", format!("The store can't be written, so nothing is accepted: {error}")));
+    }
+    if server.shared_agent_token {
+        all.push((
+            "outdated",
+            "Agents use the shared token. Any of them can register as any host; give each host a token of its own."
+                .to_owned(),
+        ));
+    }
+    html(&Notices { all })
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/target.html\" %}", ext = "html", whitespace = "minimize")]
+struct Target<'a> {
+    branch: &'a str,
+    commit: &'a str,
+    link: String,
+    subject: &'a str,
+    author: &'a str,
+    committed: Option<words::Ago>,
+    read: Option<words::Ago>,
+    source: &'a str,
+    error: &'a str,
+    request: Option<Request>,
+    refresh: Button,
+}
+
+/// The update PR that waits.
+struct Request {
+    number: u64,
+    title: String,
+    link: String,
+    mergeable: &'static str,
+}
+
+/// What the whole fleet should be at.
+pub(super) fn target(fleet: &Fleet<'_>) -> String {
+    let remote = &fleet.state.remote;
+    let source = remote.source.as_deref().unwrap_or_default();
+    let commit = remote.commit.as_ref();
+    let link = words::link(source)
+        .zip(commit)
+        .map(|(source, commit)| format!("{}/commit/{commit}", source.trim_end_matches('/').trim_end_matches(".git")));
+    html(&Target {
+        branch: &remote.branch,
+        commit: commit.map_or("", |commit| commit.short()),
+        link: link.unwrap_or_default(),
+        subject: remote.subject.as_deref().unwrap_or_default(),
+        author: remote.author.as_deref().unwrap_or_default(),
+        committed: remote.committed_at.map(|at| words::ago(at, fleet.now)),
+        read: remote.read_at.map(|at| words::ago(at, fleet.now)),
+        source,
+        error: remote.error.as_deref().unwrap_or_default(),
+        request: remote.pull_request.as_ref().map(|request| Request {
+            number: request.number,
+            title: request.title.clone(),
+            link: words::link(&request.url).unwrap_or_default().to_owned(),
+            mergeable: match request.mergeable {
+                Some(true) => "can be merged",
+                Some(false) => "can't be merged",
+                None => "is being checked",
+            },
+        }),
+        refresh: Button::new(
+            "Ask again",
+            "ghost",
+            Does::post("/api/v1/remote/refresh".to_owned(), "Remote".to_owned()),
+        )
+        .icon("i-restart"),
+    })
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/counts.html\" %}", ext = "html", whitespace = "minimize")]
+struct Counts {
+    all: usize,
+    states: Vec<Count>,
+    standings: Vec<Count>,
+}
+
+struct Count {
+    number: usize,
+    word: &'static str,
+    look: &'static str,
+    query: String,
+}
+
+/// How many hosts are how; each is a filter too.
+pub(super) fn counts(fleet: &Fleet<'_>) -> String {
+    let hosts = &fleet.state.hosts;
+    let states = [HostState::Online, HostState::Stale, HostState::Offline, HostState::Never].into_iter().map(|state| {
+        let (look, word) = words::host_state(state);
+        Count {
+            number: hosts.iter().filter(|host| host.state == state).count(),
+            word,
+            look,
+            query: format!("is:{look}"),
+        }
+    });
+    let standings = [
+        ("current", "Current", "ok"),
+        ("todo", "To do", "outdated"),
+        ("failing", "Failing", "error"),
+        ("busy", "Busy", "working"),
+        ("unknown", "Unknown", "unknown"),
+    ]
+    .into_iter()
+    .map(|(name, word, look)| Count {
+        number: hosts.iter().filter(|host| standing(host) == name).count(),
+        word,
+        look,
+        query: format!("is:{name}"),
+    });
+    html(&Counts { all: hosts.len(), states: states.collect(), standings: standings.collect() })
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/hosts.html\" %}", ext = "html", whitespace = "minimize")]
+struct Hosts {
+    rows: Vec<Row>,
+}
+
+/// The body of the table.
+pub(super) fn hosts(fleet: &Fleet<'_>) -> String {
+    html(&Hosts { rows: fleet.sorted().into_iter().map(|host| row(fleet, host)).collect() })
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/commands_list.html\" %}", ext = "html", whitespace = "minimize")]
+struct Commands {
+    items: Vec<commands::Item>,
+}
+
+/// The list of recent commands, all or those of one host.
+pub(super) fn command_list(fleet: &Fleet<'_>, host: Option<&HostId>) -> String {
+    let of_host =
+        fleet.state.commands.iter().filter(|command| host.is_none_or(|host| command.host.as_ref() == Some(host)));
+    html(&Commands { items: of_host.take(COMMANDS).map(|command| commands::item(fleet, command)).collect() })
+}

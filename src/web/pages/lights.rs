@@ -1,0 +1,211 @@
+//! The five lights, and the sentence of a row: what matters most about a host, in a few words.
+
+use askama::Template;
+use nixfleet_protocol::api::{ActionKind, Command, CommandState, Host, HostState, LightStatus};
+use nixfleet_protocol::{HostId, Op};
+
+use super::button::{Button, Does};
+use super::{Fleet, words};
+
+/// One light.
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/light.html\" %}", ext = "html", whitespace = "minimize")]
+pub(super) struct LightView {
+    name: &'static str,
+    letter: &'static str,
+    status: &'static str,
+    pub(super) message: String,
+    action: String,
+    as_of: &'static str,
+    does: Does,
+    /// What else is offered; shown on the host's page.
+    pub(super) also: Vec<Button>,
+    pub(super) button: Button,
+}
+
+impl askama::filters::HtmlSafe for LightView {}
+
+/// Names and letters, in the order of `Lights::each`.
+pub(super) const NAMES: [(&str, &str); 5] =
+    [("Agent", "A"), ("Git", "G"), ("Lock", "L"), ("System", "S"), ("Tests", "T")];
+
+pub(super) fn lights(fleet: &Fleet<'_>, host: &Host) -> Vec<LightView> {
+    let as_of = if host.state == HostState::Offline { "When last seen: " } else { "" };
+    NAMES
+        .into_iter()
+        .zip(host.lights.each())
+        .map(|((name, letter), (_, light))| {
+            let does = Does::action(fleet, &host.id, &light.action, &light.message);
+            LightView {
+                name,
+                letter,
+                status: words::status(light.status),
+                message: light.message.clone(),
+                action: light.action.label.clone(),
+                as_of,
+                also: light
+                    .also
+                    .iter()
+                    .map(|action| {
+                        Button::new(&action.label, "small", Does::action(fleet, &host.id, action, &light.message))
+                    })
+                    .collect(),
+                button: Button::new(&light.action.label, "small", does.clone()).of(name),
+                does: does.tip(format!("{as_of}{}", light.message)),
+            }
+        })
+        .collect()
+}
+
+impl LightView {
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(super) fn status(&self) -> &'static str {
+        self.status
+    }
+}
+
+/// What matters most about a host: its running command, or the sentence of the light that asks for something.
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/now.html\" %}", ext = "html", whitespace = "minimize")]
+pub(super) struct Now {
+    look: &'static str,
+    about: String,
+    text: String,
+    command: Option<Running>,
+    signs: Vec<String>,
+}
+
+impl askama::filters::HtmlSafe for Now {}
+
+/// A command that is not over.
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/running.html\" %}", ext = "html", whitespace = "minimize")]
+pub(super) struct Running {
+    look: &'static str,
+    label: String,
+    word: &'static str,
+    text: String,
+    part: Option<u8>,
+    since: words::Ago,
+    log: Does,
+    buttons: Vec<Button>,
+}
+
+impl askama::filters::HtmlSafe for Running {}
+
+pub(super) fn now(fleet: &Fleet<'_>, host: &Host) -> Now {
+    let mut now = Now { look: "ok", about: String::new(), text: String::new(), command: None, signs: signs(host) };
+    if let Some(why) = &host.broken {
+        now.look = "error";
+        now.text = format!("Its part of the dashboard keeps failing: {why}");
+    } else if let Some(command) = &host.command {
+        now.command = Some(running(fleet, &host.id, command));
+    } else if host.state == HostState::Never {
+        now.look = "unknown";
+        now.text = "Waits for its agent to connect for the first time.".to_owned();
+    } else if let Some((name, status, message)) = asking(host) {
+        now.look = words::status(status);
+        now.about = name.to_owned();
+        now.text = message.to_owned();
+    } else {
+        now.text = "Current".to_owned();
+    }
+    now
+}
+
+/// The light that asks for something: red before yellow before grey, and what comes first in a deployment first.
+fn asking(host: &Host) -> Option<(&'static str, LightStatus, &str)> {
+    let [agent, git, lock, system, tests] = host.lights.each();
+    [LightStatus::Error, LightStatus::Outdated, LightStatus::Unknown].into_iter().find_map(|wanted| {
+        let order = if wanted == LightStatus::Error {
+            [(system, "System"), (tests, "Tests"), (git, "Git"), (lock, "Lock"), (agent, "Agent")]
+        } else {
+            [(git, "Git"), (lock, "Lock"), (system, "System"), (tests, "Tests"), (agent, "Agent")]
+        };
+        let found = order.into_iter().find(|((_, light), _)| light.status == wanted);
+        found.map(|((_, light), name)| (name, wanted, light.message.as_str()))
+    })
+}
+
+/// The op that the row's sentence asks for; its quick button stands out.
+pub(super) fn next_op(host: &Host) -> Option<Op> {
+    let (name, ..) = asking(host)?;
+    let (_, light) = host.lights.each().into_iter().find(|(other, _)| other.eq_ignore_ascii_case(name))?;
+    std::iter::once(&light.action)
+        .chain(&light.also)
+        .find(|action| action.kind == ActionKind::Op)
+        .and_then(|action| action.op)
+        .filter(|op| host.offers.contains(op))
+}
+
+fn signs(host: &Host) -> Vec<String> {
+    let mut signs = Vec::new();
+    if host.reboot_required == Some(true) {
+        signs.push("Reboot needed".to_owned());
+    }
+    match host.failed_units.len() {
+        0 => {}
+        1 => signs.push("1 failed unit".to_owned()),
+        n => signs.push(format!("{n} failed units")),
+    }
+    signs
+}
+
+pub(super) fn running(fleet: &Fleet<'_>, host: &HostId, command: &Command) -> Running {
+    let (look, word) = words::command(command.state);
+    let label = fleet.label(command.op).to_owned();
+    let title = format!("{host} · {label}");
+    let progress = command.progress.as_ref();
+    let text = match progress {
+        Some(progress) if !progress.text.is_empty() => progress.text.clone(),
+        Some(progress) => progress.phase.clone(),
+        None => command.message.clone().unwrap_or_default(),
+    };
+    Running {
+        look,
+        word,
+        text,
+        part: progress.and_then(|progress| part(progress.done?, progress.expected?)),
+        since: words::ago(command.started_at.unwrap_or(command.created_at), fleet.now),
+        log: Does::log(command.id, title.clone()),
+        buttons: steps(command, &title, &format!("{label} on {host}")),
+        label,
+    }
+}
+
+/// What can be done about a command that is not over.
+pub(super) fn steps(command: &Command, title: &str, of: &str) -> Vec<Button> {
+    let id = command.id.to_string();
+    let button =
+        |label: &str, verb: &str| Button::new(label, "small", Does::command(&id, verb, title.to_owned())).of(of);
+    match command.state {
+        CommandState::TimeoutPending => {
+            vec![button("Wait", "extend"), button("Stop", "stop").icon("i-stop"), button("Ignore", "ignore")]
+        }
+        CommandState::AwaitingReconnect => vec![button("Give up", "give-up")],
+        CommandState::Executing | CommandState::RunningWarning => vec![button("Stop", "stop").icon("i-stop")],
+        CommandState::Pending
+        | CommandState::Validating
+        | CommandState::Killing
+        | CommandState::Blocked
+        | CommandState::Success
+        | CommandState::Error
+        | CommandState::Partial
+        | CommandState::Killed
+        | CommandState::Timeout
+        | CommandState::StaleBinary
+        | CommandState::Suspicious
+        | CommandState::Orphaned
+        | CommandState::Cancelled
+        | CommandState::Skipped => Vec::new(),
+    }
+}
+
+/// Percent done, as a whole number.
+pub(super) fn part(done: u64, expected: u64) -> Option<u8> {
+    let percent = u128::from(done).checked_mul(100)?.checked_div(u128::from(expected))?;
+    u8::try_from(percent.min(100)).ok()
+}

@@ -1,0 +1,104 @@
+//! Writes every page with the made-up fleet into a folder, to be looked at in a browser:
+//! `NIXFLEET_PREVIEW=/tmp/preview cargo test -p nixfleet --lib web::pages::preview`. Without the variable it only
+//! renders them.
+
+use std::sync::Arc;
+
+use nixfleet_protocol::api::Host;
+use nixfleet_protocol::browser::State;
+use nixfleet_protocol::{Time, Version};
+
+use super::{
+    ErrorPage, Fleet, LoginPage, Session, command_page, error_page, events_page, fleet_page, host_page, login_page,
+    sample,
+};
+
+fn view<'a>(state: &'a State, ops: &'a [nixfleet_protocol::api::OpEntry]) -> Fleet<'a> {
+    Fleet {
+        state,
+        ops,
+        refused: &sample::refused,
+        version: Version(7),
+        epoch: "01920000-0000-7000-8000-0000000000ee".parse().unwrap(),
+        now: sample::NOW,
+    }
+}
+
+/// Enough hosts for two screens.
+fn many() -> State {
+    let mut state = sample::state();
+    let few = state.hosts.clone();
+    for round in 1..5 {
+        for host in &few {
+            let host = Host { id: format!("{}-{round}", host.id).parse().unwrap(), ..Host::clone(host) };
+            state.hosts.push(Arc::new(host));
+        }
+    }
+    state
+}
+
+#[test]
+fn every_page_renders() {
+    let ops = sample::op_entries();
+    let state = sample::state();
+    let fleet = view(&state, &ops);
+    let session = Session { csrf_token: "preview" };
+    let host = |name: &str| state.hosts.iter().find(|host| host.id.as_str() == name).unwrap();
+    let mut unreadable = sample::state();
+    unreadable.remote = Arc::new(nixfleet_protocol::api::Remote {
+        error: Some("since 14:02: could not connect to git.example: connection timed out".to_owned()),
+        read_at: Some(sample::ago(1_500)),
+        ..sample::remote()
+    });
+    unreadable.server = Arc::new(nixfleet_protocol::api::Server { shared_agent_token: true, ..sample::server() });
+    let (empty, many) = (sample::empty(), many());
+    let failed = state.commands.iter().find(|command| command.exit_code == Some(4)).unwrap();
+    let pages = [
+        ("fleet", fleet_page(&fleet, session)),
+        ("empty", fleet_page(&view(&empty, &ops), session)),
+        ("unreadable", fleet_page(&view(&unreadable, &ops), session)),
+        ("many", fleet_page(&view(&many, &ops), session)),
+        ("host", host_page(&fleet, host("csb0"), session)),
+        ("host-busy", host_page(&fleet, host("hsb1"), session)),
+        ("events", events_page(&fleet, session)),
+        ("command", command_page(&fleet, failed, session)),
+        ("login", login_page(LoginPage { csrf_token: "x", totp: true, error: Some("That was not right. Try again.") })),
+        (
+            "error",
+            error_page(ErrorPage {
+                status: 404,
+                title: "No such host",
+                detail: "The fleet has no host named hsb9. It may have been removed.",
+            }),
+        ),
+    ];
+    for (name, page) in &pages {
+        assert!(page.starts_with("<!doctype html>") && page.trim_end().ends_with("</html>"), "{name}");
+        if let Some(folder) = std::env::var_os("NIXFLEET_PREVIEW") {
+            // Times are moved to today, so that "12 s ago" reads as it would.
+            let shift = Time::now().millis() - sample::NOW.millis();
+            let folder = std::path::PathBuf::from(folder);
+            std::fs::create_dir_all(&folder).unwrap();
+            std::fs::write(folder.join(format!("{name}.html")), moved(page, shift)).unwrap();
+        }
+    }
+    if let Some(folder) = std::env::var_os("NIXFLEET_PREVIEW") {
+        let names = ["app.js", "theme.js", "app.css", "icon.svg", "vendor/idiomorph.min.js"];
+        for name in names.into_iter().chain(["vendor/atkinson-next.woff2", "vendor/atkinson-mono.woff2"]) {
+            let path = std::path::Path::new(&folder).join("static").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, super::asset(name).unwrap().bytes).unwrap();
+        }
+    }
+}
+
+fn moved(page: &str, shift: i64) -> String {
+    let mut parts = page.split("datetime=\"");
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (time, rest) = part.split_once('"').unwrap();
+        let time = Time::from_millis(time.parse::<Time>().unwrap().millis() + shift);
+        out.push_str(&format!("datetime=\"{time}\"{rest}"));
+    }
+    out
+}

@@ -1,0 +1,249 @@
+//! A host's row in the table. Its cells are rooms with ids of their own, so that a heartbeat moves two numbers and
+//! not a row.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use nixfleet_protocol::Op;
+use nixfleet_protocol::api::{Host, HostState};
+
+use super::button::{Button, Does, QUICK, op_icon, why_not};
+use super::lights::{LightView, Now, lights, next_op, now};
+use super::{Fleet, html, words};
+
+/// The whole row.
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/row.html\" %}", ext = "html", whitespace = "minimize")]
+pub(super) struct Row {
+    id: String,
+    state: &'static str,
+    search: String,
+    name: String,
+    cells: Vec<Cell>,
+}
+
+impl askama::filters::HtmlSafe for Row {}
+
+/// A cell that changes alone.
+pub(super) struct Cell {
+    /// Id of the element.
+    pub(super) id: String,
+    /// The element.
+    pub(super) html: String,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/row_name.html\" %}", ext = "html", whitespace = "minimize")]
+struct NameCell<'a> {
+    id: &'a str,
+    name: &'a str,
+    color: &'a str,
+    device: (&'static str, &'static str),
+    tags: &'a [String],
+    comment: &'a str,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/row_seen.html\" %}", ext = "html", whitespace = "minimize")]
+struct SeenCell<'a> {
+    id: &'a str,
+    state: (&'static str, &'static str),
+    away: bool,
+    seen: Option<words::Ago>,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/row_place.html\" %}", ext = "html", whitespace = "minimize")]
+struct PlaceCell<'a> {
+    id: &'a str,
+    location: (&'static str, &'static str),
+    system: (&'static str, &'static str),
+    version: &'a str,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/row_load.html\" %}", ext = "html", whitespace = "minimize")]
+struct LoadCell<'a> {
+    id: &'a str,
+    meters: [Meter; 3],
+}
+
+/// A percentage with its bar.
+pub(super) struct Meter {
+    pub(super) name: &'static str,
+    pub(super) percent: Option<u8>,
+}
+
+impl Meter {
+    /// From here on it wears a sign.
+    pub(super) fn high(&self) -> bool {
+        self.percent.is_some_and(|percent| percent >= 80)
+    }
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/row_commit.html\" %}", ext = "html", whitespace = "minimize")]
+struct CommitCell<'a> {
+    id: &'a str,
+    commit: &'a str,
+    deployed: &'a str,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/row_lights.html\" %}", ext = "html", whitespace = "minimize")]
+struct LightsCell<'a> {
+    id: &'a str,
+    name: &'a str,
+    lights: Vec<LightView>,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/row_now.html\" %}", ext = "html", whitespace = "minimize")]
+struct NowCell<'a> {
+    id: &'a str,
+    now: Now,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/row_do.html\" %}", ext = "html", whitespace = "minimize")]
+struct DoCell<'a> {
+    id: &'a str,
+    name: &'a str,
+    quick: Vec<Button>,
+    off: String,
+    command: String,
+}
+
+/// Id of a host's row.
+pub(super) fn row_id(host: &nixfleet_protocol::HostId) -> String {
+    format!("host:{host}")
+}
+
+pub(super) fn row(fleet: &Fleet<'_>, host: &Host) -> Row {
+    Row {
+        id: row_id(&host.id),
+        state: words::host_state(host.state).0,
+        search: search(host),
+        name: host.id.to_string(),
+        cells: cells(fleet, host),
+    }
+}
+
+/// Whether the row itself, and not only a cell of it, looks different.
+pub(super) fn same_shell(before: &Host, host: &Host) -> bool {
+    before.state == host.state && search(before) == search(host)
+}
+
+/// All cells of a row, in order.
+pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
+    let name = host.id.as_str();
+    let id = |part: &str| format!("host:{name}:{part}");
+    let cell = |id: String, html: String| Cell { id, html };
+    let away = host.state == HostState::Offline;
+    let metrics = host.metrics.clone().unwrap_or_default();
+    let refused = (fleet.refused)(host);
+    let next = next_op(host);
+    let ids = ["name", "seen", "place", "load", "commit", "lights", "now", "do"].map(id);
+    let [a, b, c, d, e, f, g, h] = ids;
+    let made = [
+        html(&NameCell {
+            id: &a,
+            name,
+            color: words::color(host.color.as_deref()),
+            device: words::device(host.device_type),
+            tags: &host.tags,
+            comment: host.comment.as_deref().unwrap_or_default(),
+        }),
+        html(&SeenCell {
+            id: &b,
+            state: words::host_state(host.state),
+            away,
+            seen: host.last_seen.map(|seen| words::ago(seen, fleet.now)),
+        }),
+        html(&PlaceCell {
+            id: &c,
+            location: words::location(host.location),
+            system: words::system(host.host_type),
+            version: host.os_version.as_deref().unwrap_or_default(),
+        }),
+        html(&LoadCell { id: &d, meters: meters(&metrics) }),
+        html(&CommitCell {
+            id: &e,
+            commit: host.generation.as_ref().map_or("", |commit| commit.short()),
+            deployed: host.deployed.as_ref().map_or("", |deployed| deployed.commit.short()),
+        }),
+        html(&LightsCell { id: &f, name, lights: lights(fleet, host) }),
+        html(&NowCell { id: &g, now: now(fleet, host) }),
+        html(&DoCell {
+            id: &h,
+            name,
+            quick: QUICK
+                .into_iter()
+                .map(|op| {
+                    let look = if next == Some(op) { "quick next" } else { "quick" };
+                    let does = Does::op(fleet, name, op).not(why_not(host, &refused, op));
+                    Button::new(fleet.label(op), look, does).icon(op_icon(op)).of(name)
+                })
+                .collect(),
+            off: off(host, &refused),
+            command: host.command.as_ref().map(|command| command.id.to_string()).unwrap_or_default(),
+        }),
+    ];
+    [a, b, c, d, e, f, g, h].into_iter().zip(made).map(|(id, html)| cell(id, html)).collect()
+}
+
+pub(super) fn meters(metrics: &nixfleet_protocol::agent::Metrics) -> [Meter; 3] {
+    [
+        Meter { name: "CPU", percent: words::percent(metrics.cpu) },
+        Meter { name: "RAM", percent: words::percent(metrics.ram) },
+        Meter { name: "Swap", percent: words::percent(metrics.swap) },
+    ]
+}
+
+/// What is not offered and why, for the one menu that all rows share: lines of `pull switch: why`.
+pub(super) fn off(host: &Host, refused: &[(Op, String)]) -> String {
+    let mut why: BTreeMap<String, Vec<Op>> = BTreeMap::new();
+    for op in Op::ALL {
+        if let Some(reason) = why_not(host, refused, *op) {
+            why.entry(reason).or_default().push(*op);
+        }
+    }
+    let line = |(why, ops): (String, Vec<Op>)| {
+        let ops: Vec<_> = ops.into_iter().map(Op::as_str).collect();
+        format!("{}: {}", ops.join(" "), why.replace('\n', " "))
+    };
+    why.into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// The words that the search finds a row by: its name, and `key:value` for the filters.
+fn search(host: &Host) -> String {
+    let (place, system) = (words::location(host.location).0, words::system(host.host_type).0);
+    let device = words::device(host.device_type).0;
+    let state = words::host_state(host.state).0;
+    let away = if matches!(host.state, HostState::Offline | HostState::Stale) { " is:away" } else { "" };
+    let mut words = format!("{} is:{state}{away} is:{} at:{place} os:{system} type:{device}", host.id, standing(host));
+    for (name, light) in host.lights.each() {
+        words.push_str(&format!(" {name}:{}", words::status(light.status)));
+    }
+    for tag in &host.tags {
+        words.push_str(&format!(" tag:{}", tag.to_lowercase()));
+    }
+    words
+}
+
+/// How a host stands as a whole; the header counts it.
+pub(super) fn standing(host: &Host) -> &'static str {
+    use nixfleet_protocol::api::LightStatus::{Error, Ok, Outdated, Unknown, Working};
+    let any = |status| host.lights.each().into_iter().any(|(_, light)| light.status == status);
+    if host.command.is_some() || any(Working) {
+        "busy"
+    } else if any(Error) || host.broken.is_some() {
+        "failing"
+    } else if any(Outdated) {
+        "todo"
+    } else if any(Unknown) || !any(Ok) {
+        "unknown"
+    } else {
+        "current"
+    }
+}

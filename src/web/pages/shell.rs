@@ -1,0 +1,71 @@
+//! What stands around every page of a session: head, bar, sprite, dialogs, log dock, and where the live part begins
+//! (page, epoch and version, from which the script goes on).
+
+use askama::Template;
+
+use super::{Fleet, PageKind, Session, asset_url, html};
+
+/// The parts before and after a page's own content.
+pub(super) struct Shell<'a> {
+    pub(super) top: String,
+    pub(super) bottom: &'a str,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/top.html\" %}", ext = "html", whitespace = "minimize")]
+struct Top<'a> {
+    title: &'a str,
+    head: String,
+    csrf_token: &'a str,
+    page: String,
+    epoch: String,
+    version: u64,
+    on_fleet: bool,
+    on_events: bool,
+    product: &'a str,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/head.html\" %}", ext = "html", whitespace = "minimize")]
+struct Head {
+    css: String,
+    theme: String,
+    icon: String,
+    font: String,
+    live: bool,
+    morph: String,
+    app: String,
+}
+
+#[derive(Template)]
+#[template(source = "{% include \"src/web/templates/bottom.html\" %}", ext = "html", whitespace = "minimize")]
+struct Bottom;
+
+/// The links in the head of every page. Only pages of a session have a script beside the theme's.
+pub(super) fn head(live: bool) -> String {
+    html(&Head {
+        css: asset_url("app.css"),
+        theme: asset_url("theme.js"),
+        icon: asset_url("icon.svg"),
+        font: asset_url("vendor/atkinson-next.woff2"),
+        live,
+        morph: asset_url("vendor/idiomorph.min.js"),
+        app: asset_url("app.js"),
+    })
+}
+
+pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: PageKind, session: Session<'_>) -> Shell<'a> {
+    static BOTTOM: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| html(&Bottom));
+    let top = html(&Top {
+        title,
+        head: head(true),
+        csrf_token: session.csrf_token,
+        page: page.to_string(),
+        epoch: fleet.epoch.to_string(),
+        version: fleet.version.0,
+        on_fleet: page == PageKind::Fleet,
+        on_events: page == PageKind::Events,
+        product: &fleet.state.server.version,
+    });
+    Shell { top, bottom: &BOTTOM }
+}

@@ -1,0 +1,195 @@
+//! Words, numbers and moments as people read them, and what makes a text from outside fit for an attribute.
+
+use askama::Template;
+use nixfleet_protocol::Time;
+use nixfleet_protocol::agent::{DeviceType, HostType, Location};
+use nixfleet_protocol::api::{CommandState, HostState, Level, LightStatus};
+
+/// A moment with how long ago it was. The script counts on by itself.
+#[derive(Template)]
+#[template(source = "<time datetime=\"{{ time }}\" data-ago>{{ text }}</time>", ext = "html")]
+pub(super) struct Ago {
+    time: String,
+    text: String,
+}
+
+impl askama::filters::HtmlSafe for Ago {}
+
+pub(super) fn ago(time: Time, now: Time) -> Ago {
+    Ago { time: time.to_string(), text: ago_text(time, now) }
+}
+
+/// "12 s ago". The script has the same steps (`time.js`).
+fn ago_text(time: Time, now: Time) -> String {
+    match now.since(time).as_secs() {
+        0..5 => "now".to_owned(),
+        s @ 5..60 => format!("{s} s ago"),
+        s @ 60..3_600 => format!("{} min ago", s / 60),
+        s @ 3_600..86_400 => format!("{} h ago", s / 3_600),
+        s => format!("{} d ago", s / 86_400),
+    }
+}
+
+/// A length of time: `8 s`, `3 min 5 s`, `2 h 4 min`.
+pub(super) fn span(from: Time, to: Time) -> String {
+    match to.since(from).as_secs() {
+        s @ 0..60 => format!("{s} s"),
+        s @ 60..3_600 => format!("{} min {} s", s / 60, s % 60),
+        s => format!("{} h {} min", s / 3_600, s % 3_600 / 60),
+    }
+}
+
+/// Bytes as people read them.
+pub(super) fn bytes(count: u64) -> String {
+    let mut rest = count;
+    let mut tenths = 0;
+    for unit in ["B", "kB", "MB", "GB", "TB"] {
+        if rest < 1_000 || unit == "TB" {
+            return if unit == "B" || rest >= 100 {
+                format!("{rest} {unit}")
+            } else {
+                format!("{rest}.{tenths} {unit}")
+            };
+        }
+        tenths = rest % 1_000 / 100;
+        rest /= 1_000;
+    }
+    String::new()
+}
+
+/// A colour from outside, or nothing: only `#rrggbb` gets through.
+pub(super) fn color(text: Option<&str>) -> &str {
+    let good = |text: &&str| {
+        text.len() == 7 && text.starts_with('#') && text.bytes().skip(1).all(|byte| byte.is_ascii_hexdigit())
+    };
+    text.filter(good).unwrap_or("currentColor")
+}
+
+/// A link from outside, or nothing: only http and https get through.
+pub(super) fn link(text: &str) -> Option<&str> {
+    (text.starts_with("https://") || text.starts_with("http://")).then_some(text)
+}
+
+/// A percentage as a whole number from 0 to 100; nothing for what is no number.
+pub(super) fn percent(value: Option<f64>) -> Option<u8> {
+    let value = value.filter(|value| value.is_finite())?.clamp(0.0, 100.0).round();
+    (0..=100_u8).find(|whole| f64::from(*whole) >= value)
+}
+
+pub(super) const fn host_state(state: HostState) -> (&'static str, &'static str) {
+    match state {
+        HostState::Online => ("online", "Online"),
+        HostState::Stale => ("stale", "Stale"),
+        HostState::Offline => ("offline", "Offline"),
+        HostState::Never => ("never", "Never seen"),
+    }
+}
+
+pub(super) const fn status(status: LightStatus) -> &'static str {
+    match status {
+        LightStatus::Ok => "ok",
+        LightStatus::Outdated => "outdated",
+        LightStatus::Error => "error",
+        LightStatus::Working => "working",
+        LightStatus::Unknown => "unknown",
+    }
+}
+
+pub(super) const fn location(location: Location) -> (&'static str, &'static str) {
+    match location {
+        Location::Home => ("home", "At home"),
+        Location::Work => ("work", "At work"),
+        Location::Cloud => ("cloud", "In the cloud"),
+        Location::Unknown => ("unknown", "Place unknown"),
+    }
+}
+
+pub(super) const fn device(device: DeviceType) -> (&'static str, &'static str) {
+    match device {
+        DeviceType::Server => ("server", "Server"),
+        DeviceType::Desktop => ("desktop", "Desktop"),
+        DeviceType::Laptop => ("laptop", "Laptop"),
+        DeviceType::Gaming => ("gaming", "Gaming"),
+        DeviceType::Unknown => ("unknown", "Device unknown"),
+    }
+}
+
+pub(super) const fn system(kind: HostType) -> (&'static str, &'static str) {
+    match kind {
+        HostType::Nixos => ("nixos", "NixOS"),
+        HostType::Macos => ("macos", "macOS"),
+        HostType::Linux => ("linux", "Linux"),
+        HostType::Other => ("unknown", "System unknown"),
+    }
+}
+
+/// A command's state: the look that it shares with the lights, and the word.
+pub(super) const fn command(state: CommandState) -> (&'static str, &'static str) {
+    match state {
+        CommandState::Pending => ("working", "Pending"),
+        CommandState::Validating => ("working", "Checking"),
+        CommandState::Executing => ("working", "Running"),
+        CommandState::RunningWarning => ("working", "Running long"),
+        CommandState::TimeoutPending => ("outdated", "Past its limit"),
+        CommandState::AwaitingReconnect => ("outdated", "Waiting"),
+        CommandState::Killing => ("working", "Stopping"),
+        CommandState::Blocked => ("outdated", "Blocked"),
+        CommandState::Success => ("ok", "Success"),
+        CommandState::Error => ("error", "Failed"),
+        CommandState::Partial => ("outdated", "Partial"),
+        CommandState::Killed => ("unknown", "Stopped"),
+        CommandState::Timeout => ("error", "Timed out"),
+        CommandState::StaleBinary => ("error", "Stale binary"),
+        CommandState::Suspicious => ("outdated", "Suspicious"),
+        CommandState::Orphaned => ("unknown", "Orphaned"),
+        CommandState::Cancelled => ("unknown", "Cancelled"),
+        CommandState::Skipped => ("unknown", "Skipped"),
+    }
+}
+
+pub(super) const fn level(level: Level) -> &'static str {
+    match level {
+        Level::Info => "unknown",
+        Level::Warn => "outdated",
+        Level::Error => "error",
+        Level::Success => "ok",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_read_well() {
+        let now = Time::from_millis(1_000_000_000);
+        for (seconds, text) in
+            [(0, "now"), (4, "now"), (5, "5 s ago"), (61, "1 min ago"), (7_200, "2 h ago"), (200_000, "2 d ago")]
+        {
+            assert_eq!(ago_text(Time::from_millis(now.millis() - seconds * 1_000), now), text);
+        }
+        assert_eq!(ago_text(Time::from_millis(now.millis() + 9_000), now), "now", "a clock that is ahead");
+        assert_eq!(span(Time::from_millis(0), Time::from_millis(185_000)), "3 min 5 s");
+    }
+
+    #[test]
+    fn only_a_colour_is_a_colour_and_only_a_link_is_a_link() {
+        assert_eq!(color(Some("#12aBcd")), "#12aBcd");
+        for bad in ["#12abc", "red", "#12abcg", "\"><img>", "#12345é", ""] {
+            assert_eq!(color(Some(bad)), "currentColor", "{bad}");
+        }
+        assert_eq!(link("https://git.example/x"), Some("https://git.example/x"));
+        assert_eq!(link("javascript:alert(1)"), None);
+    }
+
+    #[test]
+    fn numbers_read_well() {
+        assert_eq!(percent(Some(f64::NAN)), None);
+        assert_eq!(percent(Some(-3.0)), Some(0));
+        assert_eq!(percent(Some(99.6)), Some(100));
+        assert_eq!(percent(Some(1e300)), Some(100));
+        for (count, text) in [(999, "999 B"), (1_200, "1.2 kB"), (73_400_320, "73.4 MB"), (512_000_000_000, "512 GB")] {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}

@@ -1,0 +1,357 @@
+//! The builder of the stories: a daemon, agents and a repository in a directory of their own, and the verbs of
+//! a story: push, submit, kill, start, wait until. All waiting is for a condition, with a limit.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::repository::Repository;
+
+/// How long anything may take before a story fails.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The API token of the stories.
+pub const ADMIN: &str = "story-admin-token-0123456789abcdef0123456789abcdef";
+/// The password of the stories.
+pub const PASSWORD: &str = "correct horse";
+
+/// A small fleet.
+pub struct Fleet {
+    pub repository: Repository,
+    pub port: u16,
+    dir: TempDir,
+    daemon: Option<Child>,
+    daemon_env: Vec<(String, String)>,
+    agents: BTreeMap<String, Agent>,
+}
+
+struct Agent {
+    process: Option<Child>,
+    token: String,
+    env: Vec<(String, String)>,
+}
+
+impl Fleet {
+    /// A running daemon with a repository and no hosts.
+    pub fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// The same, with more settings for the daemon.
+    pub fn with(env: &[(&str, &str)]) -> Self {
+        let dir = tempfile::Builder::new().prefix("nixfleet-story-").tempdir().unwrap();
+        let repository = Repository::new(dir.path());
+        let port = free_port();
+        let mut daemon_env = vec![
+            ("NIXFLEET_LISTEN".to_owned(), format!("127.0.0.1:{port}")),
+            ("NIXFLEET_DATA_DIR".to_owned(), dir.path().join("data").display().to_string()),
+            ("NIXFLEET_PASSWORD_HASH".to_owned(), bcrypt::hash(PASSWORD, 4).unwrap()),
+            ("NIXFLEET_ADMIN_TOKEN".to_owned(), ADMIN.to_owned()),
+            ("NIXFLEET_REPO_URL".to_owned(), repository.url()),
+            ("NIXFLEET_REMOTE_INTERVAL".to_owned(), "1s".to_owned()),
+            ("NIXFLEET_LOG".to_owned(), "nixfleet=debug,info".to_owned()),
+        ];
+        daemon_env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let mut fleet = Self { repository, port, dir, daemon: None, daemon_env, agents: BTreeMap::new() };
+        fleet.start_daemon();
+        fleet
+    }
+
+    /// Makes a token for a host and starts its agent.
+    pub fn host(mut self, name: &str) -> Self {
+        self.add_host(name, &[]);
+        self
+    }
+
+    /// The same, with more settings for the agent.
+    pub fn add_host(&mut self, name: &str, env: &[(&str, &str)]) {
+        let made = self.post("/api/v1/tokens", &json!({ "kind": "host", "host": name, "name": name }));
+        assert_eq!(made.0, 201, "{}", made.1);
+        let token = made.1["token"].as_str().unwrap().to_owned();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        self.agents.insert(name.to_owned(), Agent { process: None, token, env });
+        self.start_agent(name);
+        self.wait(&format!("{name} is online and has its checkout"), |fleet| {
+            let host = fleet.get(&format!("/api/v1/hosts/{name}")).1;
+            host["state"] == "online" && !host["generation"].is_null()
+        });
+    }
+
+    /// Where everything lies.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The daemon's data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+
+    /// The state directory of an agent.
+    pub fn state_dir(&self, host: &str) -> PathBuf {
+        self.dir.path().join("agents").join(host)
+    }
+
+    /// The daemon's process.
+    pub fn daemon_pid(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub fn start_daemon(&mut self) {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet"));
+        command.arg("serve").envs(self.daemon_env.iter().map(|(name, value)| (name, value)));
+        self.daemon = Some(spawn(command, &self.dir.path().join("daemon.log")));
+        self.wait("the daemon is ready", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
+    }
+
+    /// `kill -9` of the daemon.
+    pub fn kill_daemon(&mut self) {
+        kill(self.daemon.take());
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub fn stop_daemon(&mut self) {
+        let mut daemon = self.daemon.take().unwrap();
+        signal(daemon.id(), rustix::process::Signal::TERM);
+        assert!(daemon.wait().unwrap().success(), "the daemon ends well when it is asked to\n{}", self.logs());
+    }
+
+    /// Starts a host's agent.
+    pub fn start_agent(&mut self, host: &str) {
+        let state_dir = self.state_dir(host);
+        fs::create_dir_all(&state_dir).unwrap();
+        let agent = &self.agents[host];
+        let mut command = Command::new(agent_binary());
+        command
+            .env("NIXFLEET_URL", format!("ws://127.0.0.1:{}/ws", self.port))
+            .env("NIXFLEET_TOKEN", &agent.token)
+            .env("NIXFLEET_REPO_URL", self.repository.url())
+            .env("NIXFLEET_STATE_DIR", &state_dir)
+            .env("NIXFLEET_HOSTNAME", host)
+            .env("NIXFLEET_PLATFORM", "script")
+            .env("NIXFLEET_INTERVAL", "1")
+            .env("NIXFLEET_LOG", "debug")
+            .envs(agent.env.iter().map(|(name, value)| (name, value)));
+        let process = spawn(command, &self.dir.path().join(format!("agent-{host}.log")));
+        self.agents.get_mut(host).unwrap().process = Some(process);
+    }
+
+    /// `kill -9` of an agent.
+    pub fn kill_agent(&mut self, host: &str) {
+        kill(self.agents.get_mut(host).unwrap().process.take());
+    }
+
+    /// One GET of the API.
+    pub fn get(&self, path: &str) -> (u16, Value) {
+        self.try_get(path).unwrap_or_else(|| panic!("GET {path}: no answer\n{}", self.logs()))
+    }
+
+    /// One GET of the API; nothing while the daemon is away.
+    pub fn try_get(&self, path: &str) -> Option<(u16, Value)> {
+        let (status, body) = self.try_text("GET", path, None)?;
+        Some((status, serde_json::from_str(&body).unwrap_or(Value::String(body))))
+    }
+
+    /// One GET, as text.
+    pub fn text(&self, path: &str) -> (u16, String) {
+        self.try_text("GET", path, None).unwrap_or_else(|| panic!("GET {path}: no answer"))
+    }
+
+    /// One POST to the API.
+    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+        let (status, body) = self
+            .try_text("POST", path, Some(body))
+            .unwrap_or_else(|| panic!("POST {path}: no answer\n{}", self.logs()));
+        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+    }
+
+    fn try_text(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(30)))
+            .build()
+            .into();
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
+        let mut answer = match (method, body) {
+            ("POST", Some(body)) => {
+                agent.post(&url).header("Authorization", &format!("Bearer {ADMIN}")).send_json(body)
+            }
+            _ => agent.get(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
+        }
+        .ok()?;
+        let status = answer.status().as_u16();
+        Some((status, answer.body_mut().with_config().limit(512 << 20).read_to_string().ok()?))
+    }
+
+    /// Asks for an op and expects that it is accepted; the command's id.
+    pub fn submit(&self, host: &str, op: &str) -> String {
+        let (status, body) = self.post(&format!("/api/v1/hosts/{host}/ops/{op}"), &json!({}));
+        assert_eq!(status, 202, "{op} on {host}: {body}");
+        body["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A command as the API has it.
+    pub fn command(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/commands/{id}")).1
+    }
+
+    /// Waits for a command's end.
+    pub fn ended(&self, id: &str) -> Value {
+        let mut last = Value::Null;
+        self.wait(&format!("command {id} is over"), |fleet| {
+            let Some((200, command)) = fleet.try_get(&format!("/api/v1/commands/{id}")) else { return false };
+            last = command;
+            !last["finished_at"].is_null()
+        });
+        last
+    }
+
+    /// Runs an op to its end and expects its state.
+    pub fn run(&self, host: &str, op: &str, state: &str) -> Value {
+        let command = self.ended(&self.submit(host, op));
+        assert_eq!(command["state"], state, "{command:#}\n{}", self.log_text(command["id"].as_str().unwrap()));
+        command
+    }
+
+    /// The lines of a command's log, without the runner's notes.
+    pub fn output(&self, id: &str) -> Vec<String> {
+        self.log(id).into_iter().filter(|(stream, _)| stream != "note").map(|(_, line)| line).collect()
+    }
+
+    /// The lines of a command's log, with their streams.
+    pub fn log(&self, id: &str) -> Vec<(String, String)> {
+        self.text(&format!("/api/v1/commands/{id}/log?from=0"))
+            .1
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap())
+            .map(|line| (line["stream"].as_str().unwrap().to_owned(), line["line"].as_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    fn log_text(&self, id: &str) -> String {
+        self.text(&format!("/api/v1/commands/{id}/log?raw=1")).1
+    }
+
+    /// The five lights of a host, as in the specification's table.
+    pub fn lights(&self, host: &str) -> String {
+        self.try_get(&format!("/api/v1/hosts/{host}")).map(|(_, host)| lights_of(&host)).unwrap_or_default()
+    }
+
+    /// Waits until a host's lights are these.
+    pub fn expect_lights(&self, host: &str, lights: &str) {
+        let started = Instant::now();
+        while self.lights(host) != lights {
+            assert!(
+                started.elapsed() < PATIENCE,
+                "lights of {host} are {}, not {lights}\n{:#}\n{}",
+                self.lights(host),
+                self.get(&format!("/api/v1/hosts/{host}")).1,
+                self.logs()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits for a condition.
+    pub fn wait(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let started = Instant::now();
+        while !holds(self) {
+            assert!(started.elapsed() < PATIENCE, "waited too long until {what}\n{}", self.logs());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// The ends of all logs, for a story that fails.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        let mut files: Vec<_> = fs::read_dir(self.dir.path()).unwrap().flatten().map(|entry| entry.path()).collect();
+        files.sort();
+        for file in files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "log")) {
+            let log = String::from_utf8_lossy(&fs::read(&file).unwrap_or_default()).into_owned();
+            let lines: Vec<_> = log.lines().collect();
+            text += &format!("--- {}\n{}\n", file.display(), lines[lines.len().saturating_sub(40)..].join("\n"));
+        }
+        text
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        kill(self.daemon.take());
+        for agent in self.agents.values_mut() {
+            kill(agent.process.take());
+        }
+        // Commands outlive their agents: that is the product. A story ends them by the directory they run in.
+        for process in processes_in(self.dir.path()) {
+            signal(process, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+/// The five lights of a host of the API.
+pub fn lights_of(host: &Value) -> String {
+    ["agent", "git", "lock", "system", "tests"]
+        .iter()
+        .map(|light| match host["lights"][light]["status"].as_str() {
+            Some("ok") => '🟢',
+            Some("outdated") => '🟡',
+            Some("error") => '🔴',
+            Some("working") => '🔵',
+            Some("unknown") => '⚪',
+            _ => '?',
+        })
+        .collect()
+}
+
+/// Processes whose environment or command line names this directory.
+pub fn processes_in(dir: &Path) -> Vec<u32> {
+    let needle = dir.display().to_string();
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let names = |file: &str| {
+            fs::read(entry.path().join(file)).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(&needle))
+        };
+        if pid != std::process::id() && (names("cmdline") || names("environ")) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Sends a signal; the process may be gone.
+pub fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+fn kill(process: Option<Child>) {
+    if let Some(mut process) = process {
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+}
+
+fn spawn(mut command: Command, log: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(log).unwrap();
+    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// The agent's binary, beside the daemon's.
+fn agent_binary() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_nixfleet")).with_file_name("nixfleet-agent");
+    assert!(path.exists(), "{} is missing: cargo build -p nixfleet-agent", path.display());
+    path
+}

@@ -1,0 +1,11 @@
+//! Stories over the whole system from outside: the real daemon, real agents, real git, real sockets, real
+//! `kill -9`. One binary; each story sets up its own fleet in its own directory.
+
+mod fleet;
+mod repository;
+mod tab;
+
+mod cycle;
+mod kills;
+mod readiness;
+mod security;
