@@ -19,6 +19,7 @@ mod openapi;
 pub mod pages;
 mod people;
 mod problem;
+pub mod render;
 pub mod router;
 pub mod server;
 #[cfg(test)]
@@ -40,6 +41,7 @@ use self::auth::Caller;
 use self::auth::client::{Client, Peer};
 use self::auth::cookies::CookieKeys;
 use self::problem::Refused;
+use self::render::Pages;
 use self::router::{Endpoint, Matched, May};
 use crate::actors::handles::Handles;
 use crate::config::{Secret, WebConfig};
@@ -57,6 +59,7 @@ pub struct App {
     totp: bool,
     data_dir: PathBuf,
     ops: Vec<OpEntry>,
+    pages: Pages,
 }
 
 /// A request, as far as the rooms need it.
@@ -87,9 +90,7 @@ impl Query {
     where
         T::Err: std::fmt::Display,
     {
-        self.get(name)
-            .map(|value| value.parse().map_err(|error| Refused::bad(format!("{name}: {error}."))))
-            .transpose()
+        self.get(name).map(|value| value.parse().map_err(|error| Refused::bad(format!("{name}: {error}.")))).transpose()
     }
 
     /// A switch: `1` or `true`.
@@ -100,19 +101,23 @@ impl Query {
 
 impl App {
     /// `first` signs cookies, `first` and `further` verify them; `totp`: whether the login asks for a code.
-    pub fn new(handles: Handles, web: WebConfig, first: &Secret, further: &[Secret], totp: bool, data_dir: PathBuf) -> Self {
+    pub fn new(
+        handles: Handles,
+        web: WebConfig,
+        first: &Secret,
+        further: &[Secret],
+        totp: bool,
+        data_dir: PathBuf,
+    ) -> Self {
         let ops = nixfleet_model::ops::registry().map(nixfleet_model::ops::OpSpec::entry).collect();
-        Self { handles, web, cookies: CookieKeys::new(first, further), totp, data_dir, ops }
+        Self { handles, web, cookies: CookieKeys::new(first, further), totp, data_dir, ops, pages: Pages::default() }
     }
 
     /// Answers a request; also says whether we know who asked.
     async fn answer(&self, peer: Peer, request: Request<Incoming>) -> (Response<Body>, bool) {
         let client = Client::of(peer, request.headers(), &self.web.trusted_proxies);
-        let how = Finish {
-            https: client.https,
-            gzip: takes_gzip(request.headers()),
-            head: request.method() == Method::HEAD,
-        };
+        let how =
+            Finish { https: client.https, gzip: takes_gzip(request.headers()), head: request.method() == Method::HEAD };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut as_page = wants_html(&path, request.headers());
         let mut known = false;

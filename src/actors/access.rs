@@ -35,6 +35,7 @@ use tokio::sync::watch;
 use self::committer::{Committer, Pending, Then};
 use self::records::Records;
 use super::links::{AgentIdentity, OwnTokens};
+use super::sessions::Viewer;
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{Batch, LoginSession, Scope, SecretHash, StoreError, StoreHandle, Token, TokenKind, Write};
 use crate::config::{AccessConfig, Secret};
@@ -428,9 +429,12 @@ impl State {
     ) {
         let mut steps = self.totp;
         // Looked at whatever the password was: the time tells nothing. Taken only when both are right.
-        let step = self.settings.config.totp_secret.as_ref().map(|key| {
-            proof::take_totp(&mut steps, key, login.totp.as_deref().unwrap_or_default(), now)
-        });
+        let step = self
+            .settings
+            .config
+            .totp_secret
+            .as_ref()
+            .map(|key| proof::take_totp(&mut steps, key, login.totp.as_deref().unwrap_or_default(), now));
         if !right || step == Some(None) {
             self.failed(myself, "login_failed", format!("A login from {} failed.", login.address), now);
             return answer(reply, Err(LoginRefused::Wrong));
@@ -475,7 +479,7 @@ impl State {
         now: Time,
     ) {
         let Some(gone) = self.records.remove_session(&session) else { return answer(reply, Ok(false)) };
-        (self.ended)(Ended::Session(session));
+        (self.ended)(Ended::Viewer(Viewer::Session(session)));
         let event = event(now, Level::Info, gone.user.clone(), "logout", "Logged out.".to_owned());
         self.write(myself, vec![Write::RemoveSession(session)], vec![event], Then::Over(reply), true);
     }

@@ -11,6 +11,8 @@
 //! back within two seconds.
 
 pub mod link;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -325,10 +327,11 @@ struct Denied {
 
 /// Whether an agent may be the host that it says it is.
 fn allowed(register: &Register, who: &AgentIdentity, own_tokens: &OwnTokens) -> Result<HostId, Denied> {
-    let host: HostId = register
-        .hostname
-        .parse()
-        .map_err(|error| Denied { code: close::BAD_NAME, host: None, reason: format!("{error}") })?;
+    let host: HostId = register.hostname.parse().map_err(|error| Denied {
+        code: close::BAD_NAME,
+        host: None,
+        reason: format!("{error}"),
+    })?;
     match who {
         AgentIdentity::Host(bound) if *bound == host => Ok(host),
         AgentIdentity::Host(bound) => Err(Denied {

@@ -11,76 +11,67 @@
 //! ```
 
 pub mod access;
+pub mod clock;
+pub mod committer;
 pub mod handles;
 pub mod host;
 pub mod hosts;
 pub mod links;
+pub mod remote;
 pub mod session;
 pub mod sessions;
 pub mod slot;
 pub mod store;
 pub mod sync;
 
-// Replaced by the real rooms at the merge.
-#[expect(missing_docs, reason = "replaced at the merge")]
-pub mod remote {
-    use super::slot::{Slot, Unanswered};
-    use nixfleet_model::host_core::Submitted;
-    use ractor::RpcReplyPort;
-    use std::time::Duration;
-    #[derive(Debug)]
-    pub enum Msg {
-        Ask { reply: RpcReplyPort<()> },
-        RefreshGit { actor: String, force: bool, reply: RpcReplyPort<Submitted> },
-        Inspect { reply: RpcReplyPort<serde_json::Value> },
-    }
-    #[derive(Clone, Debug)]
-    pub struct RemoteHandle {
-        slot: Slot<Msg>,
-    }
-    impl RemoteHandle {
-        pub fn new(slot: Slot<Msg>) -> Self {
-            Self { slot }
-        }
-        pub async fn ask(&self, within: Duration) -> Result<(), Unanswered> {
-            self.slot.call(|reply| Msg::Ask { reply }, within).await
-        }
-        pub async fn refresh_git(&self, actor: String, force: bool, _run: Option<nixfleet_protocol::RunId>) -> Submitted {
-            let asked = self.slot.call(|reply| Msg::RefreshGit { actor, force, reply }, Duration::from_secs(20)).await;
-            asked.unwrap_or_else(|error| Submitted::Unavailable(error.to_string()))
-        }
-    }
-}
-
+/// Stands in for `root.rs` until that is wired; replaced at the merge.
 pub mod root {
     use super::slot::Slot;
     use ractor::RpcReplyPort;
     use std::time::Duration;
+
+    /// How everything is.
     #[derive(Clone, Debug, serde::Serialize)]
     pub struct Readiness {
+        /// Whether everything makes progress.
         pub ready: bool,
+        /// What does not.
         pub problems: Vec<String>,
+        /// Hosts whose actor keeps failing.
         pub quarantined: Vec<String>,
     }
+
+    /// What the root answers to.
     #[derive(Debug)]
     pub enum Msg {
-        Ready { reply: RpcReplyPort<Readiness> },
+        /// Does everything make progress?
+        Ready {
+            /// Where to.
+            reply: RpcReplyPort<Readiness>,
+        },
     }
+
+    /// The root, for those who use it.
     #[derive(Clone, Debug)]
     pub struct RootHandle {
         slot: Slot<Msg>,
     }
+
     impl RootHandle {
+        /// Over the place where the root sits.
         pub fn new(slot: Slot<Msg>) -> Self {
             Self { slot }
         }
+
+        /// Whether everything makes progress.
         pub async fn ready(&self) -> Readiness {
-            match self.slot.call(|reply| Msg::Ready { reply }, Duration::from_secs(4)).await {
-                Ok(readiness) => readiness,
-                Err(error) => {
-                    Readiness { ready: false, problems: vec![error.to_string()], quarantined: Vec::new() }
-                }
-            }
+            let asked = self.slot.call(|reply| Msg::Ready { reply }, Duration::from_secs(4)).await;
+            let not = |error: super::slot::Unanswered| Readiness {
+                ready: false,
+                problems: vec![error.to_string()],
+                quarantined: Vec::new(),
+            };
+            asked.unwrap_or_else(not)
         }
     }
 }

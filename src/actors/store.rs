@@ -19,6 +19,22 @@ use serde::{Deserialize, Serialize};
 
 use super::slot::{Slot, Unanswered};
 
+mod actor;
+mod folder;
+mod health;
+mod migrations;
+mod plan;
+mod reader;
+mod record;
+mod start;
+mod trees;
+mod writer;
+
+pub use actor::{Args, State, Store};
+
+#[cfg(test)]
+mod tests;
+
 /// One record to write. Keys and encodings are the store's own business.
 #[derive(Clone, Debug)]
 pub enum Write {
@@ -125,6 +141,9 @@ pub enum StoreError {
     /// A record can't be read.
     #[error("the store can't read: {0}")]
     CantRead(String),
+    /// The batch itself is wrong (a record longer than any can be). To try again changes nothing.
+    #[error("the store refuses the batch: {0}")]
+    Refused(String),
     /// The store is being reopened, or hangs.
     #[error(transparent)]
     Unanswered(#[from] Unanswered),
@@ -133,7 +152,7 @@ pub enum StoreError {
 /// Everything that the others need at their start.
 #[derive(Debug)]
 pub struct Loaded {
-    /// The store that versions belong to.
+    /// The store that state versions belong to; made with it.
     pub epoch: Epoch,
     /// All hosts.
     pub hosts: Vec<HostRecord>,
@@ -145,7 +164,27 @@ pub struct Loaded {
     pub events: Vec<Arc<api::Event>>,
     /// The remote's last good answer.
     pub remote: Option<RemoteState>,
+    /// What should be there and is missing or damaged, one sentence each.
+    pub warnings: Vec<String>,
 }
+
+impl Default for Loaded {
+    /// What an empty store has, with the nil epoch.
+    fn default() -> Self {
+        Self {
+            epoch: Epoch::from_uuid(uuid::Uuid::nil()),
+            hosts: Vec::new(),
+            open: Vec::new(),
+            recent: Vec::new(),
+            events: Vec::new(),
+            remote: None,
+            warnings: Vec::new(),
+        }
+    }
+}
+
+/// A host, and its command that is not over.
+pub type HostWithOpen = (HostRecord, Option<Command>);
 
 /// What the store answers to.
 #[derive(Debug)]
@@ -155,7 +194,7 @@ pub enum Msg {
     /// Everything that the others need at their start.
     Load { reply: RpcReplyPort<Result<Loaded, StoreError>> },
     /// One host and its open command: what a single host's actor is revived from.
-    LoadHost { host: HostId, reply: RpcReplyPort<Result<Option<(HostRecord, Option<Command>)>, StoreError>> },
+    LoadHost { host: HostId, reply: RpcReplyPort<Result<Option<HostWithOpen>, StoreError>> },
     /// One command.
     Command { id: CommandId, reply: RpcReplyPort<Result<Option<Command>, StoreError>> },
     /// Commands, newest first, of one host or of all, before an id.
@@ -224,7 +263,7 @@ impl StoreHandle {
             let once = self.commit_once(batch.clone()).await;
             match once {
                 Ok(()) => return Ok(()),
-                Err(error @ StoreError::CantRead(_)) => return Err(error),
+                Err(error @ (StoreError::CantRead(_) | StoreError::Refused(_))) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "commit failed, trying again");
                     tokio::time::sleep(Duration::from_millis(250)).await;
@@ -243,11 +282,11 @@ impl StoreHandle {
 
     /// Everything that the others need at their start.
     pub async fn load(&self) -> Result<Loaded, StoreError> {
-        self.slot.call(|reply| Msg::Load { reply }, Duration::from_secs(60)).await?
+        self.slot.call(|reply| Msg::Load { reply }, Duration::from_mins(1)).await?
     }
 
     /// One host and its open command.
-    pub async fn load_host(&self, host: HostId) -> Result<Option<(HostRecord, Option<Command>)>, StoreError> {
+    pub async fn load_host(&self, host: HostId) -> Result<Option<HostWithOpen>, StoreError> {
         self.slot.call(|reply| Msg::LoadHost { host, reply }, READ).await?
     }
 

@@ -9,6 +9,7 @@
 //! objects, so there is nothing to miss), and the sessions subscribe anew.
 
 mod outbox;
+mod page_kind;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -19,12 +20,14 @@ use std::time::Duration;
 
 use nixfleet_model::fleet_state::{FleetState, StateChange};
 use nixfleet_model::view::{command_view, remote_view};
-use nixfleet_protocol::api::{Remote, Server};
+use nixfleet_protocol::api::{Host, Remote, Server};
 use nixfleet_protocol::browser::{Change, Fragment, Resume};
-use nixfleet_protocol::{CommandId, Epoch, HostId, Time, Version};
+use nixfleet_protocol::{Epoch, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
-pub use self::outbox::{Outbox, OutboxReader, frame, outbox};
+pub(crate) use self::outbox::frame;
+pub use self::outbox::{Outbox, OutboxReader, outbox};
+pub use self::page_kind::PageKind;
 use self::ring::Ring;
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{Loaded, StoreHandle};
@@ -33,19 +36,6 @@ use super::store::{Loaded, StoreHandle};
 const MARK_STEP: u64 = 1_000_000;
 /// How close to the mark versions come before it is raised.
 const MARK_REST: u64 = 500_000;
-
-/// A kind of page: tabs of one kind get the same bytes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PageKind {
-    /// The table of all hosts.
-    Fleet,
-    /// One host.
-    Host(HostId),
-    /// The audit log.
-    Events,
-    /// One command and its log.
-    Command(CommandId),
-}
 
 /// What a subscriber is sent.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,8 +48,9 @@ pub enum View {
 
 /// Makes the fragments of a page. The web's templates do it; the actors know no HTML.
 pub trait Render: Send + std::marker::Sync {
-    /// The smallest elements that a change touches on this kind of page, ready to be put in place.
-    fn fragments(&self, change: &Change, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
+    /// The smallest elements that a change touches on this kind of page, ready to be put in place. `before` is the
+    /// host as it was, where a host changed.
+    fn fragments(&self, change: &Change, before: Option<&Host>, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
     /// Every region of the page as it is now.
     fn everything(&self, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
 }
@@ -271,20 +262,29 @@ impl State {
     }
 
     fn publish(&mut self, change: StateChange) {
+        let before = match &change {
+            StateChange::Host(view) => self.fleet.hosts.get(&view.host.id).map(|view| Arc::clone(&view.host)),
+            StateChange::HostRemoved(id) => self.fleet.hosts.get(id).map(|view| Arc::clone(&view.host)),
+            StateChange::Command(_)
+            | StateChange::Run(_)
+            | StateChange::Remote(_)
+            | StateChange::Event(_)
+            | StateChange::Server(_) => None,
+        };
         let Some(change) = Arc::make_mut(&mut self.fleet).apply(change) else { return };
         self.version = self.version.next();
-        self.fan_out(&change);
+        self.fan_out(&change, before.as_deref());
         self.ring.push(self.version, change);
     }
 
     /// One encoding for each view that anyone has, then a cheap clone for each subscriber.
-    fn fan_out(&self, change: &Change) {
+    fn fan_out(&self, change: &Change, before: Option<&Host>) {
         let mut made: HashMap<&View, outbox::Frame> = HashMap::new();
         for subscriber in self.subscribers.values() {
             let frame = made.entry(&subscriber.view).or_insert_with(|| match &subscriber.view {
                 View::Json => self.frame("delta", &serde_json::json!({ "change": change })),
                 View::Html(page) => {
-                    let fragments = self.render.fragments(change, &self.fleet, page);
+                    let fragments = self.render.fragments(change, before, &self.fleet, page);
                     self.frame("delta", &serde_json::json!({ "fragments": fragments }))
                 }
             });
@@ -304,7 +304,7 @@ impl State {
         }
     }
 
-    fn send_state(&mut self, id: u64, kind: &str) {
+    fn send_state(&self, id: u64, kind: &str) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
         let payload = match &subscriber.view {
             View::Json => serde_json::json!({ "state": self.fleet.to_wire() }),
@@ -315,19 +315,16 @@ impl State {
         subscriber.outbox.catch_up(&self.frame(kind, &payload));
     }
 
-    fn resume(&mut self, id: u64, from: &Resume) {
+    fn resume(&self, id: u64, from: &Resume) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
-        if from.epoch != self.epoch || self.ring.after(from.version, self.version).is_none() {
-            return self.send_state(id, "full_state");
-        }
         let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version)).flatten();
-        let Some(missed) = missed else { return };
+        let Some(missed) = missed else { return self.send_state(id, "full_state") };
         let deltas: Vec<_> = missed
             .map(|(version, change)| match &subscriber.view {
                 View::Json => serde_json::json!({ "version": version, "change": change }),
                 View::Html(page) => serde_json::json!({
                     "version": version,
-                    "fragments": self.render.fragments(change, &self.fleet, page),
+                    "fragments": self.render.fragments(change, None, &self.fleet, page),
                 }),
             })
             .collect();

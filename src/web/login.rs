@@ -77,8 +77,7 @@ pub(super) async fn login(app: &App, asked: &Asked, body: &[u8]) -> Result<Answe
         Ok(new) => new,
         Err(refused @ (LoginRefused::Wrong | LoginRefused::TooMany { .. })) => {
             let refused = Refused::from(refused);
-            let mut answer =
-                page(app, &asked.client, &asked.headers, refused.status, Some(&refused.message))?;
+            let mut answer = page(app, &asked.client, &asked.headers, refused.status, Some(&refused.message))?;
             if let Some(after) = refused.retry_after {
                 answer.set_text(hyper::header::RETRY_AFTER, &after.as_secs().max(1).to_string());
             }

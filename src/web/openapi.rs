@@ -83,11 +83,13 @@ fn parameters(route: &Route) -> Vec<Value> {
         Endpoint::Socket => &["view", "page", "epoch", "version"],
         _ => &[],
     };
-    parameters.extend(queries.iter().map(|name| json!({ "name": name, "in": "query", "schema": { "type": "string" } })));
+    parameters
+        .extend(queries.iter().map(|name| json!({ "name": name, "in": "query", "schema": { "type": "string" } })));
     if route.mutates() && matches!(route.may, May::Api(_)) {
         let description = "The session's CSRF token, where the session's cookie is used";
         let schema = json!({ "type": "string" });
-        parameters.push(json!({ "name": "X-CSRF-Token", "in": "header", "description": description, "schema": schema }));
+        parameters
+            .push(json!({ "name": "X-CSRF-Token", "in": "header", "description": description, "schema": schema }));
     }
     parameters
 }
@@ -172,10 +174,9 @@ fn request(endpoint: Endpoint) -> Option<Value> {
         json!({ "content": content("application/json", &schema) })
     };
     match endpoint {
-        Endpoint::HostOp => Some(object(
-            json!({ "args": { "type": "object" }, "force": { "type": "boolean" }, "totp": text }),
-            &[],
-        )),
+        Endpoint::HostOp => {
+            Some(object(json!({ "args": { "type": "object" }, "force": { "type": "boolean" }, "totp": text }), &[]))
+        }
         Endpoint::Op => Some(object(
             json!({
                 "hosts": { "type": "array", "items": { "type": "string" } },
@@ -207,7 +208,8 @@ fn request(endpoint: Endpoint) -> Option<Value> {
         )),
         Endpoint::Enrol => Some(object(json!({ "host": { "type": "string" } }), &["host"])),
         Endpoint::Login => {
-            let properties = json!({ "password": { "type": "string" }, "totp": text, "csrf_token": { "type": "string" } });
+            let properties =
+                json!({ "password": { "type": "string" }, "totp": text, "csrf_token": { "type": "string" } });
             let schema = json!({ "type": "object", "properties": properties });
             Some(json!({ "content": content("application/x-www-form-urlencoded", &schema) }))
         }
@@ -219,8 +221,14 @@ fn request(endpoint: Endpoint) -> Option<Value> {
 fn schemas() -> Value {
     let mut schemas = Map::new();
     for (name, fields) in [
-        ("Host", "id platform host_type state last_seen agent_version agent_protocol os_version nixpkgs_version generation lock_hash deployed location device_type color tags comment metrics disk reboot_required failed_units repo_error lights command offers broken"),
-        ("Command", "id host op args state code message actor force run_id created_at sent_at started_at finished_at exit_code log_bytes progress details"),
+        (
+            "Host",
+            "id platform host_type state last_seen agent_version agent_protocol os_version nixpkgs_version generation lock_hash deployed location device_type color tags comment metrics disk reboot_required failed_units repo_error lights command offers broken",
+        ),
+        (
+            "Command",
+            "id host op args state code message actor force run_id created_at sent_at started_at finished_at exit_code log_bytes progress details",
+        ),
         ("Run", "id pipeline actor state stage ops hosts options created_at finished_at"),
         ("Event", "id time category level actor host action message details"),
         ("Remote", "source branch commit subject author committed_at lock_hash read_at error pull_request"),

@@ -32,6 +32,8 @@ mod row;
 #[cfg(test)]
 mod sample;
 mod shell;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::sync::Arc;
@@ -40,6 +42,7 @@ use nixfleet_protocol::api::{Command, Host, OpEntry};
 use nixfleet_protocol::browser::State;
 use nixfleet_protocol::{CommandId, Epoch, HostId, Op, Time, Version};
 
+pub use crate::actors::sync::PageKind;
 pub use assets::{Asset, asset, asset_url};
 pub use commands::command_page;
 pub use entry::{ErrorPage, LoginPage, error_page, login_page};
@@ -71,43 +74,6 @@ pub struct Fleet<'a> {
 pub struct Session<'a> {
     /// The CSRF token of the session.
     pub csrf_token: &'a str,
-}
-
-/// The kinds of page that are live. Fragments are made once for each that is open.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PageKind {
-    /// `/`
-    Fleet,
-    /// `/hosts/{host}`
-    Host(HostId),
-    /// `/events`
-    Events,
-    /// `/commands/{id}`
-    Command(CommandId),
-}
-
-impl PageKind {
-    /// From the `page` of `/ws?view=html&page=…`.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.split_once('/') {
-            None if text == "fleet" => Some(Self::Fleet),
-            None if text == "events" => Some(Self::Events),
-            Some(("host", id)) => id.parse().ok().map(Self::Host),
-            Some(("command", id)) => id.parse().ok().map(Self::Command),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Display for PageKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Fleet => f.write_str("fleet"),
-            Self::Host(id) => write!(f, "host/{id}"),
-            Self::Events => f.write_str("events"),
-            Self::Command(id) => write!(f, "command/{id}"),
-        }
-    }
 }
 
 impl Fleet<'_> {
@@ -150,20 +116,4 @@ fn html(template: &impl askama::Template) -> String {
         tracing::error!(%error, "a template could not be rendered");
         String::new()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_kind_reads_back() {
-        let id = "01920000-0000-7000-8000-000000000001".parse().unwrap();
-        for page in [PageKind::Fleet, PageKind::Events, PageKind::Host("a.b".parse().unwrap()), PageKind::Command(id)] {
-            assert_eq!(PageKind::parse(&page.to_string()), Some(page));
-        }
-        for bad in ["", "fleets", "host/", "host/<b>", "command/7", "fleet/x"] {
-            assert_eq!(PageKind::parse(bad), None, "{bad}");
-        }
-    }
 }

@@ -274,7 +274,8 @@ fn percent_decoded(text: &str) -> String {
     let mut decoded = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let escape = (bytes[at] == b'%').then(|| Some((digit(bytes.get(at + 1))?, digit(bytes.get(at + 2))?))).flatten();
+        let escape =
+            (bytes[at] == b'%').then(|| Some((digit(bytes.get(at + 1))?, digit(bytes.get(at + 2))?))).flatten();
         if let Some((high, low)) = escape {
             decoded.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
             at += 3;
@@ -292,10 +293,11 @@ mod tests {
 
     /// A path of the table with something in place of the names.
     fn example(path: &str) -> String {
-        path.replace("{host}", "hsb0").replace("{op}", "pull").replace("{name}", "do-all").replace("{*path}", "a.css").replace(
-            "{id}",
-            "0190b6a8-0000-7000-8000-000000000000",
-        )
+        path.replace("{host}", "hsb0")
+            .replace("{op}", "pull")
+            .replace("{name}", "do-all")
+            .replace("{*path}", "a.css")
+            .replace("{id}", "0190b6a8-0000-7000-8000-000000000000")
     }
 
     #[test]

@@ -59,7 +59,9 @@ fn tab(app: &App, query: &Query, who: Viewer) -> Result<To, Refused> {
         None | Some("json") => View::Json,
         Some("html") => {
             let page = query.get("page").unwrap_or("fleet");
-            View::Html(page_kind(pages::PageKind::parse(page).ok_or_else(|| Refused::bad("page: there is no such page."))?))
+            View::Html(page_kind(
+                pages::PageKind::parse(page).ok_or_else(|| Refused::bad("page: there is no such page."))?,
+            ))
         }
         Some(_) => return Err(Refused::bad("view: expected json or html.")),
     };

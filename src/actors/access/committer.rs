@@ -1,5 +1,6 @@
 //! What waits for the disk: one commit in flight, what comes meanwhile goes into the next. Each entry says what
-//! follows when it is on disk, and whether it is tried again when the disk refuses it.
+//! follows when it is on disk, and whether it is tried again when the disk refuses it. Unlike the room that actors
+//! share (`actors/committer.rs`) it gives up at once where a person waits: who logs in on a full disk is told so.
 
 use std::time::Duration;
 
@@ -19,7 +20,12 @@ pub(super) enum Then {
     /// Nothing.
     Nothing,
     /// The session is open, and its browser gets the cookie.
-    Open { hash: SecretHash, session: LoginSession, new: NewSession, reply: RpcReplyPort<Result<NewSession, LoginRefused>> },
+    Open {
+        hash: SecretHash,
+        session: LoginSession,
+        new: NewSession,
+        reply: RpcReplyPort<Result<NewSession, LoginRefused>>,
+    },
     /// The token is good, and is shown this once.
     Make { hash: SecretHash, token: Token, secret: Secret, reply: RpcReplyPort<Result<MadeToken, Unavailable>> },
     /// The code counts.

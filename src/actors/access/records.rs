@@ -9,15 +9,14 @@ use nixfleet_protocol::{HostId, Time};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use crate::actors::sessions::Viewer;
 use crate::actors::store::{AccessRecords, LoginSession, Scope, SecretHash, Token, TokenKind, Write};
 
 /// What ended: its sockets are to be closed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// A login session.
-    Session(SecretHash),
-    /// An API token.
-    Token(SecretHash),
+    /// A login session, or an API token.
+    Viewer(Viewer),
     /// The token that a host came with.
     Host(HostId),
 }
@@ -141,7 +140,7 @@ impl Records {
     pub(super) fn end_token(&mut self, hash: &SecretHash, now: Time) -> Option<(Token, Write, Option<Ended>)> {
         let token = self.tokens.get(hash)?.clone();
         let ended = match &token.kind {
-            TokenKind::Api(_) => Some(Ended::Token(*hash)),
+            TokenKind::Api(_) => Some(Ended::Viewer(Viewer::Token(*hash))),
             TokenKind::Enrol => None,
             // An agent that came with another token since stays.
             TokenKind::Host(host) => {
@@ -149,8 +148,9 @@ impl Records {
                 current.then(|| Ended::Host(host.clone()))
             }
         };
-        let last_of_its_host = bound_to(&token)
-            .is_some_and(|host| self.tokens.iter().all(|(other, token)| other == hash || bound_to(token) != Some(host)));
+        let last_of_its_host = bound_to(&token).is_some_and(|host| {
+            self.tokens.iter().all(|(other, token)| other == hash || bound_to(token) != Some(host))
+        });
         let write = if last_of_its_host {
             // Kept as over: the host can never come back with the shared token.
             let over = Token { expires_at: Some(token.expires_at.map_or(now, |end| end.min(now))), ..token.clone() };
@@ -191,7 +191,7 @@ impl Records {
         for hash in over {
             self.sessions.remove(&hash);
             writes.push(Write::RemoveSession(hash));
-            ended.push(Ended::Session(hash));
+            ended.push(Ended::Viewer(Viewer::Session(hash)));
         }
         let over: Vec<SecretHash> = self
             .tokens

@@ -67,8 +67,11 @@ impl Follow {
                     self.send(&now, command, Vec::new(), true).await;
                     return;
                 }
-                let Some(Some(news)) = &mut news else { break };
-                if news.changed().await.is_err() {
+                let told = match &mut news {
+                    Some(Some(news)) => news.changed().await.is_ok(),
+                    Some(None) | None => false,
+                };
+                if !told {
                     break;
                 }
             }

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 /// A frame's text, made once and shared.
-pub type Frame = Utf8Bytes;
+pub(super) type Frame = Utf8Bytes;
 
 /// Frames that may wait for a slow tab: a burst of a busy fleet, a quarter of a megabyte at most.
 const ROOM: usize = 256;
@@ -36,7 +36,7 @@ pub fn outbox() -> (Outbox, OutboxReader) {
 }
 
 /// The text of a frame.
-pub fn frame(kind: &str, version: Version, epoch: Epoch, payload: &serde_json::Value) -> Frame {
+pub(crate) fn frame(kind: &str, version: Version, epoch: Epoch, payload: &serde_json::Value) -> Frame {
     serde_json::json!({ "type": kind, "version": version, "epoch": epoch, "payload": payload }).to_string().into()
 }
 

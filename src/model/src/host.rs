@@ -1,5 +1,8 @@
 //! What is known of a host, as it is stored: identity, facts last reported, what people chose, and what its
-//! lights need to remember. One record, one owner: the host's actor.
+//! lights need to remember. One record, one owner: the host's actor. How messages change the facts stands in
+//! `host/merge.rs`.
+
+mod merge;
 
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, Time};
@@ -114,6 +117,8 @@ pub struct Facts {
     pub boot_id: Option<BootId>,
     /// Commands that the agent said it runs, when it last said.
     pub running: Vec<CommandId>,
+    /// v2: the op that the agent said it runs, when it last said.
+    pub pending: Option<String>,
 }
 
 /// Source commit, store path and binary of the agent: what tells a new agent from an old one.
@@ -174,6 +179,8 @@ pub struct History {
     pub inferred: Option<DeployedRecord>,
     /// The last test run.
     pub last_test: Option<TestRun>,
+    /// When reboots were sent, within the last hour.
+    pub reboots: Vec<Time>,
 }
 
 /// A switch that ran.

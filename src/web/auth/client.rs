@@ -129,7 +129,8 @@ mod tests {
 
     #[test]
     fn the_origin_is_the_one_that_the_browser_uses() {
-        let proxied = [("host", "127.0.0.1:8000"), ("x-forwarded-host", "fleet.example.org"), ("x-forwarded-proto", "https")];
+        let proxied =
+            [("host", "127.0.0.1:8000"), ("x-forwarded-host", "fleet.example.org"), ("x-forwarded-proto", "https")];
         let origin = |peer, given: &[_]| client(peer, given).origin.map(|origin| origin.to_string());
         assert_eq!(origin("10.0.0.1", &proxied).as_deref(), Some("https://fleet.example.org"));
         assert_eq!(origin("192.0.2.1", &proxied).as_deref(), Some("http://127.0.0.1:8000"));

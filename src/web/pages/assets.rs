@@ -1,7 +1,6 @@
 //! The static files, inside the binary. Addresses carry a hash of all of them: a new build has new addresses, and
-//! a browser may keep what it has for ever. The modules name each other without a hash; it is put in here.
+//! a browser may keep what it has for ever. The script is written as modules and served as one file.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
@@ -27,20 +26,33 @@ struct Assets {
     files: BTreeMap<String, Asset>,
 }
 
+/// The modules, each after those that it imports. They are served as one file: one request, and smaller.
+const MODULES: [&str; 9] =
+    ["gate.js", "sgr.js", "time.js", "place.js", "live.js", "log.js", "act.js", "keys.js", "app.js"];
+
 static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
-    let mut all = ring::digest::Context::new(&ring::digest::SHA256);
-    let raw: BTreeMap<String, Cow<'static, [u8]>> = Files::iter()
-        .filter_map(|name| Files::get(&name).map(|file| (name.into_owned(), file.data)))
-        .inspect(|(_, data)| all.update(data))
+    let raw = |name: &str| Files::get(name).map(|file| file.data);
+    let text = |name: &str| raw(name).and_then(|data| String::from_utf8(data.into_owned()).ok()).unwrap_or_default();
+    let mut files: BTreeMap<String, Vec<u8>> = Files::iter()
+        .filter(|name| !MODULES.contains(&name.as_ref()))
+        .filter_map(|name| raw(&name).map(|data| (name.into_owned(), data.into_owned())))
         .collect();
+    files.insert("app.js".to_owned(), MODULES.map(|name| lean(&text(name))).concat().into_bytes());
+    files.insert("theme.js".to_owned(), lean(&text("theme.js")).into_bytes());
+    let mut all = ring::digest::Context::new(&ring::digest::SHA256);
+    for bytes in files.values() {
+        all.update(bytes);
+    }
     let hash = short_hash(all.finish().as_ref());
-    let files = raw
+    // The stylesheet names its fonts by the address that never changes, too.
+    let css = text("app.css").replace(".woff2\"", &format!(".woff2?v={hash}\""));
+    files.insert("app.css".to_owned(), css.into_bytes());
+    let files = files
         .into_iter()
-        .map(|(name, data)| {
-            let bytes = with_hash(&name, data, &hash);
+        .map(|(name, bytes)| {
             let etag = format!("\"{}\"", short_hash(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref()));
             let content_type = content_type(&name);
-            (name, Asset { bytes, content_type, etag })
+            (name, Asset { bytes: bytes.into(), content_type, etag })
         })
         .collect();
     Assets { hash, files }
@@ -56,24 +68,19 @@ pub fn asset_url(path: &str) -> String {
     format!("/static/{path}?v={}", ASSETS.hash)
 }
 
-/// Modules import each other, and the stylesheet its fonts, by the address that never changes.
-fn with_hash(name: &str, data: Cow<'static, [u8]>, hash: &str) -> bytes::Bytes {
-    let text = match std::str::from_utf8(&data) {
-        Ok(text) if ends_with(name, ".js") && !name.starts_with("vendor/") => {
-            text.replace(".js\";", &format!(".js?v={hash}\";"))
-        }
-        Ok(text) if ends_with(name, ".css") => text.replace(".woff2\"", &format!(".woff2?v={hash}\"")),
-        _ => return bytes::Bytes::from(data.into_owned()),
-    };
-    bytes::Bytes::from(text)
+/// A module as a part of one file: without what only people read, and without imports and exports.
+fn lean(module: &str) -> String {
+    let mut out = String::with_capacity(module.len());
+    let lines = module.lines().map(str::trim);
+    for line in lines.filter(|line| !line.is_empty() && !line.starts_with("//") && !line.starts_with("import ")) {
+        out.push_str(line.strip_prefix("export ").unwrap_or(line));
+        out.push('\n');
+    }
+    out
 }
 
 fn short_hash(digest: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(&digest[..8])
-}
-
-fn ends_with(name: &str, end: &str) -> bool {
-    name.ends_with(end)
 }
 
 fn content_type(name: &str) -> &'static str {
@@ -101,24 +108,26 @@ mod tests {
     }
 
     #[test]
-    fn modules_import_each_other_by_an_address_that_never_changes() {
+    fn the_script_is_one_file() {
         let app = asset("app.js").unwrap();
         let text = std::str::from_utf8(&app.bytes).unwrap();
-        for line in text.lines().filter(|line| line.contains(" from \"./")) {
-            assert!(line.contains(".js?v="), "{line}");
+        for line in text.lines() {
+            assert!(!line.starts_with("import ") && !line.starts_with("export "), "{line}");
+        }
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/web/static");
+        for file in std::fs::read_dir(folder).unwrap() {
+            let name = file.unwrap().file_name().into_string().unwrap();
+            if name.rsplit_once('.').is_some_and(|(_, end)| end == "js") && name != "theme.js" {
+                assert!(MODULES.contains(&name.as_str()), "{name} is in no file that is served");
+            }
         }
         assert_eq!(app.content_type, "text/javascript; charset=utf-8");
     }
 
     #[test]
     fn our_own_script_stays_small() {
-        let own: usize = ASSETS
-            .files
-            .iter()
-            .filter(|(name, _)| ends_with(name, ".js") && !name.starts_with("vendor/"))
-            .map(|(_, file)| file.bytes.len())
-            .sum();
-        // 10 kB compressed is the promise; such text shrinks to less than a third.
+        let own = asset("app.js").unwrap().bytes.len() + asset("theme.js").unwrap().bytes.len();
+        // 10 kB compressed is the promise; such text shrinks to about a third.
         assert!(own < 32 * 1024, "{own} bytes");
     }
 }

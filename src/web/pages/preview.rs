@@ -82,6 +82,14 @@ fn every_page_renders() {
             std::fs::write(folder.join(format!("{name}.html")), moved(page, shift)).unwrap();
         }
     }
+    if let Some(folder) = std::env::var_os("NIXFLEET_PREVIEW") {
+        let names = ["app.js", "theme.js", "app.css", "icon.svg", "vendor/idiomorph.min.js"];
+        for name in names.into_iter().chain(["vendor/atkinson-next.woff2", "vendor/atkinson-mono.woff2"]) {
+            let path = std::path::Path::new(&folder).join("static").join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, super::asset(name).unwrap().bytes).unwrap();
+        }
+    }
 }
 
 fn moved(page: &str, shift: i64) -> String {
@@ -90,7 +98,7 @@ fn moved(page: &str, shift: i64) -> String {
     for part in parts {
         let (time, rest) = part.split_once('"').unwrap();
         let time = Time::from_millis(time.parse::<Time>().unwrap().millis() + shift);
-        out.push_str(&format!("datetime=\"{time}\"{rest}"));
+        out.extend(["datetime=\"", &time.to_string(), "\"", rest]);
     }
     out
 }

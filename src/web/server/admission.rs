@@ -142,7 +142,8 @@ mod tests {
         // There is one place for the known only.
         second.known();
         assert!(admission.admit(address(1), false).await.is_none());
-        let _proxied = [admission.admit(address(9), true).await.unwrap(), admission.admit(address(9), true).await.unwrap()];
+        let _proxied =
+            [admission.admit(address(9), true).await.unwrap(), admission.admit(address(9), true).await.unwrap()];
     }
 
     #[tokio::test(start_paused = true)]

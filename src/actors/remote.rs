@@ -1,0 +1,197 @@
+//! The configuration repository's desired state: asked every interval, and at once when somebody wants to know.
+//!
+//! Owns what is known of the remote; the mirror on disk is its source's. The root spawns it, hosts and web ask
+//! it. Nothing waits in `handle`: polls, relations and commits are tasks that cast what came out of them.
+//! When it dies: the last good answer comes back from the store, with its age; a `refresh-git` that was open
+//! begins again. What nobody waits for any more is killed, the git processes too.
+//!
+//! ```text
+//! Ask, Interest, timer ──► polling (pure) ──► task: source (git mirror) ──► Polled
+//!                                                                             │
+//!          hosts ◄── tell ◄─┐                                                 ▼
+//!          who asked ◄──────┴── durable where it must be ◄── store ◄── record, events, changes
+//! ```
+
+pub mod address;
+mod folder;
+mod git;
+mod job;
+pub mod mirror;
+mod refresh;
+pub mod source;
+mod state;
+#[cfg(test)]
+mod tests;
+mod words;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nixfleet_model::fleet_state::StateChange;
+use nixfleet_model::host_core::Submitted;
+use nixfleet_model::remote::RemoteState;
+use nixfleet_protocol::{CommandId, Commit, RunId};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+
+use self::mirror::{Mirror, MirrorSettings};
+use self::source::{Answer, Related, Source, Unreadable};
+pub use self::state::State;
+use super::slot::{Slot, Unanswered};
+use super::store::{Loaded, StoreError, StoreHandle};
+
+/// What the remote answers to.
+#[derive(Debug)]
+pub enum Msg {
+    /// Ask the remote now.
+    Ask {
+        /// Answered when a poll that began after the question has ended, well or badly, and hosts have been told.
+        reply: RpcReplyPort<()>,
+    },
+    /// A host reported this commit: how does it stand to the head?
+    Interest(Commit),
+    /// Somebody wants the op `refresh-git`.
+    RefreshGit {
+        /// Who.
+        actor: String,
+        /// Whether it was forced; there is nothing to skip.
+        force: bool,
+        /// The run that it belongs to.
+        run_id: Option<RunId>,
+        /// Answered when the command is on disk.
+        reply: RpcReplyPort<Submitted>,
+    },
+    /// The sync actor or the hosts were restarted: tell everything again.
+    Republish,
+    /// A snapshot of itself.
+    Inspect {
+        /// Where to.
+        reply: RpcReplyPort<serde_json::Value>,
+    },
+    /// What the store has, or why it has nothing to say.
+    Loaded(Result<Box<Loaded>, StoreError>),
+    /// The timer of this generation is due.
+    Due(u64),
+    /// The poll with this number ended; nothing: it panicked.
+    Polled(u64, Option<Result<Answer, Unreadable>>),
+    /// Commits were related to this head; nothing: that panicked.
+    Related(Commit, Option<Related>),
+    /// A commit to the store ended.
+    Committed(Result<(), StoreError>),
+    /// A good answer gets too old about now, or a `refresh-git` takes long.
+    Look(Option<CommandId>),
+}
+
+/// How the remote is reached. Cheap to clone; the source outlives the actor.
+#[derive(Clone)]
+pub struct Settings {
+    /// Where it is read from, without anything secret.
+    pub location: Option<String>,
+    /// The tracked branch.
+    pub branch: String,
+    /// How often it is asked.
+    pub interval: Duration,
+    /// What stands behind it; none: no remote is configured.
+    pub source: Option<Arc<dyn Source>>,
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("location", &self.location)
+            .field("branch", &self.branch)
+            .field("interval", &self.interval)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Settings {
+    /// No remote is configured.
+    pub fn none(branch: impl Into<String>, interval: Duration) -> Self {
+        Self { location: None, branch: branch.into(), interval, source: None }
+    }
+
+    /// A git repository, by a mirror of our own.
+    pub fn mirror(mirror: MirrorSettings, interval: Duration) -> Self {
+        Self {
+            location: Some(mirror.address.location().to_owned()),
+            branch: mirror.branch.clone(),
+            interval,
+            source: Some(Arc::new(Mirror::new(mirror))),
+        }
+    }
+}
+
+/// Tells sync of changes that need no disk.
+pub type Publish = Box<dyn Fn(Vec<StateChange>) + Send + Sync>;
+/// Tells the hosts what the remote is now.
+pub type Tell = Box<dyn Fn(Arc<RemoteState>) + Send + Sync>;
+
+/// What it starts with.
+pub struct Args {
+    /// How the remote is reached.
+    pub settings: Settings,
+    /// Where the last good answer is kept.
+    pub store: StoreHandle,
+    /// For changes that need no disk.
+    pub publish: Publish,
+    /// For the hosts.
+    pub tell: Tell,
+}
+
+/// How long the acceptance of a command may take.
+const ACCEPT: Duration = Duration::from_secs(10);
+
+/// The remote, for those who use it.
+#[derive(Clone, Debug)]
+pub struct RemoteHandle {
+    slot: Slot<Msg>,
+}
+
+impl RemoteHandle {
+    /// Over the place where the remote's actor sits.
+    pub fn new(slot: Slot<Msg>) -> Self {
+        Self { slot }
+    }
+
+    /// Has the remote asked now and waits for the end of it, good or bad; hosts were told by then. Who can't wait
+    /// longer goes by what is known.
+    pub async fn ask(&self, within: Duration) -> Result<(), Unanswered> {
+        self.slot.call(|reply| Msg::Ask { reply }, within).await
+    }
+
+    /// Has a commit related to the head; hosts are told when it is.
+    pub fn interest(&self, commit: Commit) -> bool {
+        self.slot.cast(Msg::Interest(commit))
+    }
+
+    /// Starts the op `refresh-git`.
+    pub async fn refresh_git(&self, actor: String, force: bool, run_id: Option<RunId>) -> Submitted {
+        let asked = self.slot.call(|reply| Msg::RefreshGit { actor, force, run_id, reply }, ACCEPT).await;
+        asked.unwrap_or_else(|error| Submitted::Unavailable(error.to_string()))
+    }
+}
+
+/// The actor.
+pub struct Remote;
+
+impl Actor for Remote {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Args;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
+        let state = State::new(args);
+        state.load(&myself, Duration::ZERO);
+        Ok(state)
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        tracing::trace!(?message);
+        if let Some(message) = state.not_too_early(message) {
+            state.take(&myself, message)?;
+        }
+        state.settle(&myself);
+        Ok(())
+    }
+}

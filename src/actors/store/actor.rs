@@ -1,0 +1,154 @@
+//! The store's actor: takes messages, hands commits to the writer thread and reads to threads of their own,
+//! and so never waits itself.
+//!
+//! Invariants: an answer to a commit means that it is on disk and published. A restart is an opening.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use nixfleet_model::fleet_state::StateChange;
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use serde_json::json;
+
+use super::folder::Folder;
+use super::health::Shared;
+use super::writer::{self, Job};
+use super::{Msg, StoreError, WriterNews, reader, start};
+
+/// What the store needs to start.
+pub struct Args {
+    /// The data directory (`$NIXFLEET_DATA_DIR`): the store lies in `store/` of it, the lock beside it.
+    pub dir: PathBuf,
+    /// Called with what has become durable, in the order of the commits, before they are answered.
+    pub publish: Box<dyn Fn(Vec<StateChange>) + Send + Sync>,
+    /// Called when the store can't write any more, and why, and with none when it can (again).
+    pub on_health: Box<dyn Fn(Option<String>) + Send + Sync>,
+}
+
+/// The store's actor.
+pub struct Store;
+
+/// What the actor has while it lives.
+pub struct State {
+    /// None only while it stops.
+    jobs: Option<Sender<Job>>,
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    on_health: Box<dyn Fn(Option<String>) + Send + Sync>,
+}
+
+impl Actor for Store {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Args;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
+        let Args { dir, publish, on_health } = args;
+        let opened = tokio::task::spawn_blocking(move || start::start(Folder::take(&dir)?)).await?;
+        let started = match opened {
+            Ok(started) => started,
+            Err(error) => {
+                tracing::error!(%error, "the store can't be opened");
+                return Err(error.into());
+            }
+        };
+        let news = Arc::new(move |news| {
+            if myself.cast(Msg::Writer(news)).is_err() {
+                tracing::debug!("the store's actor is gone, and its writer ends");
+            }
+        });
+        let (jobs, shared, thread) = writer::spawn(started, publish, news)?;
+        Ok(State { jobs: Some(jobs), shared, thread: Some(thread), on_health })
+    }
+
+    async fn post_start(&self, _myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        (state.on_health)(None);
+        Ok(())
+    }
+
+    async fn handle(&self, _myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        match message {
+            Msg::Commit { batch, reply } => state.hand_over(Job::Commit { batch, since: Instant::now(), reply })?,
+            Msg::RaiseMark { to, reply } => state.hand_over(Job::RaiseMark { to, reply })?,
+            Msg::Probe { reply } => state.hand_over(Job::Probe { reply })?,
+            Msg::Load { reply } => state.read(reply, reader::load),
+            Msg::LoadHost { host, reply } => state.read(reply, move |shared| reader::load_host(shared, &host)),
+            Msg::Command { id, reply } => state.read(reply, move |shared| reader::command(shared, id)),
+            Msg::Commands { host, before, limit, reply } => {
+                state.read(reply, move |shared| reader::commands(shared, host.as_ref(), before, limit));
+            }
+            Msg::Events { before, limit, reply } => {
+                state.read(reply, move |shared| reader::events(shared, before, limit));
+            }
+            Msg::Access { reply } => state.read(reply, reader::access),
+            Msg::Setting { name, reply } => state.read(reply, move |shared| reader::setting(shared, name)),
+            Msg::Inspect { reply } => state.inspect(reply),
+            Msg::Writer(WriterNews::Health(health)) => (state.on_health)(health),
+            Msg::Writer(WriterNews::Died(why)) => {
+                (state.on_health)(Some(format!("the writer died: {why}")));
+                return Err(format!("the store's writer died: {why}").into());
+            }
+        }
+        Ok(())
+    }
+
+    async fn post_stop(&self, _myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        // Without a sender the writer finishes what waits, closes sled and ends.
+        state.jobs = None;
+        if let Some(thread) = state.thread.take() {
+            let ended = tokio::task::spawn_blocking(move || thread.join()).await?;
+            if ended.is_err() {
+                tracing::error!("the store's writer did not end well");
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn hand_over(&self, job: Job) -> Result<(), ActorProcessingErr> {
+        self.shared.queue.fetch_add(1, Ordering::Relaxed);
+        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
+        // Its last news may still be on the way; whoever waits hears of the restart either way.
+        if sent { Ok(()) } else { Err("the store's writer is gone".into()) }
+    }
+
+    fn read<R: Send + 'static>(
+        &self,
+        reply: RpcReplyPort<Result<R, StoreError>>,
+        read: impl FnOnce(&Shared) -> Result<R, StoreError> + Send + 'static,
+    ) {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            if reply.send(read(&shared)).is_err() {
+                tracing::trace!("nobody waits for this answer");
+            }
+        });
+    }
+
+    fn inspect(&self, reply: RpcReplyPort<serde_json::Value>) {
+        let shared = Arc::clone(&self.shared);
+        tokio::task::spawn_blocking(move || {
+            let (p50, p99) = shared.percentiles();
+            let snapshot = json!({
+                "epoch": shared.epoch,
+                "health": shared.trouble(),
+                "warnings": shared.warnings,
+                "queue": shared.queue.load(Ordering::Relaxed),
+                "written": shared.written.load(Ordering::Relaxed),
+                "hosts": shared.hosts.load(Ordering::Relaxed),
+                "commands": shared.commands.load(Ordering::Relaxed),
+                "bytes": Folder::size(&shared.store),
+                "commit_p50_us": p50,
+                "commit_p99_us": p99,
+            });
+            if reply.send(snapshot).is_err() {
+                tracing::trace!("nobody waits for this answer");
+            }
+        });
+    }
+}

@@ -1,0 +1,191 @@
+//! The data directory: who may use it, who holds it, how much room is left, and what must reach the disk
+//! besides the records.
+//!
+//! ```text
+//! $NIXFLEET_DATA_DIR/         0700
+//!    lock                     held by the daemon that runs (flock)
+//!    store/                   0700: sled's; files 0600
+//!       db  conf  snap.*      the log that is also the data, its settings, where to begin reading it
+//!       blobs/                stays empty: sled does not sync what it puts there
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::trees::Trees;
+
+/// How long the one before may take to let go: a store's actor that died in this process, or a daemon that stops.
+const LET_GO: Duration = Duration::from_secs(3);
+/// More helps nothing that was measured; the default of sled is 1 GiB.
+const CACHE: u64 = 8 * 1024 * 1024;
+
+/// Why the data directory can't be used. Names it, and says what to do.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CantUse {
+    /// No rights, or mounted read-only.
+    #[error(
+        "can't write in the data directory {}: {source}; give it to the user that NixFleet runs as, \
+         or name another one in NIXFLEET_DATA_DIR", dir.display()
+    )]
+    NotWritable { dir: PathBuf, source: io::Error },
+    /// Somebody else has it.
+    #[error(
+        "the data directory {} is in use by another NixFleet{holder}; stop that one first, \
+         or name another directory in NIXFLEET_DATA_DIR", dir.display()
+    )]
+    Held { dir: PathBuf, holder: String },
+    /// sled can't open it.
+    #[error("can't open the store in {}: {source}", dir.display())]
+    Sled { dir: PathBuf, source: sled::Error },
+    /// Anything else.
+    #[error("can't use the data directory {}: {source}", dir.display())]
+    Io { dir: PathBuf, source: io::Error },
+}
+
+/// The data directory, held for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Folder {
+    data: PathBuf,
+    store: PathBuf,
+    /// The lock is the open file.
+    _lock: File,
+}
+
+impl Folder {
+    /// Makes what is missing and takes the lock. Waits a little for one who is about to let go.
+    pub(super) fn take(data: &Path) -> Result<Self, CantUse> {
+        let refused = |source: io::Error| {
+            let dir = data.to_owned();
+            if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+                CantUse::NotWritable { dir, source }
+            } else {
+                CantUse::Io { dir, source }
+            }
+        };
+        let store = data.join("store");
+        DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(refused)?;
+        let lock = lock(data, refused)?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&store).map_err(refused)?;
+        for dir in [data, &store] {
+            if let Err(error) = only_ours(dir, 0o700) {
+                tracing::warn!(dir = %dir.display(), %error, "can't take the rights of others from the directory");
+            }
+        }
+        Ok(Self { data: data.to_owned(), store, _lock: lock })
+    }
+
+    /// Opens sled, and makes sure that a power cut does not lose what was just made.
+    pub(super) fn open(&self) -> Result<Open, CantUse> {
+        let dir = || self.data.clone();
+        let trees = open_sled(&self.store).map_err(|source| CantUse::Sled { dir: dir(), source })?;
+        let file = self.settle().map_err(|source| CantUse::Io { dir: dir(), source })?;
+        Ok(Open { trees, file })
+    }
+
+    /// Files 0600, and everything on disk, the entries of the directories included. Gives sled's file.
+    fn settle(&self) -> io::Result<File> {
+        for entry in fs::read_dir(&self.store)? {
+            let entry = entry?;
+            let is_dir = entry.file_type()?.is_dir();
+            only_ours(&entry.path(), if is_dir { 0o700 } else { 0o600 })?;
+            File::open(entry.path())?.sync_all()?;
+        }
+        File::open(&self.store)?.sync_all()?;
+        File::open(&self.data)?.sync_all()?;
+        File::open(self.store.join("db"))
+    }
+
+    /// Bytes that may still be written.
+    pub(super) fn room(&self) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(&self.store)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    /// Bytes that the store takes.
+    pub(super) fn size(store: &Path) -> u64 {
+        let Ok(entries) = fs::read_dir(store) else { return 0 };
+        entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+    }
+
+    /// Whether a test left a file of this name.
+    #[cfg(test)]
+    pub(super) fn told(&self, name: &str) -> bool {
+        self.data.join(name).exists()
+    }
+
+    /// Where sled lies.
+    pub(super) fn store(&self) -> &Path {
+        &self.store
+    }
+}
+
+/// An open store.
+pub(super) struct Open {
+    /// sled.
+    pub(super) trees: Trees,
+    /// sled's file, for the `fdatasync` that sled's own flush lacks.
+    pub(super) file: File,
+}
+
+fn lock(data: &Path, refused: impl Fn(io::Error) -> CantUse) -> Result<File, CantUse> {
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(data.join("lock"))
+        .map_err(&refused)?;
+    let begun = Instant::now();
+    while let Err(error) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        if error != rustix::io::Errno::WOULDBLOCK {
+            return Err(refused(error.into()));
+        }
+        if begun.elapsed() > LET_GO {
+            let mut holder = String::new();
+            // Who it is is a comfort, not a need.
+            let _ = Read::by_ref(&mut file).take(20).read_to_string(&mut holder);
+            let holder = holder.trim().parse::<u32>().map(|pid| format!(" (process {pid})")).unwrap_or_default();
+            return Err(CantUse::Held { dir: data.to_owned(), holder });
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let name = || -> io::Result<()> {
+        file.set_len(0)?;
+        file.rewind()?;
+        writeln!(file, "{}", std::process::id())
+    };
+    // On a full disk the lock has no name in it, and holds all the same.
+    let _ = { name }();
+    Ok(file)
+}
+
+fn open_sled(dir: &Path) -> sled::Result<Trees> {
+    let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
+    let begun = Instant::now();
+    loop {
+        match config.open().and_then(Trees::over) {
+            // Our own lock is held, so whoever still has sled's file is the one before, about to let go.
+            Err(sled::Error::Io(error)) if is_locked(&error) && begun.elapsed() < LET_GO => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn is_locked(error: &io::Error) -> bool {
+    error.to_string().contains("could not acquire lock")
+}
+
+fn only_ours(path: &Path, mode: u32) -> io::Result<()> {
+    if fs::metadata(path)?.permissions().mode() & 0o777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(mode))
+}

@@ -1,0 +1,101 @@
+//! Whether the store can write, and how fast it was. A full disk is a state, not a failure: nothing is
+//! acknowledged while it lasts, everyone is told why, and it goes on when there is room.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use nixfleet_protocol::Epoch;
+
+use super::StoreError;
+use super::trees::Trees;
+
+/// How many commits the percentiles look back on.
+const LOOK_BACK: usize = 4096;
+
+/// What the writer thread, the readers and the actor share. The writer is the only one who changes it.
+pub(super) struct Shared {
+    /// The store's epoch.
+    pub(super) epoch: Epoch,
+    /// What was missing or damaged at the start.
+    pub(super) warnings: Vec<String>,
+    /// Where sled lies.
+    pub(super) store: PathBuf,
+    /// Commits that wait or are being written.
+    pub(super) queue: AtomicUsize,
+    /// Records and events written since the start.
+    pub(super) written: AtomicU64,
+    /// Hosts and commands that there are.
+    pub(super) hosts: AtomicU64,
+    /// Commands that there are.
+    pub(super) commands: AtomicU64,
+    trees: RwLock<Option<Arc<Trees>>>,
+    trouble: Mutex<Option<String>>,
+    took: Mutex<Vec<u32>>,
+    turn: AtomicUsize,
+}
+
+impl Shared {
+    pub(super) fn new(epoch: Epoch, warnings: Vec<String>, store: PathBuf, trees: Arc<Trees>) -> Self {
+        Self {
+            epoch,
+            warnings,
+            store,
+            queue: AtomicUsize::new(0),
+            written: AtomicU64::new(0),
+            hosts: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+            trees: RwLock::new(Some(trees)),
+            trouble: Mutex::new(None),
+            took: Mutex::new(Vec::new()),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// The trees, for as long as one read takes. Whoever keeps them keeps the store from being reopened.
+    pub(super) fn trees(&self) -> Result<Arc<Trees>, StoreError> {
+        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner).clone();
+        trees.ok_or_else(|| {
+            let why = self.trouble().unwrap_or_else(|| "it is being reopened".to_owned());
+            StoreError::CantRead(format!("the store is closed: {why}"))
+        })
+    }
+
+    pub(super) fn replace(&self, trees: Option<Arc<Trees>>) {
+        *self.trees.write().unwrap_or_else(PoisonError::into_inner) = trees;
+    }
+
+    /// Why it can't write, while it can't.
+    pub(super) fn trouble(&self) -> Option<String> {
+        locked(&self.trouble).clone()
+    }
+
+    pub(super) fn set_trouble(&self, trouble: Option<String>) {
+        *locked(&self.trouble) = trouble;
+    }
+
+    /// Notes how long a commit took, from its message to its answer.
+    pub(super) fn note(&self, took: Duration) {
+        let took = u32::try_from(took.as_micros()).unwrap_or(u32::MAX);
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % LOOK_BACK;
+        let mut all = locked(&self.took);
+        if turn < all.len() {
+            all[turn] = took;
+        } else {
+            all.push(took);
+        }
+    }
+
+    /// Microseconds that recent commits took: half of them at most the first, 99 of 100 at most the second.
+    pub(super) fn percentiles(&self) -> (u32, u32) {
+        let mut all = locked(&self.took).clone();
+        all.sort_unstable();
+        let at = |share: usize| all.get((all.len() * share / 100).min(all.len().saturating_sub(1))).copied();
+        (at(50).unwrap_or_default(), at(99).unwrap_or_default())
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,292 @@
+//! Version 1 of everything. Once it is released, not a letter of this file changes; see `migrations.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use nixfleet_model::{command, event, host, remote};
+use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, RunId, Time};
+use nixfleet_protocol::{agent, api};
+use serde::{Deserialize, Serialize};
+
+use super::frozen::{Frozen, frozen_enums, frozen_structs};
+use crate::actors::store as door;
+
+frozen_structs! {
+    HostRecord = host::HostRecord {
+        id: HostId,
+        created_at: Time,
+        first_seen: Option<Time>,
+        facts: Facts,
+        chosen: Chosen,
+        history: History,
+        open: Option<CommandId>,
+    }
+    Facts = host::Facts {
+        spelling: String,
+        last_seen: Option<Time>,
+        lost_at: Option<Time>,
+        protocol: Option<u32>,
+        agent_version: Option<String>,
+        platform: Option<Platform>,
+        host_type: HostType,
+        os_version: Option<String>,
+        nixpkgs_version: Option<String>,
+        location: Location,
+        device_type: DeviceType,
+        theme_color: Option<String>,
+        tags: Vec<String>,
+        heartbeat_interval: Option<u32>,
+        repo_url: String,
+        repo_dir: String,
+        repo_error: Option<String>,
+        generation: Option<Commit>,
+        lock_hash: Option<LockHash>,
+        lock_local: bool,
+        deployed: Option<Deployed>,
+        system_path: Option<String>,
+        system_revision: Option<Commit>,
+        generations: Vec<Generation>,
+        tests: Option<u32>,
+        metrics: Option<Metrics>,
+        disk: Option<Disk>,
+        reboot_required: Option<bool>,
+        failed_units: Vec<String>,
+        mac_addresses: Vec<String>,
+        features: Vec<String>,
+        freshness: Freshness,
+        journal: Option<JournalId>,
+        instance: Option<InstanceId>,
+        boot_id: Option<BootId>,
+        running: Vec<CommandId>,
+        pending: Option<String>,
+    }
+    Generation = agent::Generation { number: u64, commit: Option<Commit>, at: Option<Time>, current: bool }
+    Metrics = agent::Metrics { cpu: Option<f64>, ram: Option<f64>, swap: Option<f64>, load: Option<f64> }
+    Disk = agent::Disk { store_free: u64, store_total: u64, boot_free: Option<u64>, boot_total: Option<u64> }
+    Freshness = host::Freshness {
+        source_commit: Option<Commit>,
+        store_path: Option<String>,
+        binary_hash: Option<LockHash>,
+    }
+    Deployed = host::DeployedRecord {
+        commit: Commit,
+        lock_hash: Option<LockHash>,
+        system_path: Option<String>,
+        number: Option<u64>,
+        at: Time,
+    }
+    Chosen = host::Chosen { color: Option<String>, tags: Option<Vec<String>>, comment: Option<String> }
+    History = host::History {
+        last_switch: Option<SwitchRun>,
+        inferred: Option<Deployed>,
+        last_test: Option<TestRun>,
+        reboots: Vec<Time>,
+    }
+    SwitchRun = host::SwitchRun {
+        command: CommandId,
+        op: Op,
+        ok: bool,
+        commit: Option<Commit>,
+        stage: Option<String>,
+        at: Time,
+    }
+    TestRun = host::TestRun {
+        command: CommandId,
+        ok: bool,
+        passed: u64,
+        total: u64,
+        failed: Vec<String>,
+        commit: Option<Commit>,
+        system_path: Option<String>,
+        at: Time,
+    }
+    Command = command::Command {
+        id: CommandId,
+        host: Option<HostId>,
+        op: Op,
+        args: String,
+        state: CommandState,
+        code: Option<String>,
+        message: Option<String>,
+        actor: String,
+        force: bool,
+        run_id: Option<RunId>,
+        created_at: Time,
+        sent_at: Option<Time>,
+        started_at: Option<Time>,
+        finished_at: Option<Time>,
+        exit_code: Option<i32>,
+        log_bytes: u64,
+        details: Option<String>,
+        life: Life;
+        skip progress
+    }
+    Life = command::Life {
+        before_reconnect: Option<CommandState>,
+        ran_ms: u64,
+        clock_since: Option<Time>,
+        extended_ms: u64,
+        no_limit: bool,
+        stop_asked_at: Option<Time>,
+        accepted: bool,
+        journal: Option<JournalId>,
+        protocol: Option<u32>,
+        instance: Option<InstanceId>,
+        boot_id: Option<BootId>,
+        freshness: Freshness,
+        link_down_at: Option<Time>,
+        kill_sent_at: Option<Time>,
+        was: Was,
+        noted: Option<Noted>,
+        stage: Option<String>,
+    }
+    Was = command::Was {
+        generation: Option<Commit>,
+        lock_hash: Option<LockHash>,
+        system_path: Option<String>,
+        deployed: Option<Commit>,
+    }
+    Noted = command::Noted {
+        at: Time,
+        finished_at: Option<Time>,
+        generation: Option<Commit>,
+        missing: Option<String>,
+        agent_changed: bool,
+    }
+    RemoteState = remote::RemoteState {
+        source: Option<String>,
+        branch: String,
+        interval: Duration,
+        desired: Option<Desired>,
+        read_at: Option<Time>,
+        failing: Option<Failing>,
+        pull_request: Option<PullRequest>,
+        relations: BTreeMap<Commit, Relation>,
+        merged: Option<Merged>,
+    }
+    Merged = remote::Merged {
+        number: u64,
+        title: String,
+        commit: Commit,
+        at: Time,
+    }
+    Desired = remote::Desired {
+        commit: Commit,
+        subject: String,
+        author: String,
+        committed_at: Time,
+        lock_hash: Option<LockHash>,
+    }
+    Failing = remote::Failing { since: Time, why: String }
+    PullRequest = api::PullRequest {
+        number: u64,
+        title: String,
+        url: String,
+        mergeable: Option<bool>,
+        created_at: Time,
+    }
+    NewEvent = event::NewEvent {
+        time: Time,
+        category: Category,
+        level: Level,
+        actor: String,
+        host: Option<HostId>,
+        action: String,
+        message: String,
+        details: Option<String>,
+    }
+    LoginSession = door::LoginSession {
+        user: String,
+        csrf: String,
+        created_at: Time,
+        last_seen: Time,
+        expires_at: Time,
+    }
+    Token = door::Token {
+        id: String,
+        name: String,
+        kind: TokenKind,
+        created_at: Time,
+        last_used: Option<Time>,
+        expires_at: Option<Time>,
+    }
+}
+
+frozen_enums! {
+    Platform = agent::Platform { Nixos, NixDarwin, HomeManager, Script }
+    HostType = agent::HostType { Nixos, Macos, Linux, Other }
+    Location = agent::Location { Home, Work, Cloud, Unknown }
+    DeviceType = agent::DeviceType { Server, Desktop, Laptop, Gaming, Unknown }
+    CommandState = api::CommandState {
+        Pending, Validating, Executing, RunningWarning, TimeoutPending, AwaitingReconnect, Killing, Blocked, Success,
+        Error, Partial, Killed, Timeout, StaleBinary, Suspicious, Orphaned, Cancelled, Skipped,
+    }
+    Category = api::Category { Audit, System, Error }
+    Level = api::Level { Info, Warn, Error, Success }
+    Scope = door::Scope { Read, Operate, Admin, Metrics }
+}
+
+/// How a host's commit stands to the head.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum Relation {
+    Equal,
+    Behind(u32),
+    Ahead(u32),
+    Diverged { ahead: u32, behind: u32 },
+    Foreign,
+    Differs,
+}
+
+impl Frozen for Relation {
+    type Live = remote::Relation;
+
+    fn freeze(live: &Self::Live) -> Self {
+        match *live {
+            remote::Relation::Equal => Self::Equal,
+            remote::Relation::Behind(by) => Self::Behind(by),
+            remote::Relation::Ahead(by) => Self::Ahead(by),
+            remote::Relation::Diverged { ahead, behind } => Self::Diverged { ahead, behind },
+            remote::Relation::Foreign => Self::Foreign,
+            remote::Relation::Differs => Self::Differs,
+        }
+    }
+
+    fn thaw(self) -> Self::Live {
+        match self {
+            Self::Equal => remote::Relation::Equal,
+            Self::Behind(by) => remote::Relation::Behind(by),
+            Self::Ahead(by) => remote::Relation::Ahead(by),
+            Self::Diverged { ahead, behind } => remote::Relation::Diverged { ahead, behind },
+            Self::Foreign => remote::Relation::Foreign,
+            Self::Differs => remote::Relation::Differs,
+        }
+    }
+}
+
+/// What a token is good for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum TokenKind {
+    Host(HostId),
+    Api(Vec<Scope>),
+    Enrol,
+}
+
+impl Frozen for TokenKind {
+    type Live = door::TokenKind;
+
+    fn freeze(live: &Self::Live) -> Self {
+        match live {
+            door::TokenKind::Host(host) => Self::Host(host.clone()),
+            door::TokenKind::Api(scopes) => Self::Api(Frozen::freeze(scopes)),
+            door::TokenKind::Enrol => Self::Enrol,
+        }
+    }
+
+    fn thaw(self) -> Self::Live {
+        match self {
+            Self::Host(host) => door::TokenKind::Host(host),
+            Self::Api(scopes) => door::TokenKind::Api(scopes.thaw()),
+            Self::Enrol => door::TokenKind::Enrol,
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! From a batch to the keys that it changes. Reads what is there, touches nothing: the writer applies the
+//! plan of all batches of a group as one transaction.
+//!
+//! A batch that can't be planned (a record too long) fails alone; the others of its group go on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use nixfleet_model::event::NewEvent;
+use nixfleet_protocol::{EventId, HostId, api};
+
+use super::migrations::{Stored, encode, v1};
+use super::record::{self, Place, Unreadable};
+use super::trees::{self, Tree, Trees};
+use super::{Batch, TokenKind, Write, reader};
+
+/// Keys in `meta`.
+pub(super) const SCHEMA: &[u8] = b"schema";
+/// The store's epoch.
+pub(super) const EPOCH: &[u8] = b"epoch";
+/// The mark of state versions.
+pub(super) const MARK: &[u8] = b"mark";
+/// How many hosts there are.
+pub(super) const HOSTS: &[u8] = b"hosts";
+/// How many commands there are.
+pub(super) const COMMANDS: &[u8] = b"commands";
+/// The number of the last event that was ever written.
+pub(super) const LAST_EVENT: &[u8] = b"last_event";
+/// What a probe writes.
+pub(super) const PROBE: &[u8] = b"probe";
+
+/// Under which key the remote lies.
+pub(super) const REMOTE: &[u8] = b"remote";
+
+/// Why a batch can't be written, whatever the disk says.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CantPlan {
+    #[error(transparent)]
+    TooLong(#[from] record::TooLong),
+    #[error("a record can't be encoded: {0}")]
+    Encode(#[from] bincode::Error),
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+}
+
+impl From<sled::Error> for CantPlan {
+    fn from(error: sled::Error) -> Self {
+        Self::Unreadable(error.into())
+    }
+}
+
+/// What the store counts. In memory while it is open, in `meta` with each commit that changes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// Hosts.
+    pub(super) hosts: u64,
+    /// Commands.
+    pub(super) commands: u64,
+    /// The number of the last event ever.
+    pub(super) last_event: u64,
+}
+
+type Changes = BTreeMap<(Tree, Vec<u8>), Option<Vec<u8>>>;
+
+/// The changes of a group.
+pub(super) struct Plan<'a> {
+    trees: &'a Trees,
+    before: Counts,
+    counts: Counts,
+    changes: Changes,
+    bytes: usize,
+    records: u64,
+}
+
+impl<'a> Plan<'a> {
+    /// Nothing yet.
+    pub(super) fn new(trees: &'a Trees, counts: Counts) -> Self {
+        Self { trees, before: counts, counts, changes: Changes::new(), bytes: 0, records: 0 }
+    }
+
+    /// Bytes of values so far, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Adds all of a batch, or nothing of it. Gives its events, numbered.
+    pub(super) fn add(&mut self, batch: &Batch) -> Result<Vec<Arc<api::Event>>, CantPlan> {
+        self.all_or_nothing(|draft| {
+            for write in &batch.writes {
+                draft.write(write)?;
+            }
+            batch.events.iter().map(|event| draft.append(event)).collect()
+        })
+    }
+
+    /// Raises the mark of state versions to at least this. Gives the mark before.
+    pub(super) fn raise_mark(&mut self, to: u64) -> Result<u64, CantPlan> {
+        self.all_or_nothing(|draft| {
+            let before = draft.number(MARK)?.unwrap_or_default();
+            if to > before {
+                draft.put::<u64>(Tree::Meta, MARK, &to)?;
+            }
+            Ok(before)
+        })
+    }
+
+    /// Writes a number of `meta`.
+    pub(super) fn put_number(&mut self, name: &[u8], number: u64) -> Result<(), CantPlan> {
+        self.all_or_nothing(|draft| draft.put::<u64>(Tree::Meta, name, &number).map(drop))
+    }
+
+    /// Writes the epoch.
+    pub(super) fn put_epoch(&mut self, epoch: nixfleet_protocol::Epoch) -> Result<(), CantPlan> {
+        self.all_or_nothing(|draft| draft.put::<nixfleet_protocol::Epoch>(Tree::Meta, EPOCH, &epoch).map(drop))
+    }
+
+    /// All changes by trees, with the counts that are true after them.
+    pub(super) fn finish(mut self) -> Result<Finished, CantPlan> {
+        let counts = self.counts;
+        for (name, before, now) in [
+            (HOSTS, self.before.hosts, counts.hosts),
+            (COMMANDS, self.before.commands, counts.commands),
+            (LAST_EVENT, self.before.last_event, counts.last_event),
+        ] {
+            if before != now {
+                self.put_number(name, now)?;
+            }
+        }
+        let mut by_tree: BTreeMap<Tree, Vec<Change>> = BTreeMap::new();
+        for ((tree, key), value) in self.changes {
+            by_tree.entry(tree).or_default().push((key.into(), value.map(Into::into)));
+        }
+        Ok(Finished { by_tree: by_tree.into_iter().collect(), counts, records: self.records })
+    }
+
+    fn all_or_nothing<R>(
+        &mut self,
+        work: impl FnOnce(&mut Draft<'_, 'a>) -> Result<R, CantPlan>,
+    ) -> Result<R, CantPlan> {
+        let mut draft = Draft { counts: self.counts, plan: self, changes: Changes::new(), records: 0 };
+        let result = work(&mut draft)?;
+        let Draft { changes, counts, records, .. } = draft;
+        self.bytes += changes.values().flatten().map(Vec::len).sum::<usize>();
+        self.changes.extend(changes);
+        self.counts = counts;
+        self.records += records;
+        Ok(result)
+    }
+}
+
+/// A key and its new value; none: removed.
+pub(super) type Change = (sled::IVec, Option<sled::IVec>);
+
+/// A plan that is ready for the transaction.
+pub(super) struct Finished {
+    /// What changes in which tree.
+    pub(super) by_tree: Vec<(Tree, Vec<Change>)>,
+    /// The counts when it is written.
+    pub(super) counts: Counts,
+    /// Records and events in it.
+    pub(super) records: u64,
+}
+
+/// The changes of one batch, over those of its group, over what is in the store.
+struct Draft<'p, 'a> {
+    plan: &'p Plan<'a>,
+    changes: Changes,
+    counts: Counts,
+    records: u64,
+}
+
+impl Draft<'_, '_> {
+    fn write(&mut self, write: &Write) -> Result<(), CantPlan> {
+        self.records += 1;
+        match write {
+            Write::PutHost(host) => {
+                let added = self.put::<v1::HostRecord>(Tree::Hosts, &trees::host(&host.id), host)?;
+                self.counts.hosts += u64::from(added);
+            }
+            Write::RemoveHost(id) => {
+                let removed = self.remove(Tree::Hosts, &trees::host(id))?;
+                self.counts.hosts = self.counts.hosts.saturating_sub(u64::from(removed));
+                for key in self.tokens_of(id)? {
+                    self.remove(Tree::Tokens, &key)?;
+                }
+            }
+            Write::PutCommand(command) => {
+                let key = trees::command(command.id);
+                let added = self.put::<v1::Command>(Tree::Commands, &key, command)?;
+                self.counts.commands += u64::from(added);
+                if let Some(host) = &command.host
+                    && added
+                {
+                    self.set(Tree::CommandsByHost, trees::command_of(host, command.id), Some(Vec::new()));
+                }
+                let open = !command.state.is_final();
+                if open != self.get(Tree::CommandsOpen, &key)?.is_some() {
+                    self.set(Tree::CommandsOpen, key, open.then(Vec::new));
+                }
+            }
+            Write::PutRemote(remote) => {
+                self.put::<v1::RemoteState>(Tree::Remote, REMOTE, remote)?;
+            }
+            Write::PutSession(hash, session) => {
+                self.put::<v1::LoginSession>(Tree::Sessions, hash, session)?;
+            }
+            Write::RemoveSession(hash) => {
+                self.remove(Tree::Sessions, hash)?;
+            }
+            Write::PutToken(hash, token) => {
+                self.put::<v1::Token>(Tree::Tokens, hash, token)?;
+            }
+            Write::RemoveToken(hash) => {
+                self.remove(Tree::Tokens, hash)?;
+            }
+            Write::PutSetting(name, value) => {
+                self.put::<Vec<u8>>(Tree::Settings, name.as_bytes(), value)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, event: &NewEvent) -> Result<Arc<api::Event>, CantPlan> {
+        self.records += 1;
+        self.counts.last_event += 1;
+        let id = EventId(self.counts.last_event);
+        self.put::<v1::NewEvent>(Tree::Events, &trees::event(id), event)?;
+        Ok(Arc::new(event.numbered(id)))
+    }
+
+    /// Keys of the tokens that are bound to a host, those of this batch included.
+    fn tokens_of(&self, host: &HostId) -> Result<Vec<Vec<u8>>, CantPlan> {
+        let mut keys: Vec<Vec<u8>> = self
+            .plan
+            .trees
+            .at(Tree::Tokens)
+            .iter()
+            .keys()
+            .map(|key| key.map(|key| key.to_vec()))
+            .collect::<Result<_, _>>()?;
+        for (tree, key) in self.plan.changes.keys().chain(self.changes.keys()) {
+            if *tree == Tree::Tokens {
+                keys.push(key.clone());
+            }
+        }
+        keys.sort_unstable();
+        keys.dedup();
+        let mut theirs = Vec::new();
+        for key in keys {
+            let Some(value) = self.get(Tree::Tokens, &key)? else { continue };
+            let place = Place { tree: Tree::Tokens, key: &key };
+            let part = |number| self.get(Tree::Parts, &trees::part(Tree::Tokens, &key, number));
+            match reader::decode::<v1::Token>(place, &value, part) {
+                Ok(token) if token.kind == TokenKind::Host(host.clone()) => theirs.push(key),
+                Ok(_) => {}
+                Err(Unreadable::Record(error)) => tracing::error!(%error, "a token can't be read"),
+                Err(Unreadable::Sled(error)) => return Err(error.into()),
+            }
+        }
+        Ok(theirs)
+    }
+
+    fn number(&self, name: &[u8]) -> Result<Option<u64>, CantPlan> {
+        let Some(value) = self.get(Tree::Meta, name)? else { return Ok(None) };
+        let place = Place { tree: Tree::Meta, key: name };
+        Ok(Some(reader::decode::<u64>(place, &value, |_| Ok(None))?))
+    }
+
+    /// Writes a record with its parts, and removes the parts of the one before. Says whether it is new.
+    fn put<S: Stored>(&mut self, tree: Tree, key: &[u8], live: &S::Live) -> Result<bool, CantPlan> {
+        let payload = encode::<S>(live)?;
+        let sealed = record::seal(Place { tree, key }, S::KIND, S::NEWEST, &payload)?;
+        let before = self.get(tree, key)?;
+        let now = u16::try_from(sealed.parts.len()).unwrap_or(u16::MAX);
+        for number in now..before.as_deref().map_or(0, record::parts_of) {
+            self.set(Tree::Parts, trees::part(tree, key, number), None);
+        }
+        for (number, part) in (0..now).zip(sealed.parts) {
+            self.set(Tree::Parts, trees::part(tree, key, number), Some(part));
+        }
+        self.set(tree, key.to_vec(), Some(sealed.value));
+        Ok(before.is_none())
+    }
+
+    /// Removes a record with its parts. Says whether it was there.
+    fn remove(&mut self, tree: Tree, key: &[u8]) -> Result<bool, CantPlan> {
+        let Some(before) = self.get(tree, key)? else { return Ok(false) };
+        for number in 0..record::parts_of(&before) {
+            self.set(Tree::Parts, trees::part(tree, key, number), None);
+        }
+        self.set(tree, key.to_vec(), None);
+        Ok(true)
+    }
+
+    fn set(&mut self, tree: Tree, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.changes.insert((tree, key), value);
+    }
+
+    fn get(&self, tree: Tree, key: &[u8]) -> sled::Result<Option<sled::IVec>> {
+        let at = (tree, key.to_vec());
+        match self.changes.get(&at).or_else(|| self.plan.changes.get(&at)) {
+            Some(change) => Ok(change.as_deref().map(Into::into)),
+            None => self.plan.trees.get(tree, key),
+        }
+    }
+}

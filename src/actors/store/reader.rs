@@ -1,0 +1,270 @@
+//! All reading. Runs on threads of its own (`spawn_blocking`), beside the writer: sled's readers see whole
+//! transactions, and block none while they go from key to key.
+//!
+//! What can't be read is said: a single record as an error, one of a list in the log, and what is found at
+//! the start in [`Loaded::warnings`] too.
+
+use std::sync::Arc;
+
+use nixfleet_model::command::Command;
+use nixfleet_model::fleet_state::{RECENT_COMMANDS, RECENT_EVENTS};
+use nixfleet_model::host::HostRecord;
+use nixfleet_protocol::{CommandId, EventId, HostId, api};
+
+use super::health::Shared;
+use super::migrations::{Stored, v1};
+use super::plan::REMOTE;
+use super::record::{self, BadRecord, Place, Unreadable};
+use super::trees::{self, Tree, Trees};
+use super::{AccessRecords, Loaded, SecretHash, StoreError};
+
+/// The longest list that is read at once.
+const LONGEST_LIST: usize = 1000;
+/// How often a record of several parts is read again when the writer changed it between them.
+const READS: usize = 5;
+
+impl From<Unreadable> for StoreError {
+    fn from(error: Unreadable) -> Self {
+        Self::CantRead(error.to_string())
+    }
+}
+
+impl From<sled::Error> for StoreError {
+    fn from(error: sled::Error) -> Self {
+        Self::CantRead(error.to_string())
+    }
+}
+
+/// Reads a value: envelope, parts, checksum, version.
+pub(super) fn decode<S: Stored>(
+    place: Place<'_>,
+    value: &[u8],
+    part: impl FnMut(u16) -> sled::Result<Option<sled::IVec>>,
+) -> Result<S::Live, Unreadable> {
+    let head = record::head(place, S::KIND, S::NEWEST, value)?;
+    let payload = head.payload(place, part)?;
+    match S::decode(head.version, &payload) {
+        Ok(stored) => Ok(stored.thaw()),
+        Err(error) => Err(BadRecord::damaged(place, format!("it can't be decoded: {error}")).into()),
+    }
+}
+
+/// Reads the record of a key; none: there is none.
+pub(super) fn get<S: Stored>(trees: &Trees, tree: Tree, key: &[u8]) -> Result<Option<S::Live>, Unreadable> {
+    let mut reads = 0;
+    loop {
+        let Some(value) = trees.get(tree, key)? else { return Ok(None) };
+        let part = |number| trees.get(Tree::Parts, &trees::part(tree, key, number));
+        reads += 1;
+        match decode::<S>(Place { tree, key }, &value, part) {
+            Err(Unreadable::Record(BadRecord::Damaged { .. })) if record::parts_of(&value) > 0 && reads < READS => {}
+            result => return result.map(Some),
+        }
+    }
+}
+
+/// Reads a record whose value was already found by walking over its tree.
+fn found<S: Stored>(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Result<Option<S::Live>, Unreadable> {
+    if record::parts_of(value) > 0 {
+        return get::<S>(trees, tree, key);
+    }
+    decode::<S>(Place { tree, key }, value, |_| Ok(None)).map(Some)
+}
+
+/// Collects, from a walk over a tree, up to `limit` records. Those that are damaged go to `bad`.
+fn collect<S: Stored, T>(
+    trees: &Trees,
+    tree: Tree,
+    walk: impl Iterator<Item = sled::Result<(sled::IVec, sled::IVec)>>,
+    limit: usize,
+    bad: &mut Vec<String>,
+    make: impl Fn(&[u8], S::Live) -> Option<T>,
+) -> Result<Vec<T>, StoreError> {
+    let mut all = Vec::new();
+    for entry in walk {
+        if all.len() >= limit {
+            break;
+        }
+        let (key, value) = entry?;
+        match found::<S>(trees, tree, &key, &value) {
+            Ok(Some(live)) => all.extend(make(&key, live)),
+            Ok(None) => {}
+            Err(Unreadable::Record(error)) => {
+                tracing::error!(%error, "a record of the store can't be read");
+                bad.push(error.to_string());
+            }
+            Err(Unreadable::Sled(error)) => return Err(error.into()),
+        }
+    }
+    Ok(all)
+}
+
+/// Everything that the others need at their start.
+pub(super) fn load(shared: &Shared) -> Result<Loaded, StoreError> {
+    let trees = &*shared.trees()?;
+    let mut bad = Vec::new();
+    let hosts = collect::<v1::HostRecord, _>(
+        trees,
+        Tree::Hosts,
+        trees.at(Tree::Hosts).iter(),
+        usize::MAX,
+        &mut bad,
+        |_, host| Some(host),
+    )?;
+    let open = open_commands(trees, &mut bad)?;
+    let recent = collect::<v1::Command, _>(
+        trees,
+        Tree::Commands,
+        trees.at(Tree::Commands).iter().rev(),
+        RECENT_COMMANDS,
+        &mut bad,
+        |_, command| command.state.is_final().then_some(command),
+    )?;
+    let events = events_before(trees, None, RECENT_EVENTS, &mut bad)?;
+    let remote = match get::<v1::RemoteState>(trees, Tree::Remote, REMOTE) {
+        Ok(remote) => remote,
+        Err(Unreadable::Record(error)) => {
+            tracing::error!(%error, "the remote's last answer can't be read; it is asked again");
+            bad.push(error.to_string());
+            None
+        }
+        Err(Unreadable::Sled(error)) => return Err(error.into()),
+    };
+    let mut warnings = shared.warnings.clone();
+    warnings.extend(bad.into_iter().filter(|bad| !shared.warnings.contains(bad)));
+    Ok(Loaded { epoch: shared.epoch, hosts, open, recent, events, remote, warnings })
+}
+
+fn open_commands(trees: &Trees, bad: &mut Vec<String>) -> Result<Vec<Command>, StoreError> {
+    let mut open = Vec::new();
+    for key in trees.at(Tree::CommandsOpen).iter().keys() {
+        let key = key?;
+        match get::<v1::Command>(trees, Tree::Commands, &key) {
+            Ok(Some(command)) if !command.state.is_final() => open.push(command),
+            // It ended between the two reads.
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                let missing = BadRecord::damaged(
+                    Place { tree: Tree::Commands, key: &key },
+                    "it is not over by the index, and not there",
+                );
+                tracing::error!(error = %missing, "a command is missing");
+                bad.push(missing.to_string());
+            }
+            Err(Unreadable::Record(error)) => {
+                tracing::error!(%error, "a command that is not over can't be read");
+                bad.push(error.to_string());
+            }
+            Err(Unreadable::Sled(error)) => return Err(error.into()),
+        }
+    }
+    Ok(open)
+}
+
+/// One host and the command that it says is not over.
+pub(super) fn load_host(shared: &Shared, host: &HostId) -> Result<Option<(HostRecord, Option<Command>)>, StoreError> {
+    let trees = &*shared.trees()?;
+    let Some(record) = get::<v1::HostRecord>(trees, Tree::Hosts, &trees::host(host))? else { return Ok(None) };
+    let open = match record.open {
+        Some(id) => get::<v1::Command>(trees, Tree::Commands, &trees::command(id))?,
+        None => None,
+    };
+    Ok(Some((record, open)))
+}
+
+/// One command.
+pub(super) fn command(shared: &Shared, id: CommandId) -> Result<Option<Command>, StoreError> {
+    Ok(get::<v1::Command>(&*shared.trees()?, Tree::Commands, &trees::command(id))?)
+}
+
+/// Commands, newest first.
+pub(super) fn commands(
+    shared: &Shared,
+    host: Option<&HostId>,
+    before: Option<CommandId>,
+    limit: usize,
+) -> Result<Vec<Command>, StoreError> {
+    let trees = &*shared.trees()?;
+    let limit = limit.min(LONGEST_LIST);
+    let mut bad = Vec::new();
+    let Some(host) = host else {
+        let tree = trees.at(Tree::Commands);
+        let walk = match before {
+            Some(before) => tree.range(..trees::command(before)),
+            None => tree.iter(),
+        };
+        return collect::<v1::Command, _>(trees, Tree::Commands, walk.rev(), limit, &mut bad, |_, command| {
+            Some(command)
+        });
+    };
+    let index = trees.at(Tree::CommandsByHost);
+    let keys = match before {
+        Some(before) => index.range(trees::commands_of(host)..trees::command_of(host, before)),
+        None => index.scan_prefix(trees::commands_of(host)),
+    };
+    let walk = keys.rev().filter_map(|entry| match entry {
+        Ok((key, _)) => {
+            let key = trees::command(trees::command_in(&key)?);
+            match trees.get(Tree::Commands, &key) {
+                Ok(value) => value.map(|value| Ok((sled::IVec::from(key), value))),
+                Err(error) => Some(Err(error)),
+            }
+        }
+        Err(error) => Some(Err(error)),
+    });
+    collect::<v1::Command, _>(trees, Tree::Commands, walk, limit, &mut bad, |_, command| Some(command))
+}
+
+/// Events, newest first.
+pub(super) fn events(
+    shared: &Shared,
+    before: Option<EventId>,
+    limit: usize,
+) -> Result<Vec<Arc<api::Event>>, StoreError> {
+    events_before(&*shared.trees()?, before, limit.min(LONGEST_LIST), &mut Vec::new())
+}
+
+fn events_before(
+    trees: &Trees,
+    before: Option<EventId>,
+    limit: usize,
+    bad: &mut Vec<String>,
+) -> Result<Vec<Arc<api::Event>>, StoreError> {
+    let tree = trees.at(Tree::Events);
+    let walk = match before {
+        Some(before) => tree.range(..trees::event(before)),
+        None => tree.iter(),
+    };
+    collect::<v1::NewEvent, _>(trees, Tree::Events, walk.rev(), limit, bad, |key, event| {
+        Some(Arc::new(event.numbered(trees::event_in(key)?)))
+    })
+}
+
+/// All login sessions and tokens. What is damaged opens nothing.
+pub(super) fn access(shared: &Shared) -> Result<AccessRecords, StoreError> {
+    let trees = &*shared.trees()?;
+    let mut bad = Vec::new();
+    let hash = |key: &[u8]| SecretHash::try_from(key).ok();
+    let sessions = collect::<v1::LoginSession, _>(
+        trees,
+        Tree::Sessions,
+        trees.at(Tree::Sessions).iter(),
+        usize::MAX,
+        &mut bad,
+        |key, session| Some((hash(key)?, session)),
+    )?;
+    let tokens = collect::<v1::Token, _>(
+        trees,
+        Tree::Tokens,
+        trees.at(Tree::Tokens).iter(),
+        usize::MAX,
+        &mut bad,
+        |key, token| Some((hash(key)?, token)),
+    )?;
+    Ok(AccessRecords { sessions, tokens })
+}
+
+/// A setting.
+pub(super) fn setting(shared: &Shared, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    Ok(get::<Vec<u8>>(&*shared.trees()?, Tree::Settings, name.as_bytes())?)
+}

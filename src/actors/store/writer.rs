@@ -1,0 +1,454 @@
+//! The one thread that writes. It does the blocking calls, so that nothing else has to.
+//!
+//! ```text
+//! actor ── jobs (mpsc) ──→ take all that waits → plan → one transaction → flush → fdatasync
+//!                                                            │ can't: close, answer `CantWrite`, look for room
+//!                                                            └ durable: publish in order → answer everyone
+//! ```
+//!
+//! - sled's `flush` ends in `sync_file_range` on Linux, which a power cut survives only by luck: hence the
+//!   `fdatasync` of our own on sled's file. Never `flush_async`: several of them deadlock.
+//! - After an error of the disk sled refuses writes until it is opened again. The thread closes it (readers
+//!   hold it only for one read) and opens it again when there is room.
+//! - A panic in here or in sled ends the thread: it says so, the actor fails and is started again.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use nixfleet_model::fleet_state::StateChange;
+use ractor::RpcReplyPort;
+use sled::Transactional;
+use sled::transaction::{ConflictableTransactionError, TransactionError};
+
+use super::folder::Folder;
+use super::health::Shared;
+use super::plan::{self, CantPlan, Counts, Finished, Plan};
+use super::record::Unreadable;
+use super::start::{self, Started};
+use super::trees::{Tree, Trees};
+use super::{Batch, StoreError, WriterNews};
+
+/// The most jobs of a group: at 20,000 a second some fifty wait, so this is met only after a pause.
+const GROUP: usize = 1024;
+/// The most bytes of a group, about: a transaction is in memory as a whole.
+const GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// Below this much room nothing is written: sled takes room by segments of 512 KiB, and running into the end
+/// of the disk costs a reopening.
+const RESERVE: u64 = 2 * 1024 * 1024;
+/// How soon room is looked for.
+const SOON: Duration = Duration::from_millis(500);
+/// How late at most, when opening keeps failing.
+const LATE: Duration = Duration::from_secs(8);
+/// How long readers may take to let go.
+const READERS: Duration = Duration::from_secs(5);
+
+/// What the writer is asked.
+pub(super) enum Job {
+    /// Make this durable.
+    Commit { batch: Batch, since: Instant, reply: RpcReplyPort<Result<(), StoreError>> },
+    /// Raise the mark of state versions.
+    RaiseMark { to: u64, reply: RpcReplyPort<Result<u64, StoreError>> },
+    /// Write something, and read it back.
+    Probe { reply: RpcReplyPort<Result<(), StoreError>> },
+}
+
+/// Called with what has become durable, in the order of the commits, before they are answered.
+pub(super) type Publish = Box<dyn Fn(Vec<StateChange>) + Send + Sync>;
+/// Called with the writer's news.
+pub(super) type News = Arc<dyn Fn(WriterNews) + Send + Sync>;
+
+/// Why a group could not be made durable.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CantWrite {
+    #[error("the disk is full: {room} bytes are left, {needed} are needed; make room")]
+    Full { room: u64, needed: u64 },
+    #[error("{0}")]
+    Sled(#[from] sled::Error),
+    #[error("syncing to disk failed: {0}")]
+    Sync(#[from] io::Error),
+    #[error(transparent)]
+    Plan(#[from] CantPlan),
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// sled's files, and what they need besides sled.
+pub(super) struct Disk {
+    folder: Folder,
+    file: File,
+    reserve: u64,
+}
+
+impl Disk {
+    pub(super) fn new(folder: Folder, file: File) -> Self {
+        let reserve = RESERVE;
+        #[cfg(test)]
+        let reserve = if folder.told(NO_RESERVE) { 0 } else { reserve };
+        Self { folder, file, reserve }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.folder.told(NO_SYNC) {
+            return Ok(());
+        }
+        self.file.sync_data()
+    }
+
+    /// Makes a plan durable: one transaction over all its trees, flush, fdatasync.
+    pub(super) fn write(&mut self, trees: &Trees, plan: &Finished) -> Result<(), CantWrite> {
+        let room = self.folder.room()?;
+        if room < self.reserve {
+            return Err(CantWrite::Full { room, needed: self.reserve });
+        }
+        let (touched, changes): (Vec<&sled::Tree>, Vec<_>) =
+            plan.by_tree.iter().map(|(tree, changes)| (trees.at(*tree), changes)).unzip();
+        if touched.is_empty() {
+            return Ok(());
+        }
+        let written = touched.as_slice().transaction(|views| {
+            for (view, changes) in views.iter().zip(&changes) {
+                for (key, value) in *changes {
+                    match value {
+                        Some(value) => view.insert(key, value)?,
+                        None => view.remove(key)?,
+                    };
+                }
+            }
+            Ok::<_, ConflictableTransactionError<()>>(())
+        });
+        // Nothing above aborts, so what is left is an error of the disk.
+        if let Err(TransactionError::Storage(error)) = written {
+            return Err(error.into());
+        }
+        trees.db().flush()?;
+        Ok(self.sync()?)
+    }
+}
+
+/// Starts the thread over a store that was just opened. It ends when the sender of jobs is dropped, after
+/// all jobs that wait.
+pub(super) fn spawn(
+    started: Started,
+    publish: Publish,
+    news: News,
+) -> io::Result<(Sender<Job>, Arc<Shared>, JoinHandle<()>)> {
+    let (sender, jobs) = channel();
+    let Started { disk, trees, epoch, counts, warnings } = started;
+    let shared = Arc::new(Shared::new(epoch, warnings, disk.folder.store().to_owned(), Arc::clone(&trees)));
+    let mut writer = Writer {
+        jobs,
+        waiting: VecDeque::new(),
+        shared: Arc::clone(&shared),
+        disk,
+        trees: Some(trees),
+        counts,
+        publish,
+        news: Arc::clone(&news),
+        retry: SOON,
+        next_try: Instant::now(),
+    };
+    writer.tell_counts();
+    let theirs = Arc::clone(&shared);
+    let thread = std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
+        // What unwinds is dropped with it: sled, the lock of the folder, and the replies of those who wait.
+        let ended = catch_unwind(AssertUnwindSafe(move || writer.run()));
+        theirs.replace(None);
+        if let Err(panic) = ended {
+            let why = panic
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| panic.downcast_ref::<String>().cloned())
+                .unwrap_or_else(|| "it panicked".to_owned());
+            news(WriterNews::Died(why));
+        }
+    })?;
+    Ok((sender, shared, thread))
+}
+
+struct Writer {
+    jobs: Receiver<Job>,
+    waiting: VecDeque<Job>,
+    shared: Arc<Shared>,
+    disk: Disk,
+    /// None: closed after an error of the disk.
+    trees: Option<Arc<Trees>>,
+    counts: Counts,
+    publish: Publish,
+    news: News,
+    retry: Duration,
+    next_try: Instant,
+}
+
+/// Who is answered when the group is durable, and with what.
+enum Answer {
+    Commit(RpcReplyPort<Result<(), StoreError>>, Instant),
+    Mark(RpcReplyPort<Result<u64, StoreError>>, u64),
+    Probe(RpcReplyPort<Result<(), StoreError>>),
+}
+
+impl Writer {
+    fn run(&mut self) {
+        while self.take() {
+            if self.shared.trouble().is_some() && Instant::now() >= self.next_try {
+                self.try_again();
+            }
+            while !self.waiting.is_empty() {
+                if let Some(trouble) = self.shared.trouble() {
+                    self.refuse(&trouble);
+                } else {
+                    self.write_group();
+                }
+            }
+        }
+        self.close();
+    }
+
+    /// Waits for a job, and takes all that wait. In trouble it wakes up to try again. False: nobody is left.
+    fn take(&mut self) -> bool {
+        let first = if self.shared.trouble().is_some() {
+            match self.jobs.recv_timeout(self.next_try.saturating_duration_since(Instant::now())) {
+                Ok(job) => Some(job),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return false,
+            }
+        } else {
+            match self.jobs.recv() {
+                Ok(job) => Some(job),
+                Err(_) => return false,
+            }
+        };
+        self.waiting.extend(first);
+        let room = GROUP.saturating_sub(self.waiting.len());
+        self.waiting.extend(self.jobs.try_iter().take(room));
+        true
+    }
+
+    /// One transaction for all that waits.
+    fn write_group(&mut self) {
+        let Some(trees) = self.trees.clone() else { return self.in_trouble(&CantWrite::Closed) };
+        let mut plan = Plan::new(&trees, self.counts);
+        let mut answers = Vec::with_capacity(self.waiting.len());
+        let mut changes = Vec::new();
+        while plan.bytes() < GROUP_BYTES
+            && let Some(job) = self.waiting.pop_front()
+        {
+            match job {
+                Job::Commit { batch, since, reply } => {
+                    #[cfg(test)]
+                    die_when_told(&batch);
+                    match plan.add(&batch) {
+                        Ok(events) => {
+                            changes.extend(batch.changes);
+                            changes.extend(events.into_iter().map(StateChange::Event));
+                            answers.push(Answer::Commit(reply, since));
+                        }
+                        Err(error) => self.answer(|| reply.send(Err(error.into())).is_ok()),
+                    }
+                }
+                Job::RaiseMark { to, reply } => match plan.raise_mark(to) {
+                    Ok(before) => answers.push(Answer::Mark(reply, before)),
+                    Err(error) => self.answer(|| reply.send(Err(error.into())).is_ok()),
+                },
+                Job::Probe { reply } => match plan.put_number(plan::PROBE, now()) {
+                    Ok(()) => answers.push(Answer::Probe(reply)),
+                    Err(error) => self.answer(|| reply.send(Err(error.into())).is_ok()),
+                },
+            }
+        }
+        let written = plan.finish().map_err(CantWrite::from).and_then(|finished| {
+            self.disk.write(&trees, &finished)?;
+            Ok(finished)
+        });
+        match written {
+            Ok(finished) => {
+                self.counts = finished.counts;
+                self.shared.written.fetch_add(finished.records, Ordering::Relaxed);
+                self.tell_counts();
+                if !changes.is_empty() {
+                    (self.publish)(changes);
+                }
+                self.answer_all(answers, &trees);
+            }
+            Err(error) => {
+                drop(trees);
+                let why = error.to_string();
+                for answer in answers {
+                    self.answer(|| {
+                        let error = StoreError::CantWrite(why.clone());
+                        match answer {
+                            Answer::Commit(reply, _) | Answer::Probe(reply) => reply.send(Err(error)).is_ok(),
+                            Answer::Mark(reply, _) => reply.send(Err(error)).is_ok(),
+                        }
+                    });
+                }
+                self.in_trouble(&error);
+            }
+        }
+    }
+
+    fn answer_all(&self, answers: Vec<Answer>, trees: &Trees) {
+        for answer in answers {
+            self.answer(|| match answer {
+                Answer::Commit(reply, since) => {
+                    self.shared.note(since.elapsed());
+                    reply.send(Ok(())).is_ok()
+                }
+                Answer::Mark(reply, before) => reply.send(Ok(before)).is_ok(),
+                Answer::Probe(reply) => {
+                    let read = super::reader::get::<u64>(trees, Tree::Meta, plan::PROBE);
+                    reply.send(read.map(drop).map_err(StoreError::from)).is_ok()
+                }
+            });
+        }
+    }
+
+    /// Nobody may be there any more to hear an answer; that changes nothing.
+    fn answer(&self, send: impl FnOnce() -> bool) {
+        self.shared.queue.fetch_sub(1, Ordering::Relaxed);
+        if !send() {
+            tracing::trace!("nobody waits for this answer");
+        }
+    }
+
+    /// Answers all that wait that nothing can be written.
+    fn refuse(&mut self, trouble: &str) {
+        for job in std::mem::take(&mut self.waiting) {
+            let error = StoreError::CantWrite(trouble.to_owned());
+            self.answer(|| match job {
+                Job::Commit { reply, .. } | Job::Probe { reply } => reply.send(Err(error)).is_ok(),
+                Job::RaiseMark { reply, .. } => reply.send(Err(error)).is_ok(),
+            });
+        }
+    }
+
+    /// From well to trouble. A full disk that was noticed in time leaves sled open; any other error closes it.
+    fn in_trouble(&mut self, error: &CantWrite) {
+        if !matches!(error, CantWrite::Full { .. }) {
+            self.close();
+        }
+        let why = error.to_string();
+        tracing::error!(why, "store: well → can't write");
+        self.retry = SOON;
+        self.next_try = Instant::now() + SOON;
+        self.shared.set_trouble(Some(why.clone()));
+        (self.news)(WriterNews::Health(Some(why)));
+    }
+
+    /// Looks whether it can write again.
+    fn try_again(&mut self) {
+        match self.reopened() {
+            Ok(()) => {
+                tracing::info!("store: can't write → well");
+                self.shared.set_trouble(None);
+                (self.news)(WriterNews::Health(None));
+            }
+            Err(why) => {
+                if self.shared.trouble().as_ref() != Some(&why) {
+                    tracing::error!(why, "store: still can't write");
+                    self.shared.set_trouble(Some(why.clone()));
+                    (self.news)(WriterNews::Health(Some(why)));
+                }
+                self.retry = (self.retry * 2).min(LATE);
+            }
+        }
+        self.next_try = Instant::now() + if self.trees.is_some() { SOON } else { self.retry };
+    }
+
+    fn reopened(&mut self) -> Result<(), String> {
+        let room = self.disk.folder.room().map_err(|error| error.to_string())?;
+        if room < self.disk.reserve {
+            return Err(CantWrite::Full { room, needed: self.disk.reserve }.to_string());
+        }
+        let trees = if let Some(trees) = &self.trees {
+            Arc::clone(trees)
+        } else {
+            let open = self.disk.folder.open().map_err(|error| error.to_string())?;
+            let trees = Arc::new(open.trees);
+            let mut warnings = Vec::new();
+            // What was in flight may have reached the disk or not: what counts is what is there.
+            self.counts = start::count(&trees, &mut warnings).map_err(|error| error.to_string())?;
+            for warning in warnings {
+                tracing::error!(warning, "the store is not whole");
+            }
+            self.disk.file = open.file;
+            self.shared.replace(Some(Arc::clone(&trees)));
+            self.trees = Some(Arc::clone(&trees));
+            trees
+        };
+        let mut plan = Plan::new(&trees, self.counts);
+        let tried = plan
+            .put_number(plan::PROBE, now())
+            .and_then(|()| plan.finish())
+            .map_err(|error| error.to_string())
+            .and_then(|plan| self.disk.write(&trees, &plan).map_err(|error| error.to_string()));
+        drop(trees);
+        if tried.is_err() {
+            self.close();
+        }
+        tried
+    }
+
+    /// Closes sled, as soon as the readers have let go.
+    fn close(&mut self) {
+        self.shared.replace(None);
+        let Some(mut trees) = self.trees.take() else { return };
+        let begun = Instant::now();
+        loop {
+            match Arc::try_unwrap(trees) {
+                Ok(trees) => {
+                    drop(trees);
+                    return;
+                }
+                // Opening will fail while the reader has it, and is tried again.
+                Err(_) if begun.elapsed() > READERS => return,
+                Err(held) => trees = held,
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    fn tell_counts(&self) {
+        self.shared.hosts.store(self.counts.hosts, Ordering::Relaxed);
+        self.shared.commands.store(self.counts.commands, Ordering::Relaxed);
+    }
+}
+
+impl From<CantPlan> for StoreError {
+    fn from(error: CantPlan) -> Self {
+        match error {
+            CantPlan::TooLong(_) | CantPlan::Encode(_) => Self::Refused(error.to_string()),
+            CantPlan::Unreadable(Unreadable::Record(_)) => Self::CantRead(error.to_string()),
+            CantPlan::Unreadable(Unreadable::Sled(_)) => Self::CantWrite(error.to_string()),
+        }
+    }
+}
+
+fn now() -> u64 {
+    u64::try_from(nixfleet_protocol::Time::now().millis()).unwrap_or_default()
+}
+
+/// A setting of this name kills the writer: how tests see what happens then.
+#[cfg(test)]
+pub(super) const DIE: &str = "the writer dies";
+
+/// A file of this name in the data directory: run into the end of the disk, as when others fill it meanwhile.
+#[cfg(test)]
+pub(super) const NO_RESERVE: &str = "no-reserve";
+
+/// A file of this name in the data directory: no `fdatasync` of our own, to see what it is good for.
+#[cfg(test)]
+pub(super) const NO_SYNC: &str = "no-sync";
+
+#[cfg(test)]
+fn die_when_told(batch: &Batch) {
+    let told = |write: &super::Write| matches!(write, super::Write::PutSetting(name, _) if *name == DIE);
+    assert!(!batch.writes.iter().any(told), "the writer was told to die");
+}

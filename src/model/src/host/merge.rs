@@ -1,0 +1,218 @@
+//! How what an agent says changes the facts. Absent means unchanged, and so does an empty text of an old agent:
+//! no message ever erases what is known by leaving it out.
+
+use nixfleet_protocol::agent::{DeviceType, Heartbeat, HostType, Location, Register, Status};
+use nixfleet_protocol::{Op, Time};
+
+use super::{Facts, Freshness, HostRecord};
+use crate::view::color;
+
+/// The longest text of an agent that is kept, in characters.
+const MAX_TEXT: usize = 1000;
+/// The longest list of an agent that is kept.
+const MAX_LIST: usize = 100;
+
+/// A text that is kept: cut to a bound, without control characters.
+fn clean(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+}
+
+fn keep_text(known: &mut String, said: &str) {
+    if !said.is_empty() {
+        *known = clean(said);
+    }
+}
+
+fn keep_some_text(known: &mut Option<String>, said: Option<&str>) {
+    if let Some(said) = said.filter(|said| !said.is_empty()) {
+        *known = Some(clean(said));
+    }
+}
+
+fn keep<T: Clone>(known: &mut Option<T>, said: Option<&T>) {
+    if let Some(said) = said {
+        *known = Some(said.clone());
+    }
+}
+
+fn clean_list(said: &[String]) -> Vec<String> {
+    said.iter().filter(|item| !item.is_empty()).take(MAX_LIST).map(|item| clean(item)).collect()
+}
+
+impl Freshness {
+    /// What a register itself says; nothing is remembered from before.
+    pub fn of(register: &Register) -> Self {
+        Self {
+            source_commit: register.source_commit.clone(),
+            store_path: register.store_path.clone(),
+            binary_hash: register.binary_hash.clone(),
+        }
+    }
+}
+
+impl HostRecord {
+    /// An agent registered.
+    pub fn registered(&mut self, register: &Register, now: Time) {
+        self.first_seen.get_or_insert(now);
+        let facts = &mut self.facts;
+        facts.last_seen = Some(now);
+        facts.lost_at = None;
+        let protocol = register.generation_of_protocol();
+        facts.protocol = Some(protocol);
+        keep_text(&mut facts.spelling, &register.hostname);
+        keep_some_text(&mut facts.agent_version, Some(&register.agent_version));
+        keep_some_text(&mut facts.os_version, Some(&register.os_version));
+        keep_some_text(&mut facts.nixpkgs_version, Some(&register.nixpkgs_version));
+        keep_text(&mut facts.repo_url, &register.repo_url);
+        keep_text(&mut facts.repo_dir, &register.repo_dir);
+        if register.host_type != HostType::Other {
+            facts.host_type = register.host_type;
+        }
+        if register.location != Location::Unknown {
+            facts.location = register.location;
+        }
+        if register.device_type != DeviceType::Unknown {
+            facts.device_type = register.device_type;
+        }
+        if let Some(color) = color(&register.theme_color) {
+            facts.theme_color = Some(color);
+        }
+        keep(&mut facts.heartbeat_interval, register.heartbeat_interval.filter(|seconds| *seconds > 0).as_ref());
+        keep(&mut facts.platform, register.platform.as_ref());
+        keep(&mut facts.generation, register.generation.as_ref());
+        keep(&mut facts.lock_hash, register.lock_hash.as_ref());
+        keep(&mut facts.deployed, register.deployed.clone().map(Into::into).as_ref());
+        keep_some_text(&mut facts.system_path, register.system_path.as_deref());
+        keep(&mut facts.system_revision, register.system_revision.as_ref());
+        facts.fresh(&Freshness::of(register));
+        // Who this is, is told anew by each register: what an old agent can't say is not remembered.
+        facts.journal = register.journal;
+        facts.instance = register.instance;
+        facts.boot_id.clone_from(&register.boot_id);
+        facts.running = register.running.iter().take(MAX_LIST).copied().collect();
+        facts.pending = None;
+        if protocol >= 3 {
+            facts.tags = clean_list(&register.tags);
+            facts.features = clean_list(&register.features);
+            if !register.mac_addresses.is_empty() {
+                facts.mac_addresses = clean_list(&register.mac_addresses);
+            }
+        } else {
+            facts.features.clear();
+        }
+    }
+}
+
+impl Facts {
+    fn fresh(&mut self, said: &Freshness) {
+        keep(&mut self.freshness.source_commit, said.source_commit.as_ref());
+        keep_some_text(&mut self.freshness.store_path, said.store_path.as_deref());
+        keep(&mut self.freshness.binary_hash, said.binary_hash.as_ref());
+    }
+
+    /// A heartbeat came.
+    pub fn heard(&mut self, beat: &Heartbeat, now: Time) {
+        self.last_seen = Some(now);
+        keep(&mut self.generation, beat.generation.as_ref());
+        keep_some_text(&mut self.nixpkgs_version, beat.nixpkgs_version.as_deref());
+        keep(&mut self.metrics, beat.metrics.as_ref());
+        self.fresh(&Freshness {
+            source_commit: beat.source_commit.clone(),
+            store_path: beat.store_path.clone(),
+            binary_hash: beat.binary_hash.clone(),
+        });
+        keep(&mut self.lock_hash, beat.lock_hash.as_ref());
+        keep(&mut self.deployed, beat.deployed.clone().map(Into::into).as_ref());
+        keep_some_text(&mut self.system_path, beat.system_path.as_deref());
+        keep(&mut self.system_revision, beat.system_revision.as_ref());
+        if let Some(local) = beat.lock_local {
+            self.lock_local = local;
+        }
+        if let Some(generations) = &beat.generations {
+            self.generations = generations.iter().take(20).cloned().collect();
+            self.generations.sort_by_key(|generation| std::cmp::Reverse(generation.number));
+        }
+        if let Some(running) = &beat.running {
+            self.running = running.iter().take(MAX_LIST).copied().collect();
+        }
+        keep(&mut self.disk, beat.disk.as_ref());
+        keep(&mut self.reboot_required, beat.reboot_required.as_ref());
+        if let Some(units) = &beat.failed_units {
+            self.failed_units = clean_list(units);
+        }
+        keep(&mut self.tests, beat.tests.as_ref());
+        if let Some(error) = &beat.repo_error {
+            self.repo_error = (!error.is_empty()).then(|| error.chars().take(MAX_TEXT).collect());
+        }
+        // Null says that nothing runs: of this field alone absent is a word.
+        self.pending = beat.pending_command.as_deref().filter(|op| !op.is_empty()).map(clean);
+    }
+
+    /// A command ended, and its result carries facts.
+    pub fn told(&mut self, status: &Status, now: Time) {
+        self.last_seen = Some(now);
+        keep(&mut self.generation, status.generation.as_ref());
+        keep(&mut self.lock_hash, status.lock_hash.as_ref());
+        if let Some(local) = status.lock_local {
+            self.lock_local = local;
+        }
+        keep(&mut self.deployed, status.deployed.clone().map(Into::into).as_ref());
+        keep_some_text(&mut self.system_path, status.system_path.as_deref());
+        if let Some(id) = status.command_id {
+            self.running.retain(|running| *running != id);
+        }
+        if status.command_id.is_none()
+            || status.command.parse::<Op>().is_ok_and(|op| self.pending.as_deref() == Some(op.as_str()))
+        {
+            self.pending = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn time(millis: i64) -> Time {
+        Time::from_millis(millis)
+    }
+
+    #[test]
+    fn a_missing_field_erases_nothing() {
+        let mut record = HostRecord::new("a".parse().unwrap(), time(0));
+        let register = Register {
+            hostname: "A".into(),
+            agent_version: "3.0.0".into(),
+            theme_color: "#AABBCC".into(),
+            generation: "0123456".parse().ok(),
+            location: Location::Cloud,
+            protocol: Some(3),
+            ..Register::default()
+        };
+        record.registered(&register, time(1));
+        let beat = Heartbeat { lock_hash: "0".repeat(64).parse().ok(), tests: Some(0), ..Heartbeat::default() };
+        record.facts.heard(&beat, time(2));
+        let known = record.facts.clone();
+        record.registered(&Register { protocol: Some(3), ..Register::default() }, time(3));
+        record.facts.heard(&Heartbeat::default(), time(4));
+        assert_eq!(record.facts, Facts { last_seen: Some(time(4)), ..known });
+        assert_eq!(record.facts.theme_color.as_deref(), Some("#aabbcc"));
+        assert_eq!(record.first_seen, Some(time(1)));
+    }
+
+    #[test]
+    fn only_a_colour_is_a_colour() {
+        for (text, good) in [("#98b8d8", true), ("#98b8d", false), ("98b8d8", false), ("#98b8dg", false), ("", false)] {
+            assert_eq!(color(text).is_some(), good, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_agent_can_not_smuggle_control_characters_or_novels() {
+        let mut record = HostRecord::new("a".parse().unwrap(), time(0));
+        let os_version = format!("\u{1b}[2J{}", "x".repeat(5000));
+        record.registered(&Register { os_version, ..Register::default() }, time(1));
+        let kept = record.facts.os_version.unwrap();
+        assert!(kept.len() <= MAX_TEXT && !kept.contains('\u{1b}'));
+    }
+}

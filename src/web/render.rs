@@ -1,0 +1,53 @@
+//! What sync asks of the pages: fragments of changes, made from the very templates of the first render. Here the
+//! two meet; neither knows of the other.
+
+use nixfleet_model::fleet_state::FleetState;
+use nixfleet_model::ops;
+use nixfleet_protocol::api::{Host, OpEntry};
+use nixfleet_protocol::browser::{Change, Fragment};
+use nixfleet_protocol::{Epoch, Op, Time, Version};
+
+use super::pages::{self, Fleet};
+use crate::actors::sync::{PageKind, Render, Snapshot};
+
+/// The pages, for sync.
+pub struct Pages {
+    ops: Vec<OpEntry>,
+}
+
+impl Default for Pages {
+    fn default() -> Self {
+        Self { ops: ops::registry().map(ops::OpSpec::entry).collect() }
+    }
+}
+
+impl Pages {
+    /// What the pages read, of a state at a version. Fragments hold neither version nor epoch.
+    fn with<R>(&self, state: &FleetState, epoch: Epoch, version: Version, render: impl FnOnce(&Fleet<'_>) -> R) -> R {
+        let wire = state.to_wire();
+        let refused = |host: &Host| refused(state, host);
+        render(&Fleet { state: &wire, ops: &self.ops, refused: &refused, version, epoch, now: Time::now() })
+    }
+
+    /// What the pages read, of a snapshot: for a whole page.
+    pub fn whole<R>(&self, now: &Snapshot, render: impl FnOnce(&Fleet<'_>) -> R) -> R {
+        self.with(&now.state, now.epoch, now.version, render)
+    }
+}
+
+/// What is refused on a host now, and why: of the same view as the checks.
+fn refused(state: &FleetState, host: &Host) -> Vec<(Op, String)> {
+    let view = state.hosts.get(&host.id);
+    view.map_or_else(Vec::new, |view| view.refused.iter().map(|(op, why)| (*op, why.message.clone())).collect())
+}
+
+impl Render for Pages {
+    fn fragments(&self, change: &Change, before: Option<&Host>, state: &FleetState, page: &PageKind) -> Vec<Fragment> {
+        let nowhere = Epoch::from_uuid(uuid::Uuid::nil());
+        self.with(state, nowhere, Version(0), |fleet| pages::fragments(change, before, fleet, page))
+    }
+
+    fn everything(&self, state: &FleetState, page: &PageKind) -> Vec<Fragment> {
+        self.with(state, Epoch::from_uuid(uuid::Uuid::nil()), Version(0), |fleet| pages::full_fragments(fleet, page))
+    }
+}
