@@ -436,8 +436,8 @@ impl State {
             .as_ref()
             .map(|key| proof::take_totp(&mut steps, key, login.totp.as_deref().unwrap_or_default(), now));
         if !right || step == Some(None) {
-            self.failed(myself, "login_failed", format!("A login from {} failed.", login.address), now);
-            return answer(reply, Err(LoginRefused::Wrong));
+            let message = format!("A login from {} failed.", login.address);
+            return self.failed(myself, "login_failed", message, Then::Refuse(reply), now);
         }
         let (id, csrf) = match (random(), random()) {
             (Ok(id), Ok(csrf)) => (id, csrf),
@@ -465,10 +465,10 @@ impl State {
         self.write(myself, writes, vec![event], then, false);
     }
 
-    /// A wrong password or code: an event, and nobody waits for it.
-    fn failed(&mut self, myself: &ActorRef<Msg>, action: &str, message: String, now: Time) {
+    /// A wrong password or code: who tried is told when the event is on disk.
+    fn failed(&mut self, myself: &ActorRef<Msg>, action: &str, message: String, then: Then, now: Time) {
         let event = event(now, Level::Warn, "user", action, message);
-        self.write(myself, Vec::new(), vec![event], Then::Nothing, false);
+        self.write(myself, Vec::new(), vec![event], then, false);
     }
 
     fn logout(
@@ -526,8 +526,8 @@ impl State {
                 self.write(myself, vec![put_step(step)], Vec::new(), Then::Proved(reply), true);
             }
             None => {
-                self.failed(myself, "totp_failed", format!("A wrong code was given from {address}."), now);
-                answer(reply, Ok(TotpProof::Invalid));
+                let message = format!("A wrong code was given from {address}.");
+                self.failed(myself, "totp_failed", message, Then::Disprove(reply), now);
             }
         }
     }
@@ -627,6 +627,8 @@ impl State {
                 answer(reply, Ok(MadeToken { info, token: secret }));
             }
             Then::Proved(reply) => answer(reply, Ok(TotpProof::Valid)),
+            Then::Disprove(reply) => answer(reply, Ok(TotpProof::Invalid)),
+            Then::Refuse(reply) => answer(reply, Err(LoginRefused::Wrong)),
             Then::Over(reply) => answer(reply, Ok(true)),
         }
     }
