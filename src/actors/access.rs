@@ -50,7 +50,7 @@ const LOOK: Duration = Duration::from_secs(3);
 /// How long a login or a change may take: bcrypt on a busy machine, a slow disk.
 const CHANGE: Duration = Duration::from_secs(30);
 /// The clock is looked at again at least this often, for it may jump.
-const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+const LONGEST_SLEEP: Duration = Duration::from_mins(10);
 
 /// The store can't write, or this actor is being restarted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -520,15 +520,12 @@ impl State {
             Ok(attempt) => attempt,
             Err(many) => return answer(reply, Err(LoginRefused::TooMany { retry_after: many.retry_after })),
         };
-        match proof::take_totp(&mut self.totp, key, &code, now) {
-            Some(step) => {
-                self.limits.succeeded(attempt);
-                self.write(myself, vec![put_step(step)], Vec::new(), Then::Proved(reply), true);
-            }
-            None => {
-                let message = format!("A wrong code was given from {address}.");
-                self.failed(myself, "totp_failed", message, Then::Disprove(reply), now);
-            }
+        if let Some(step) = proof::take_totp(&mut self.totp, key, &code, now) {
+            self.limits.succeeded(attempt);
+            self.write(myself, vec![put_step(step)], Vec::new(), Then::Proved(reply), true);
+        } else {
+            let message = format!("A wrong code was given from {address}.");
+            self.failed(myself, "totp_failed", message, Then::Disprove(reply), now);
         }
     }
 

@@ -12,7 +12,7 @@ fn settings() -> Settings {
         password_hash: Secret::new(bcrypt::hash("password", 4).unwrap()),
         totp_secret: Some(TOTP_KEY.to_vec()),
         session_secrets: Vec::new(),
-        session_duration: Duration::from_secs(3600),
+        session_duration: Duration::from_hours(1),
         agent_token: None,
         admin_token: None,
     })
@@ -116,7 +116,7 @@ async fn a_host_that_ever_had_a_token_of_its_own_is_known_for_ever() {
 async fn a_token_for_enrolment_is_good_once() {
     let dir = tempfile::tempdir().unwrap();
     let running = start(dir.path()).await;
-    let once = running.make(TokenKind::Enrol, Some(Duration::from_secs(60))).await;
+    let once = running.make(TokenKind::Enrol, Some(Duration::from_mins(1))).await;
     let Some(Who::Enrol { token }) = running.access.bearer(once.token.expose()).await.unwrap() else {
         panic!("not good")
     };
@@ -155,7 +155,7 @@ async fn the_use_of_a_token_is_written_down_to_the_minute() {
         running.access.bearer(made.token.expose()).await.unwrap();
     }
     let used = running.access.list().await.unwrap()[0].last_used.unwrap();
-    assert!(Time::now().since(used) < Duration::from_secs(60));
+    assert!(Time::now().since(used) < Duration::from_mins(1));
 }
 
 #[tokio::test]

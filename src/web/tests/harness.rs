@@ -1,6 +1,7 @@
 //! A web server with the actors that it needs for itself, and a client that hides nothing.
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -123,7 +124,7 @@ pub(super) async fn serve(wanted: Wanted) -> Served {
             password_hash: Secret::new(bcrypt::hash(PASSWORD, 4).unwrap()),
             totp_secret: wanted.totp.then(|| TOTP.to_vec()),
             session_secrets: Vec::new(),
-            session_duration: wanted.session.unwrap_or(Duration::from_secs(3600)),
+            session_duration: wanted.session.unwrap_or(Duration::from_hours(1)),
             agent_token: Some(Secret::new(SHARED)),
             admin_token: Some(Secret::new(ADMIN)),
         }),
@@ -171,10 +172,10 @@ impl Served {
     pub(super) async fn ask(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Reply {
         let mut text = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
         if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
-            text.push_str(&format!("Host: {}\r\n", self.address));
+            let _ = write!(text, "Host: {}\r\n", self.address);
         }
         for (name, value) in headers {
-            text.push_str(&format!("{name}: {value}\r\n"));
+            let _ = write!(text, "{name}: {value}\r\n");
         }
         text.push_str("\r\n");
         text.push_str(body);

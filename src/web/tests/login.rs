@@ -4,6 +4,7 @@ use super::harness::{PASSWORD, TOTP, Wanted, serve};
 use crate::actors::access::{Ended, totp_code};
 use crate::actors::sessions::Viewer;
 use nixfleet_model::access::totp_step;
+use nixfleet_model::checks::TotpProof;
 use nixfleet_protocol::Time;
 
 #[tokio::test]
@@ -135,7 +136,6 @@ async fn a_code_is_good_once_wherever_it_is_given() {
     assert_eq!(served.try_login(PASSWORD, &code, &[]).await.status, 401);
     let here = "192.0.2.1".parse().unwrap();
     let prove = |code: &str| served.handles.access.prove_totp(Some(code.to_owned()), here);
-    use nixfleet_model::checks::TotpProof;
     assert_eq!(prove(&code).await.unwrap(), TotpProof::Invalid);
     assert_eq!(prove(&next).await.unwrap(), TotpProof::Valid);
     assert_eq!(prove(&next).await.unwrap(), TotpProof::Invalid);

@@ -1,6 +1,8 @@
 //! Every line of the table × everyone who could ask. Made from the table itself: nobody can add a line and forget
 //! who may ask for it.
 
+#![expect(clippy::wildcard_enum_match_arm, clippy::match_same_arms, reason = "a table of expectations reads better so")]
+
 use super::harness::{ADMIN, Browser, SHARED, Served, Wanted, serve};
 use crate::actors::store::{Scope, TokenKind};
 use crate::web::router::{Endpoint, May, ROUTES, Route};
