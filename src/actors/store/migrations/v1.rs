@@ -138,6 +138,7 @@ frozen_structs! {
         kill_sent_at: Option<Time>,
         was: Was,
         noted: Option<Noted>,
+        stage: Option<String>,
     }
     Was = command::Was {
         generation: Option<Commit>,
