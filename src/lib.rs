@@ -2,4 +2,5 @@
 //! `nixfleet-model`; what crosses a socket in `nixfleet-protocol`.
 
 pub mod actors;
+pub mod config;
 pub mod web;
