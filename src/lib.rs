@@ -2,4 +2,6 @@
 //! `nixfleet-model`; what crosses a socket in `nixfleet-protocol`.
 
 pub mod actors;
+pub mod cli;
+pub mod demo;
 pub mod web;
