@@ -1,24 +1,64 @@
-//! One host: its facts, its running command, its lights.
+//! One host: its facts, its running command, its lights. This is the shell: a message becomes an input of the
+//! core ([`nixfleet_model::host_core`]), and what follows from it is performed here, in one match.
+//!
+//! ```text
+//! link ─ FromAgent ─→ host ─ Input → core → Step ─→ committer ─→ store ─→ sync
+//!    │                  │                              └─ then: frames, answers, questions
+//!    └──── output ──────┴─→ log writer ─→ disk ─→ host ─→ output_ack
+//! ```
+//!
+//! Who talks to it: `hosts`, its parent, for everyone else; the tasks of its link; its own tasks.
+//! When it dies: its parent reads its record and starts it again; its link is closed with 1012, and the agent comes
+//! back and tells the truth. Who waited for an answer is told that it will not come.
+//! Invariants: one commit under way; effects behind their commit; facts are published only while no commit is under
+//! way; nothing goes to an agent before its `registered`.
 
+mod escape;
 pub mod log;
+mod tail;
+#[cfg(test)]
+mod tests;
+mod writer;
 
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use nixfleet_model::command::Command;
+use nixfleet_model::fleet_state::StateChange;
+use nixfleet_model::host::HostRecord;
 pub use nixfleet_model::host_core::{Act, ActRefused, Submit, Submitted};
+use nixfleet_model::host_core::{Core, Effect, Input, Settings, Step, Writes};
 use nixfleet_model::remote::RemoteState;
-use nixfleet_protocol::agent::{AgentMessage, Register};
-use nixfleet_protocol::{CommandId, api};
-use ractor::{ActorRef, RpcReplyPort};
+use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Output, OutputAck, Register, Registered};
+use nixfleet_protocol::{CommandId, Commit, HostId, PROTOCOL, api};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use uuid::Uuid;
 
-use self::log::LogEnd;
-use super::links::link::LinkRef;
+use self::log::{LogEnd, log_path};
+pub use self::writer::News;
+use self::writer::Writer;
+use super::clock::Clock;
+use super::committer::Committer;
+use super::hosts;
+use super::links::link::{LinkRef, close};
+use super::slot::answer;
+use super::store::{Batch, StoreError, StoreHandle, Write};
 
 /// A host's actor.
 pub type HostRef = ActorRef<Msg>;
 
+/// Why an actor ends whose host was removed.
+pub(super) const REMOVED: &str = "the host was removed";
+
+/// After how long without the disk people are told so, instead of waiting.
+const DISK_HANGS: Duration = Duration::from_secs(3);
+
 /// What a host's actor answers to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "the large one is a line of output, which is most of the traffic")]
 pub enum Msg {
     /// An agent registered, and may speak for this host.
     LinkUp {
@@ -43,12 +83,15 @@ pub enum Msg {
     },
     /// The remote's desired state changed.
     RemoteChanged(Arc<RemoteState>),
-    /// The remote was asked again, with or without success; what it said came before this.
-    RemoteAsked,
+    /// A question to the remote has ended, with or without success; what it said came before this.
+    RemoteAsked {
+        /// Names the question.
+        number: u64,
+    },
     /// Somebody wants an op.
     Submit {
         /// Which, and how.
-        request: Submit,
+        request: Box<Submit>,
         /// Answered when it is on disk and in the state that everyone sees.
         reply: RpcReplyPort<Submitted>,
     },
@@ -77,4 +120,468 @@ pub enum Msg {
         /// Where to.
         reply: RpcReplyPort<serde_json::Value>,
     },
+    /// The commit under way has ended.
+    Committed(Result<(), StoreError>),
+    /// A log writer tells how far it is.
+    Log {
+        /// Whose log.
+        command: CommandId,
+        /// How far.
+        news: News,
+    },
+    /// The store was asked for a command.
+    Found {
+        /// Which.
+        id: CommandId,
+        /// What it knows.
+        found: Result<Option<Command>, StoreError>,
+    },
+    /// The core wanted to be woken. A timer that is not the newest is ignored.
+    Wake {
+        /// Which timer.
+        generation: u64,
+    },
+}
+
+/// What all hosts' actors need. Where they publish and whom they ask are functions, so that a host knows neither
+/// the sync actor nor the remote.
+pub struct World {
+    /// What all hosts share.
+    pub settings: Arc<Settings>,
+    /// Where records go.
+    pub store: StoreHandle,
+    /// Where facts go: to the sync actor.
+    pub publish: Box<dyn Fn(Vec<StateChange>) + Send + Sync>,
+    /// Asks the remote again. The answer is [`hosts::Msg::RemoteAsked`], behind what the remote said.
+    pub ask_remote: Box<dyn Fn(AskRemote) + Send + Sync>,
+    /// Tells the remote of a commit that a host reported.
+    pub interest: Box<dyn Fn(Commit) + Send + Sync>,
+    /// Where the logs lie.
+    pub data_dir: PathBuf,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// A question to the remote.
+pub struct AskRemote {
+    /// How long it may take.
+    pub within: Duration,
+    /// To be called when it has ended, with or without success, behind [`hosts::Msg::RemoteChanged`].
+    pub done: Box<dyn FnOnce() + Send>,
+}
+
+/// What one host's actor is started from.
+pub struct Args {
+    /// What all hosts' actors need.
+    pub world: Arc<World>,
+    /// Its parent.
+    pub hosts: ActorRef<hosts::Msg>,
+    /// Its record.
+    pub record: Box<HostRecord>,
+    /// Its command that is not over.
+    pub open: Option<Box<Command>>,
+    /// The remote as it is now.
+    pub remote: Arc<RemoteState>,
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+enum Waiting {
+    Submit(RpcReplyPort<Submitted>),
+    Act(RpcReplyPort<Result<api::Command, ActRefused>>),
+}
+
+/// The agent's link, as the shell sees it.
+#[derive(Debug)]
+struct Link {
+    link: LinkRef,
+    /// What waits for `registered` to be sent first; none: it was.
+    held: Option<Vec<DashboardMessage>>,
+}
+
+/// What it remembers.
+pub struct State {
+    host: HostId,
+    world: Arc<World>,
+    hosts: ActorRef<hosts::Msg>,
+    core: Core,
+    committer: Committer<Effect>,
+    /// Since when the commit under way is under way.
+    committing_since: Option<tokio::time::Instant>,
+    /// Facts changed while a commit was under way.
+    stale: bool,
+    link: Option<Link>,
+    waiting: HashMap<u64, Waiting>,
+    next_ask: u64,
+    logs: HashMap<CommandId, Writer>,
+    /// A register that waits for the lengths of logs.
+    measuring: Option<Measuring>,
+    timer: Option<(nixfleet_protocol::Time, tokio::task::JoinHandle<()>)>,
+    generation: u64,
+}
+
+/// The lengths of the logs that a register named.
+#[derive(Debug)]
+struct Measuring {
+    link: u64,
+    offsets: BTreeMap<CommandId, u64>,
+    missing: Vec<CommandId>,
+}
+
+/// The actor.
+pub struct Host;
+
+impl Actor for Host {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Args;
+
+    async fn pre_start(&self, myself: HostRef, args: Args) -> Result<State, ActorProcessingErr> {
+        let Args { world, hosts, record, open, remote } = args;
+        let host = record.id.clone();
+        let now = world.clock.now();
+        let (core, step) = Core::revive(Arc::clone(&world.settings), *record, open.map(|open| *open), remote, now);
+        let mut state = State {
+            host,
+            hosts,
+            core,
+            committer: Committer::new(world.store.clone()),
+            committing_since: None,
+            stale: false,
+            link: None,
+            waiting: HashMap::new(),
+            next_ask: 0,
+            logs: HashMap::new(),
+            measuring: None,
+            timer: None,
+            generation: 0,
+            world,
+        };
+        state.follow_up(&myself, step);
+        Ok(state)
+    }
+
+    async fn handle(&self, myself: HostRef, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        tracing::trace!(host = %state.host, ?message);
+        match message {
+            Msg::FromAgent { link, message: AgentMessage::Output(output), permit } => {
+                state.output(&myself, link, output, permit);
+            }
+            Msg::FromAgent { link, message, permit } => {
+                state.step(&myself, Input::Heard { link, message });
+                drop(permit);
+            }
+            Msg::LinkUp { link, register } => state.link_up(&myself, link, register),
+            Msg::LinkDown { link } => {
+                state.link.take_if(|current| current.link.id() == link);
+                state.step(&myself, Input::LinkDown { link });
+                state.close_logs();
+            }
+            Msg::RemoteChanged(remote) => state.step(&myself, Input::Remote(remote)),
+            Msg::RemoteAsked { number } => state.step(&myself, Input::RemoteAsked { number }),
+            Msg::Submit { request, reply } => state.submit(&myself, request, reply),
+            Msg::Act { command, action, actor, reply } => state.act(&myself, command, action, actor, reply),
+            Msg::FollowLog { command, reply } => {
+                let open = state.core.open().is_some_and(|open| open.id == command);
+                answer(reply, open.then(|| state.log(&myself, command).follow()));
+            }
+            Msg::Republish => state.publish(),
+            Msg::Committed(result) => {
+                // A store that can't read what it wrote is beyond this actor: it is started again from the store.
+                result?;
+                let ready = state.committer.committed(told(&myself));
+                state.committing_since = (!state.committer.is_idle()).then(tokio::time::Instant::now);
+                state.perform(&myself, ready);
+                if state.committer.is_idle() && std::mem::take(&mut state.stale) {
+                    state.publish();
+                }
+            }
+            Msg::Log { command, news } => state.log_news(&myself, command, news),
+            Msg::Found { id, found } => match found {
+                Ok(command) => state.step(&myself, Input::Found { id, command: command.map(Box::new) }),
+                Err(error) => tracing::warn!(host = %state.host, %id, %error, "command can't be looked up"),
+            },
+            Msg::Wake { generation } => {
+                if generation == state.generation {
+                    state.timer = None;
+                    state.step(&myself, Input::Timer);
+                }
+            }
+            Msg::Inspect { reply } => answer(reply, state.inspect()),
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn step(&mut self, myself: &HostRef, input: Input) {
+        let step = self.core.step(input, self.world.clock.now());
+        self.follow_up(myself, step);
+    }
+
+    /// What follows from a step: its writes, behind them its effects, and what everyone may see at once.
+    fn follow_up(&mut self, myself: &HostRef, step: Step) {
+        let Step { writes, then, publish } = step;
+        let ready = self.committer.add(batch(&self.host, writes), then, told(myself));
+        if self.committer.is_idle() {
+            if publish {
+                self.publish();
+            }
+        } else {
+            self.stale |= publish;
+            self.committing_since.get_or_insert_with(tokio::time::Instant::now);
+        }
+        self.perform(myself, ready);
+        self.set_timer(myself);
+    }
+
+    fn publish(&mut self) {
+        if self.committer.is_idle() {
+            (self.world.publish)(self.core.changes(self.world.clock.now()));
+        } else {
+            self.stale = true;
+        }
+    }
+
+    fn perform(&mut self, myself: &HostRef, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Registered { link, commands } => self.measure(myself, link, commands),
+                Effect::Send { link, message } => self.send(link, message),
+                Effect::CloseLink { link, reason } => {
+                    if let Some(current) = self.link.as_ref().filter(|current| current.link.id() == link) {
+                        current.link.close(close::RESTART, reason);
+                    }
+                }
+                Effect::Answer { ask, answer: submitted } => {
+                    if let Some(Waiting::Submit(reply)) = self.waiting.remove(&ask) {
+                        answer(reply, submitted);
+                    }
+                }
+                Effect::AnswerAct { ask, answer: acted } => {
+                    if let Some(Waiting::Act(reply)) = self.waiting.remove(&ask) {
+                        answer(reply, acted.map(|command| *command));
+                    }
+                }
+                Effect::AskRemote { number, within } => {
+                    let (hosts, host) = (self.hosts.clone(), self.host.clone());
+                    // By way of the parent: what the remote says comes that way too, and in this order.
+                    let done = Box::new(move || tell(&hosts, hosts::Msg::RemoteAsked { host, number }));
+                    (self.world.ask_remote)(AskRemote { within, done });
+                }
+                Effect::Interest(commit) => (self.world.interest)(commit),
+                Effect::Find(id) => {
+                    let (store, myself) = (self.world.store.clone(), myself.clone());
+                    tokio::spawn(async move {
+                        let found = store.command(id).await;
+                        tell(&myself, Msg::Found { id, found });
+                    });
+                }
+                Effect::FlushLog(command) => self.log(myself, command).flush(),
+                Effect::LogOver(command) => {
+                    if let Some(log) = self.logs.remove(&command) {
+                        log.over();
+                    }
+                }
+                Effect::Gone => {
+                    tell(&self.hosts, hosts::Msg::Gone { host: self.host.clone() });
+                    myself.stop(Some(REMOVED.to_owned()));
+                }
+            }
+        }
+    }
+
+    fn link_up(&mut self, myself: &HostRef, link: LinkRef, register: Box<Register>) {
+        let id = link.id();
+        self.link = Some(Link { link, held: Some(Vec::new()) });
+        self.step(myself, Input::LinkUp { link: id, register });
+    }
+
+    /// Sends on the link that is meant; when another has taken its place its agent is told by its register.
+    fn send(&mut self, link: u64, message: DashboardMessage) {
+        let Some(current) = self.link.as_mut().filter(|current| current.link.id() == link) else { return };
+        match &mut current.held {
+            Some(held) => held.push(message),
+            None => {
+                if !current.link.send(message) {
+                    tracing::debug!(host = %self.host, link, "not sent: the link is going down");
+                }
+            }
+        }
+    }
+
+    /// Finds out how long the logs are that a register named. Each is asked of its writer: what is still in its
+    /// queue counts.
+    fn measure(&mut self, myself: &HostRef, link: u64, commands: Vec<CommandId>) {
+        if self.core.protocol() < Some(PROTOCOL) || commands.is_empty() {
+            return self.registered(link, BTreeMap::new());
+        }
+        for command in &commands {
+            self.log(myself, *command).flush();
+        }
+        self.measuring = Some(Measuring { link, offsets: BTreeMap::new(), missing: commands });
+    }
+
+    fn registered(&mut self, link: u64, offsets: BTreeMap<CommandId, u64>) {
+        let new_kind = self.core.protocol() >= Some(PROTOCOL);
+        let Some(current) = self.link.as_mut().filter(|current| current.link.id() == link) else { return };
+        let registered = Registered {
+            host_id: self.host.to_string(),
+            protocol: new_kind.then_some(PROTOCOL),
+            server_version: new_kind.then(|| self.world.settings.server_version.clone()),
+            offsets,
+        };
+        let held = current.held.take().unwrap_or_default();
+        for message in std::iter::once(DashboardMessage::Registered(registered)).chain(held) {
+            if !current.link.send(message) {
+                tracing::debug!(host = %self.host, link, "not sent: the link is going down");
+            }
+        }
+    }
+
+    fn output(&mut self, myself: &HostRef, link: u64, output: Output, permit: OwnedSemaphorePermit) {
+        if let Some(command) = self.core.log_of(link, &output) {
+            let now = self.world.clock.now();
+            self.log(myself, command).line(output, now, permit);
+        }
+    }
+
+    /// The writer of a command's log.
+    fn log(&mut self, myself: &HostRef, command: CommandId) -> &Writer {
+        let path = || log_path(&self.world.data_dir, &self.host, command);
+        self.logs.entry(command).or_insert_with(|| {
+            let myself = myself.clone();
+            Writer::start(command, path(), move |news| tell(&myself, Msg::Log { command, news }))
+        })
+    }
+
+    fn log_news(&mut self, myself: &HostRef, command: CommandId, news: News) {
+        match news {
+            News::Grew(bytes) => {
+                if let Some(link) = self.core.link().filter(|_| self.core.protocol() >= Some(PROTOCOL)) {
+                    let ack = OutputAck { command_id: command, offset: bytes };
+                    self.send(link, DashboardMessage::OutputAck(ack));
+                }
+                self.step(myself, Input::LogGrew { command, bytes });
+            }
+            News::Flushed(bytes) => {
+                if let Some(measuring) = &mut self.measuring {
+                    measuring.missing.retain(|missing| *missing != command);
+                    measuring.offsets.insert(command, bytes);
+                }
+                if let Some(measured) = self.measuring.take_if(|measuring| measuring.missing.is_empty()) {
+                    self.registered(measured.link, measured.offsets);
+                }
+                self.step(myself, Input::LogFlushed { command, bytes });
+            }
+        }
+    }
+
+    /// Without a link only the open command's log can still grow.
+    fn close_logs(&mut self) {
+        let open = self.core.open().map(|open| open.id);
+        self.logs.retain(|command, _| Some(*command) == open);
+    }
+
+    fn submit(&mut self, myself: &HostRef, request: Box<Submit>, reply: RpcReplyPort<Submitted>) {
+        if let Some(why) = self.disk_hangs() {
+            return answer(reply, Submitted::Unavailable(why));
+        }
+        let ask = self.ask(Waiting::Submit(reply));
+        let id = CommandId::from_uuid(Uuid::now_v7());
+        self.step(myself, Input::Submit { ask, id, request: *request });
+    }
+
+    fn act(
+        &mut self,
+        myself: &HostRef,
+        command: CommandId,
+        action: Act,
+        actor: String,
+        reply: RpcReplyPort<Result<api::Command, ActRefused>>,
+    ) {
+        if let Some(why) = self.disk_hangs() {
+            return answer(reply, Err(ActRefused::Unavailable(why)));
+        }
+        let ask = self.ask(Waiting::Act(reply));
+        self.step(myself, Input::Act { ask, command, action, actor });
+    }
+
+    fn ask(&mut self, waiting: Waiting) -> u64 {
+        self.next_ask += 1;
+        self.waiting.insert(self.next_ask, waiting);
+        self.next_ask
+    }
+
+    /// Who wishes something of a host whose records can't be written is told so, and it is not done later.
+    fn disk_hangs(&self) -> Option<String> {
+        let since = self.committing_since.filter(|since| since.elapsed() > DISK_HANGS)?;
+        Some(format!("the store has not answered for {} seconds: nothing was begun", since.elapsed().as_secs()))
+    }
+
+    fn set_timer(&mut self, myself: &HostRef) {
+        let now = self.world.clock.now();
+        let wake = self.core.next_wake(now);
+        if self.timer.as_ref().map(|(at, _)| *at) == wake {
+            return;
+        }
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+        self.generation += 1;
+        let (generation, myself) = (self.generation, myself.clone());
+        self.timer = wake.map(|at| {
+            // A moment that is past must not become a loop without a breath.
+            let wait = at.since(now).max(Duration::from_millis(1));
+            let timer = tokio::spawn(async move {
+                tokio::time::sleep(wait).await;
+                tell(&myself, Msg::Wake { generation });
+            });
+            (at, timer)
+        });
+    }
+
+    fn inspect(&self) -> serde_json::Value {
+        serde_json::json!({
+            "host": self.host,
+            "link": self.core.link(),
+            "protocol": self.core.protocol(),
+            "open": self.core.open().map(|open| (open.id, open.op, open.state)),
+            "committing_ms": self.committing_since.map(|since| since.elapsed().as_millis()),
+            "waiting": self.waiting.len(),
+            "logs": self.logs.len(),
+        })
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some((_, timer)) = self.timer.take() {
+            timer.abort();
+        }
+    }
+}
+
+/// Tells an actor. One that is gone is started again by its parent, and knows from its records what it must know.
+pub(super) fn tell<M: ractor::Message>(actor: &ActorRef<M>, message: M) {
+    if actor.cast(message).is_err() {
+        tracing::debug!(actor = ?actor.get_id(), "not told: it is gone");
+    }
+}
+
+/// What a commit calls when it has ended.
+fn told(myself: &HostRef) -> impl FnOnce(Result<(), StoreError>) + Send + 'static + use<> {
+    let myself = myself.clone();
+    move |result| tell(&myself, Msg::Committed(result))
+}
+
+/// The core's writes in the store's words.
+fn batch(host: &HostId, writes: Writes) -> Batch {
+    let Writes { host: record, removed, commands, events, changes } = writes;
+    tracing::trace!(%host, commands = commands.len(), events = events.len(), "writes");
+    let mut batch = Batch { writes: Vec::new(), events, changes };
+    batch.writes.extend(commands.into_iter().map(|command| Write::PutCommand(Box::new(command))));
+    batch.writes.extend(record.filter(|_| removed.is_none()).map(Write::PutHost));
+    batch.writes.extend(removed.map(Write::RemoveHost));
+    batch
 }

@@ -1,18 +1,36 @@
-//! All hosts: one actor for each, spawned from its record.
+//! All hosts: one actor for each, spawned from its record, at the start and after a crash by the same code.
+//!
+//! Who talks to it: links (agents that registered), the remote, the web and the sessions through [`HostsHandle`].
+//! Messages for one host are forwarded with their reply ports; nothing is waited for here.
+//! When a host's actor dies: its link is closed with 1012, so that its agent comes back and tells the truth; it is
+//! started again from the store, after a pause that grows; when it keeps dying it is quarantined: shown as broken
+//! with what was last known, and tried again now and then. Its neighbours do not notice.
+//! When this actor dies its children die with it; the root starts it again, and it reads the store.
 
+mod revival;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nixfleet_model::command::Command;
+use nixfleet_model::event::NewEvent;
+use nixfleet_model::host::HostRecord;
 use nixfleet_model::remote::RemoteState;
+use nixfleet_model::restart::Restarts;
 use nixfleet_protocol::agent::Register;
+use nixfleet_protocol::api::{Category, Level};
 use nixfleet_protocol::{CommandId, HostId, api};
-use ractor::RpcReplyPort;
+use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::watch;
 
 use super::host::log::LogEnd;
-use super::host::{Act, ActRefused, HostRef, Submit, Submitted};
-use super::links::link::LinkRef;
-use super::slot::{Slot, Unanswered};
+use super::host::{self, Act, ActRefused, Host, HostRef, Submit, Submitted, World, tell};
+use super::links::link::{LinkRef, close};
+use super::slot::{Slot, Unanswered, answer};
+use super::store::{Batch, StoreError, Write};
 
 /// What the hosts actor answers to.
 #[derive(Debug)]
@@ -30,17 +48,19 @@ pub enum Msg {
     },
     /// The remote's desired state changed.
     RemoteChanged(Arc<RemoteState>),
-    /// The remote was asked for this host, with or without success.
+    /// A question to the remote has ended, with or without success; what it said came before this.
     RemoteAsked {
         /// Who asked.
         host: HostId,
+        /// Names the question.
+        number: u64,
     },
     /// Somebody wants an op on a host.
     Submit {
         /// Which host.
         host: HostId,
         /// Which op, and how.
-        request: Submit,
+        request: Box<Submit>,
         /// Answered when it is on disk and in the state that everyone sees.
         reply: RpcReplyPort<Submitted>,
     },
@@ -82,10 +102,34 @@ pub enum Msg {
         /// Where to.
         reply: RpcReplyPort<Health>,
     },
+    /// A host was created, and is on disk.
+    Made {
+        /// Its record.
+        record: Box<HostRecord>,
+        /// Who waits.
+        reply: RpcReplyPort<Created>,
+    },
+    /// A host's actor died, and its time has come to be started again.
+    Revive {
+        /// Which.
+        host: HostId,
+    },
+    /// The store was asked for a host whose actor died.
+    Loaded {
+        /// Which.
+        host: HostId,
+        /// What it has.
+        loaded: Result<Option<(HostRecord, Option<Command>)>, StoreError>,
+    },
     /// A snapshot of itself.
     Inspect {
         /// Where to.
         reply: RpcReplyPort<serde_json::Value>,
+    },
+    /// A host was removed, its record too; its actor ends.
+    Gone {
+        /// Which.
+        host: HostId,
     },
     /// A snapshot of every host's actor, by name; those that don't answer within a second are null.
     InspectAll {
@@ -133,7 +177,7 @@ impl HostsHandle {
 
     /// An op on a host.
     pub async fn submit(&self, host: HostId, request: Submit) -> Submitted {
-        let asked = self.slot.call(|reply| Msg::Submit { host, request, reply }, WISH).await;
+        let asked = self.slot.call(|reply| Msg::Submit { host, request: Box::new(request), reply }, WISH).await;
         asked.unwrap_or_else(|error| Submitted::Unavailable(error.to_string()))
     }
 
@@ -182,4 +226,204 @@ impl HostsHandle {
     pub async fn inspect_all(&self) -> Result<serde_json::Value, Unanswered> {
         self.slot.call(|reply| Msg::InspectAll { reply }, LOOK).await
     }
+}
+
+/// What it needs.
+pub struct Args {
+    /// What all hosts' actors need.
+    pub world: Arc<World>,
+    /// The remote as it is now.
+    pub remote: Arc<RemoteState>,
+}
+
+/// What it remembers of one host.
+#[derive(Debug, Default)]
+struct Entry {
+    /// Its actor; none while it is being started again.
+    actor: Option<HostRef>,
+    /// Its agent's link, to be closed when the actor dies.
+    link: Option<LinkRef>,
+    restarts: Restarts,
+    /// It keeps failing: why.
+    broken: Option<String>,
+    /// Its time has come to be tried again.
+    due: bool,
+}
+
+/// What it remembers.
+pub struct State {
+    world: Arc<World>,
+    remote: Arc<RemoteState>,
+    hosts: BTreeMap<HostId, Entry>,
+    by_actor: HashMap<ActorId, HostId>,
+}
+
+/// The actor.
+pub struct Hosts;
+
+impl Actor for Hosts {
+    type Msg = Msg;
+    type State = State;
+    type Arguments = Args;
+
+    async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
+        let Args { world, remote } = args;
+        let loaded = world.store.load().await?;
+        let mut open: HashMap<CommandId, Command> = loaded.open.into_iter().map(|it| (it.id, it)).collect();
+        let mut state = State { world, remote, hosts: BTreeMap::new(), by_actor: HashMap::new() };
+        for record in loaded.hosts {
+            let command = record.open.and_then(|id| open.remove(&id));
+            state.spawn(&myself, record, command).await;
+        }
+        Ok(state)
+    }
+
+    async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        tracing::trace!(?message);
+        match message {
+            Msg::LinkUp { host, link, register, attach } => {
+                if !state.hosts.contains_key(&host) {
+                    let record = HostRecord::new(host.clone(), state.world.clock.now());
+                    state.spawn(&myself, record, None).await;
+                }
+                state.link_up(&host, link, register, attach);
+            }
+            Msg::RemoteChanged(remote) => {
+                state.remote = Arc::clone(&remote);
+                state.tell_all(|| host::Msg::RemoteChanged(Arc::clone(&remote)));
+            }
+            Msg::RemoteAsked { host, number } => {
+                if let Some(actor) = state.actor(&host) {
+                    tell(actor, host::Msg::RemoteAsked { number });
+                }
+            }
+            Msg::Submit { host, request, reply } => match state.hosts.get(&host) {
+                None => answer(reply, Submitted::NoSuchHost),
+                Some(Entry { actor: None, .. }) => answer(reply, Submitted::Unavailable(restarting(&host))),
+                Some(Entry { actor: Some(actor), .. }) => tell(actor, host::Msg::Submit { request, reply }),
+            },
+            Msg::Act { command, host, action, actor: who, reply } => match state.hosts.get(&host) {
+                None => answer(reply, Err(ActRefused::NotOpen)),
+                Some(Entry { actor: None, .. }) => answer(reply, Err(ActRefused::Unavailable(restarting(&host)))),
+                Some(Entry { actor: Some(actor), .. }) => {
+                    tell(actor, host::Msg::Act { command, action, actor: who, reply });
+                }
+            },
+            Msg::FollowLog { host, command, reply } => match state.actor(&host) {
+                None => answer(reply, None),
+                Some(actor) => tell(actor, host::Msg::FollowLog { command, reply }),
+            },
+            Msg::Create { host, actor, reply } => state.create(&myself, host, actor, reply),
+            Msg::Made { record, reply } => {
+                if !state.hosts.contains_key(&record.id) {
+                    state.spawn(&myself, *record, None).await;
+                }
+                answer(reply, Created::Made);
+            }
+            Msg::Revive { host } => {
+                if let Some(entry) = state.hosts.get_mut(&host) {
+                    entry.due = true;
+                    state.load(&myself, host);
+                }
+            }
+            Msg::Loaded { host, loaded } => state.loaded(&myself, host, loaded).await,
+            Msg::Gone { host } => state.gone(&host),
+            Msg::Republish => {
+                state.tell_all(|| host::Msg::Republish);
+                for host in state.broken() {
+                    state.load(&myself, host);
+                }
+            }
+            Msg::Health { reply } => state.health(reply),
+            Msg::Inspect { reply } => answer(reply, state.inspect()),
+            Msg::InspectAll { reply } => state.inspect_all(reply),
+        }
+        Ok(())
+    }
+
+    async fn handle_supervisor_evt(
+        &self,
+        myself: ActorRef<Msg>,
+        event: SupervisionEvent,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match event {
+            SupervisionEvent::ActorTerminated(child, _, reason) => {
+                let why = reason.unwrap_or_else(|| "it ended without a reason".to_owned());
+                state.died(&myself, child.get_id(), &why);
+            }
+            SupervisionEvent::ActorFailed(child, error) => state.died(&myself, child.get_id(), &error.to_string()),
+            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn actor(&self, host: &HostId) -> Option<&HostRef> {
+        self.hosts.get(host)?.actor.as_ref()
+    }
+
+    fn tell_all(&self, message: impl Fn() -> host::Msg) {
+        for actor in self.hosts.values().filter_map(|entry| entry.actor.as_ref()) {
+            tell(actor, message());
+        }
+    }
+
+    /// A host's actor, from its record. One that can't be started counts as one that died.
+    async fn spawn(&mut self, myself: &ActorRef<Msg>, record: HostRecord, open: Option<Command>) {
+        let host = record.id.clone();
+        let args = host::Args {
+            world: Arc::clone(&self.world),
+            hosts: myself.clone(),
+            record: Box::new(record),
+            open: open.map(Box::new),
+            remote: Arc::clone(&self.remote),
+        };
+        match Actor::spawn_linked(None, Host, args, myself.get_cell()).await {
+            Ok((actor, _)) => {
+                self.by_actor.insert(actor.get_id(), host.clone());
+                let entry = self.hosts.entry(host).or_default();
+                entry.actor = Some(actor);
+                entry.broken = None;
+            }
+            Err(error) => {
+                self.hosts.entry(host.clone()).or_default();
+                self.failed(myself, &host, &error.to_string());
+            }
+        }
+    }
+
+    fn link_up(&mut self, host: &HostId, link: LinkRef, register: Box<Register>, attach: RpcReplyPort<HostRef>) {
+        let Some(entry) = self.hosts.get_mut(host) else { return };
+        let Some(actor) = &entry.actor else {
+            return link.close(close::RESTART, "the host's actor is being restarted, come back");
+        };
+        tell(actor, host::Msg::LinkUp { link: link.clone(), register });
+        answer(attach, actor.clone());
+        entry.link = Some(link);
+    }
+
+    fn create(&mut self, myself: &ActorRef<Msg>, host: HostId, actor: String, reply: RpcReplyPort<Created>) {
+        if self.hosts.contains_key(&host) {
+            return answer(reply, Created::Existed);
+        }
+        let now = self.world.clock.now();
+        let record = Box::new(HostRecord::new(host.clone(), now));
+        let message = format!("{host} was added");
+        let event = NewEvent::new(now, Category::Audit, Level::Info, actor, "host_added", message).on(host);
+        let batch = Batch { writes: vec![Write::PutHost(record.clone())], events: vec![event], changes: Vec::new() };
+        let (store, myself) = (self.world.store.clone(), myself.clone());
+        tokio::spawn(async move {
+            match store.commit_once(batch).await {
+                Ok(()) => tell(&myself, Msg::Made { record, reply }),
+                // Nobody answers, and so the caller is told.
+                Err(error) => tracing::warn!(%error, "host not added"),
+            }
+        });
+    }
+}
+
+fn restarting(host: &HostId) -> String {
+    format!("the actor of {host} is being restarted: try again in a moment")
 }

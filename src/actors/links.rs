@@ -11,6 +11,8 @@
 //! back within two seconds.
 
 pub mod link;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -10,6 +10,8 @@
 //!       └─ sessions ─ session   one for each browser tab
 //! ```
 
+pub mod clock;
+pub mod committer;
 pub mod host;
 pub mod hosts;
 pub mod links;

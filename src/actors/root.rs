@@ -22,7 +22,7 @@ use tokio::time::Instant;
 pub use self::children::{Child, Settings};
 pub use self::readiness::Readiness;
 use self::children::{Tree, spawn};
-use super::handles::Handles;
+use super::handles::{Handles, Slots};
 use super::slot::{Slot, Unanswered, answer};
 use super::{hosts, remote, sessions};
 
@@ -67,6 +67,8 @@ pub struct Args {
     /// The settings that children start with.
     pub settings: Settings,
     /// The places that they are seated at.
+    pub slots: Slots,
+    /// The same places, for those who use them.
     pub handles: Handles,
     /// Told why the process must end.
     pub fatal: watch::Sender<Option<String>>,
@@ -120,7 +122,7 @@ impl Actor for Root {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         let mut state = State {
-            tree: Tree::new(args.settings, &args.handles),
+            tree: Tree::new(args.settings, args.slots, args.handles.clone()),
             handles: args.handles,
             children: HashMap::new(),
             restarts: HashMap::new(),
@@ -154,9 +156,9 @@ impl Actor for Root {
             }
             Msg::Stop { reply } => {
                 state.stopping = true;
-                let tree = state.tree.clone();
+                let slots = state.tree.slots.clone();
                 tokio::spawn(async move {
-                    children::stop_all(&tree).await;
+                    children::stop_all(&slots).await;
                     answer(reply, ());
                 });
             }
@@ -189,7 +191,8 @@ impl State {
         }
         self.tree.vacate(child);
         tracing::error!(?child, why, "failed");
-        let verdict = self.restarts.entry(child).or_default().died(Time::now());
+        let restarts = self.restarts.entry(child).or_insert_with(|| Restarts::new(child.policy()));
+        let verdict = restarts.died(Time::now());
         let delay = match verdict {
             Verdict::After(delay) => delay,
             Verdict::Quarantine { .. } if child == Child::Store => {
@@ -223,14 +226,15 @@ impl State {
 
     /// What the others must tell one that came back, and what they must be told.
     fn after_start(&self, child: Child) {
+        let slots = &self.tree.slots;
         let told = match child {
             Child::Sync => {
-                self.handles.hosts.cast(hosts::Msg::Republish)
-                    & self.handles.remote.cast(remote::Msg::Republish)
-                    & self.tree.sessions.cast(sessions::Msg::SyncRestarted)
+                slots.hosts.cast(hosts::Msg::Republish)
+                    & slots.remote.cast(remote::Msg::Republish)
+                    & slots.sessions.cast(sessions::Msg::SyncRestarted)
             }
-            Child::Hosts => self.handles.remote.cast(remote::Msg::Republish),
-            Child::Remote => self.handles.hosts.cast(hosts::Msg::Republish),
+            Child::Hosts => slots.remote.cast(remote::Msg::Republish),
+            Child::Remote => slots.hosts.cast(hosts::Msg::Republish),
             Child::Store | Child::Access | Child::Links | Child::Sessions => true,
         };
         if !told {
@@ -248,9 +252,9 @@ impl State {
         if self.probing.len() > 1 {
             return;
         }
-        let (tree, handles, tell) = (self.tree.clone(), self.handles.clone(), myself.clone());
+        let (slots, handles, tell) = (self.tree.slots.clone(), self.handles.clone(), myself.clone());
         tokio::spawn(async move {
-            let readiness = readiness::probe(&tree, &handles).await;
+            let readiness = readiness::probe(&slots, &handles).await;
             if tell.cast(Msg::Probed(readiness)).is_err() {
                 tracing::debug!("root is gone");
             }

@@ -32,6 +32,8 @@ mod row;
 #[cfg(test)]
 mod sample;
 mod shell;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::sync::Arc;
@@ -114,20 +116,4 @@ fn html(template: &impl askama::Template) -> String {
         tracing::error!(%error, "a template could not be rendered");
         String::new()
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_kind_reads_back() {
-        let id = "01920000-0000-7000-8000-000000000001".parse().unwrap();
-        for page in [PageKind::Fleet, PageKind::Events, PageKind::Host("a.b".parse().unwrap()), PageKind::Command(id)] {
-            assert_eq!(PageKind::parse(&page.to_string()), Some(page));
-        }
-        for bad in ["", "fleets", "host/", "host/<b>", "command/7", "fleet/x"] {
-            assert_eq!(PageKind::parse(bad), None, "{bad}");
-        }
-    }
 }

@@ -1,11 +1,21 @@
 //! The dashboard's log files: where they lie, and how they are read. One file for each command, in the format of
 //! [`nixfleet_protocol::log`], addressed by the byte. These functions block: call them off the runtime's threads.
+//!
+//! A reader may meet anything: a file that grows, half a record at its end, holes that marks lead over, damage.
+//! It answers with whole records and never fails for what it finds in them.
 
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nixfleet_protocol::api::LogLine;
+use nixfleet_protocol::log::{BadRecord, MAX_RECORD, Record};
 use nixfleet_protocol::{CommandId, HostId};
+use rustix::fs::SeekFrom;
+
+/// The most that is read at a time, whatever a caller asks for.
+const MAX_READ: usize = 1024 * 1024;
 
 /// How far a log has come, for those who follow it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,8 +40,162 @@ pub fn log_path(data_dir: &Path, host: &HostId, command: CommandId) -> PathBuf {
     data_dir.join("logs").join(host.as_str()).join(format!("{command}.log"))
 }
 
-/// Reads whole records from an offset on, about `max_bytes` of them, at least one where there is one.
-/// A file that does not exist is an empty log.
-pub fn read(_path: &Path, from: u64, _max_bytes: usize) -> io::Result<LogLines> {
-    Ok(LogLines { lines: Vec::new(), next: from })
+/// Reads whole records from an offset on, about `max_bytes` of them, at least one where there is one. An offset
+/// inside a record or a hole means the next record. A file that does not exist is an empty log.
+pub fn read(path: &Path, from: u64, max_bytes: usize) -> io::Result<LogLines> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LogLines { lines: Vec::new(), next: from }),
+        Err(error) => return Err(error),
+    };
+    let max_bytes = max_bytes.clamp(1, MAX_READ);
+    let mut buffer = vec![0; max_bytes + MAX_RECORD];
+    let mut piece = Piece { lines: Vec::new(), next: from, max: max_bytes };
+    let mut aligned = begins_a_record(&file, from)?;
+    loop {
+        let length = read_at(&file, &mut buffer, piece.next)?;
+        let before = piece.next;
+        piece.take(&buffer[..length], &mut aligned);
+        if !piece.lines.is_empty() || piece.next == before || length == 0 {
+            return Ok(LogLines { lines: piece.lines, next: piece.next });
+        }
+        if buffer[..length].iter().all(|byte| *byte == 0) {
+            match rustix::fs::seek(&file, SeekFrom::Data(piece.next)) {
+                Ok(data) => piece.next = data,
+                Err(rustix::io::Errno::NXIO) => return Ok(LogLines { lines: piece.lines, next: from.max(before) }),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+struct Piece {
+    lines: Vec<LogLine>,
+    next: u64,
+    max: usize,
+}
+
+impl Piece {
+    /// Takes the records at the beginning of what was read at `next`.
+    fn take(&mut self, bytes: &[u8], aligned: &mut bool) {
+        let base = self.next;
+        let mut at = 0;
+        while at < bytes.len() && (at < self.max || self.lines.is_empty()) {
+            let rest = &bytes[at..];
+            if rest[0] == 0 {
+                // A hole, or what a power cut left: the next record begins after it.
+                at += rest.iter().position(|byte| *byte != 0).unwrap_or(rest.len());
+                *aligned = true;
+                self.next = base + at as u64;
+                continue;
+            }
+            let Some(line) = rest.iter().position(|byte| *byte == b'\n').map(|end| end + 1) else {
+                // Half a record, which will be whole later; or one longer than any, which never will.
+                if rest.len() >= MAX_RECORD {
+                    self.next = base + bytes.len() as u64;
+                }
+                return;
+            };
+            let offset = base + at as u64;
+            at += line;
+            if std::mem::replace(aligned, true) {
+                match Record::decode(rest) {
+                    Ok((record, length)) => {
+                        let end = record.end(offset, length);
+                        self.lines.push(LogLine {
+                            offset,
+                            end,
+                            time: record.time,
+                            stream: record.stream,
+                            line: record.text,
+                            partial: record.partial,
+                        });
+                        at = usize::try_from(end - base).unwrap_or(usize::MAX);
+                        self.next = end;
+                        continue;
+                    }
+                    Err(BadRecord::Incomplete | BadRecord::Malformed(_)) => {}
+                }
+            }
+            self.next = base + at as u64;
+        }
+    }
+}
+
+/// Whether a record may begin at this offset: behind another's end, or behind a hole.
+fn begins_a_record(file: &File, at: u64) -> io::Result<bool> {
+    let Some(before) = at.checked_sub(1) else { return Ok(true) };
+    let mut byte = [b'\n'];
+    read_at(file, &mut byte, before)?;
+    Ok(matches!(byte[0], b'\n' | 0))
+}
+
+/// Fills the buffer from an offset on, as far as the file goes.
+pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(length) => filled += length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use nixfleet_protocol::Time;
+    use nixfleet_protocol::agent::Stream;
+
+    use super::*;
+
+    fn line(text: &str) -> String {
+        Record::line(Time::from_millis(1), Stream::Stdout, text).encode()
+    }
+
+    fn texts(read: &LogLines) -> Vec<&str> {
+        read.lines.iter().map(|line| line.line.as_str()).collect()
+    }
+
+    #[test]
+    fn a_log_that_does_not_exist_is_empty() {
+        let read = read(Path::new("/nonexistent/log"), 7, 100).unwrap();
+        assert_eq!(read, LogLines { lines: Vec::new(), next: 7 });
+    }
+
+    #[test]
+    fn whole_records_are_read_from_any_offset() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("{}{}{}1 o hal", line("a"), line("b"), line("c"))).unwrap();
+        let all = read(file.path(), 0, 1000).unwrap();
+        assert_eq!(texts(&all), ["a", "b", "c"]);
+        assert_eq!(all.next, 18, "half a record is not read");
+        assert_eq!(read(file.path(), 18, 1000).unwrap(), LogLines { lines: Vec::new(), next: 18 });
+        assert_eq!(texts(&read(file.path(), 3, 1000).unwrap()), ["b", "c"], "inside a record: the next one");
+        let one = read(file.path(), 0, 1).unwrap();
+        assert_eq!((texts(&one), one.next), (vec!["a"], 6));
+    }
+
+    #[test]
+    fn marks_lead_over_holes_and_junk_is_passed_over() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mark = Record::mark(Time::from_millis(1), 3_000_000, "cut").encode();
+        let out = std::fs::File::options().write(true).open(file.path()).unwrap();
+        out.write_all_at(format!("{}{mark}", line("a")).as_bytes(), 0).unwrap();
+        out.write_all_at(format!("{}junk\n{}", line("b"), line("c")).as_bytes(), 3_000_000).unwrap();
+        let mut next = 0;
+        let mut seen = Vec::new();
+        loop {
+            let piece = read(file.path(), next, 100).unwrap();
+            if piece.next == next {
+                break;
+            }
+            next = piece.next;
+            seen.extend(piece.lines.into_iter().map(|line| line.line));
+        }
+        assert_eq!(seen, ["a", "cut", "b", "c"]);
+        assert_eq!(texts(&read(file.path(), 1_000_000, 100).unwrap()), ["b", "c"], "from inside the hole");
+    }
 }

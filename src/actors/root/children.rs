@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nixfleet_model::fleet_state::StateChange;
+use nixfleet_model::restart::Policy;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
 
 use super::Msg;
 use crate::actors::handles::{Handles, Slots};
+use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
-use crate::actors::sync::{Render, SyncHandle};
+use crate::actors::sync::Render;
 use crate::actors::{access, hosts, links, remote, sessions, store, sync};
 
 /// How long an actor may take to stop.
@@ -41,6 +43,14 @@ impl Child {
     /// Started in this order, stopped in the other.
     pub const IN_ORDER: &'static [Self] =
         &[Self::Store, Self::Sync, Self::Access, Self::Remote, Self::Hosts, Self::Links, Self::Sessions];
+
+    /// How patient the root is with it.
+    pub(super) const fn policy(self) -> Policy {
+        match self {
+            Self::Store => Policy::STORE,
+            Self::Sync | Self::Access | Self::Remote | Self::Hosts | Self::Links | Self::Sessions => Policy::CHILD,
+        }
+    }
 }
 
 /// What the children start with, each time they start.
@@ -68,4 +78,143 @@ pub(super) struct Tree {
     settings: Settings,
     pub(super) slots: Slots,
     handles: Handles,
+}
+
+impl Tree {
+    pub(super) fn new(settings: Settings, slots: Slots, handles: Handles) -> Self {
+        Self { settings, slots, handles }
+    }
+
+    /// Empties a child's place.
+    pub(super) fn vacate(&self, child: Child) {
+        match child {
+            Child::Store => self.slots.store.vacate(),
+            Child::Sync => self.slots.sync.vacate(),
+            Child::Access => self.slots.access.vacate(),
+            Child::Remote => self.slots.remote.vacate(),
+            Child::Hosts => self.slots.hosts.vacate(),
+            Child::Links => self.slots.links.vacate(),
+            Child::Sessions => self.slots.sessions.vacate(),
+        }
+    }
+
+    fn store(&self) -> StoreHandle {
+        self.handles.store.clone()
+    }
+
+    fn store_args(&self) -> store::Args {
+        let (sync, health, server) = (self.handles.sync.clone(), self.handles.sync.clone(), self.settings.server.clone());
+        store::Args {
+            dir: self.settings.data_dir.clone(),
+            publish: Box::new(move |changes| sync.publish(changes)),
+            on_health: Box::new(move |store_error| {
+                let server = Server { store_error, ..server.clone() };
+                health.publish(vec![StateChange::Server(Arc::new(server))]);
+            }),
+        }
+    }
+
+    fn access_args(&self) -> access::Args {
+        let (sessions, links) = (self.handles.sessions.clone(), self.handles.links.clone());
+        access::Args {
+            settings: self.settings.access.clone(),
+            store: self.store(),
+            ended: Arc::new(move |ended| {
+                let told = match ended {
+                    access::Ended::Viewer(viewer) => sessions.close(viewer),
+                    access::Ended::Host(host) => links.close_host(host, close::NOT_ALLOWED, "the token was removed"),
+                };
+                if !told {
+                    tracing::debug!("nobody holds sockets right now");
+                }
+            }),
+        }
+    }
+
+    fn remote_args(&self) -> remote::Args {
+        let (sync, hosts) = (self.handles.sync.clone(), self.handles.hosts.clone());
+        remote::Args {
+            settings: self.settings.remote.clone(),
+            store: self.store(),
+            publish: Box::new(move |changes| sync.publish(changes)),
+            tell: Box::new(move |remote| {
+                if !hosts.remote_changed(remote) {
+                    tracing::debug!("hosts are being restarted and will ask");
+                }
+            }),
+        }
+    }
+}
+
+/// Starts a child and seats it.
+pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Result<ActorId, SpawnErr> {
+    let slots = &tree.slots;
+    match child {
+        Child::Store => seat(store::Store, tree.store_args(), root, &slots.store).await,
+        Child::Sync => {
+            let args = sync::Args {
+                store: tree.store(),
+                render: Arc::clone(&tree.settings.render),
+                server: tree.settings.server.clone(),
+                beacon: tree.settings.beacon,
+            };
+            seat(sync::Sync, args, root, &slots.sync).await
+        }
+        Child::Access => seat(access::Access, tree.access_args(), root, &slots.access).await,
+        Child::Remote => seat(remote::Remote, tree.remote_args(), root, &slots.remote).await,
+        Child::Hosts => {
+            let args = hosts::Args {
+                settings: tree.settings.hosts.clone(),
+                store: tree.store(),
+                sync: tree.handles.sync.clone(),
+                remote: tree.handles.remote.clone(),
+                links: tree.handles.links.clone(),
+            };
+            seat(hosts::Hosts, args, root, &slots.hosts).await
+        }
+        Child::Links => {
+            let args = links::Args { hosts: slots.hosts.clone(), store: tree.store() };
+            seat(links::Links, args, root, &slots.links).await
+        }
+        Child::Sessions => {
+            let args = sessions::Args {
+                sync: tree.handles.sync.clone(),
+                hosts: tree.handles.hosts.clone(),
+                store: tree.store(),
+                data_dir: tree.settings.data_dir.clone(),
+            };
+            seat(sessions::Sessions, args, root, &slots.sessions).await
+        }
+    }
+}
+
+async fn seat<A: Actor>(
+    actor: A,
+    args: A::Arguments,
+    root: &ActorRef<Msg>,
+    slot: &Slot<A::Msg>,
+) -> Result<ActorId, SpawnErr> {
+    let (actor, _) = Actor::spawn_linked(None, actor, args, root.get_cell()).await?;
+    let id = actor.get_id();
+    slot.seat(actor);
+    Ok(id)
+}
+
+/// Stops all, from the bottom: first those who hold sockets, last the store.
+pub(super) async fn stop_all(slots: &Slots) {
+    stop(&slots.sessions).await;
+    stop(&slots.links).await;
+    stop(&slots.hosts).await;
+    stop(&slots.remote).await;
+    stop(&slots.access).await;
+    stop(&slots.sync).await;
+    stop(&slots.store).await;
+}
+
+async fn stop<M: Message>(slot: &Slot<M>) {
+    let Some(actor) = slot.sitting() else { return };
+    if actor.stop_and_wait(None, Some(STOP_WITHIN)).await.is_err() {
+        tracing::warn!(actor = ?actor.get_id(), "did not stop within {STOP_WITHIN:?}");
+        actor.kill();
+    }
 }

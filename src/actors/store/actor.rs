@@ -61,7 +61,7 @@ impl Actor for Store {
                 tracing::debug!("the store's actor is gone, and its writer ends");
             }
         });
-        let (jobs, shared, thread) = writer::spawn(started, publish, news, writer::RESERVE)?;
+        let (jobs, shared, thread) = writer::spawn(started, publish, news)?;
         Ok(State { jobs: Some(jobs), shared, thread: Some(thread), on_health })
     }
 

@@ -112,6 +112,12 @@ impl Folder {
         entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
     }
 
+    /// Whether a test left a file of this name.
+    #[cfg(test)]
+    pub(super) fn told(&self, name: &str) -> bool {
+        self.data.join(name).exists()
+    }
+
     /// Where sled lies.
     pub(super) fn store(&self) -> &Path {
         &self.store

@@ -15,6 +15,14 @@ use uuid::Uuid;
 use super::*;
 
 mod basics;
+mod damage;
+mod full;
+mod kill;
+mod large;
+mod mounts;
+mod power;
+mod random;
+mod restart;
 
 /// A running store with its handle, and what it published.
 struct Running {

@@ -41,7 +41,7 @@ const GROUP: usize = 1024;
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Below this much room nothing is written: sled takes room by segments of 512 KiB, and running into the end
 /// of the disk costs a reopening.
-pub(super) const RESERVE: u64 = 2 * 1024 * 1024;
+const RESERVE: u64 = 2 * 1024 * 1024;
 /// How soon room is looked for.
 const SOON: Duration = Duration::from_millis(500);
 /// How late at most, when opening keeps failing.
@@ -88,7 +88,18 @@ pub(super) struct Disk {
 
 impl Disk {
     pub(super) fn new(folder: Folder, file: File) -> Self {
-        Self { folder, file, reserve: RESERVE }
+        let reserve = RESERVE;
+        #[cfg(test)]
+        let reserve = if folder.told(NO_RESERVE) { 0 } else { reserve };
+        Self { folder, file, reserve }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        if self.folder.told(NO_SYNC) {
+            return Ok(());
+        }
+        self.file.sync_data()
     }
 
     /// Makes a plan durable: one transaction over all its trees, flush, fdatasync.
@@ -118,8 +129,7 @@ impl Disk {
             return Err(error.into());
         }
         trees.db().flush()?;
-        self.file.sync_data()?;
-        Ok(())
+        Ok(self.sync()?)
     }
 }
 
@@ -129,11 +139,9 @@ pub(super) fn spawn(
     started: Started,
     publish: Publish,
     news: News,
-    reserve: u64,
 ) -> io::Result<(Sender<Job>, Arc<Shared>, JoinHandle<()>)> {
     let (sender, jobs) = channel();
-    let Started { mut disk, trees, epoch, counts, warnings } = started;
-    disk.reserve = reserve;
+    let Started { disk, trees, epoch, counts, warnings } = started;
     let shared = Arc::new(Shared::new(epoch, warnings, disk.folder.store().to_owned(), Arc::clone(&trees)));
     let mut writer = Writer {
         jobs,
@@ -430,6 +438,14 @@ fn now() -> u64 {
 /// A setting of this name kills the writer: how tests see what happens then.
 #[cfg(test)]
 pub(super) const DIE: &str = "the writer dies";
+
+/// A file of this name in the data directory: run into the end of the disk, as when others fill it meanwhile.
+#[cfg(test)]
+pub(super) const NO_RESERVE: &str = "no-reserve";
+
+/// A file of this name in the data directory: no `fdatasync` of our own, to see what it is good for.
+#[cfg(test)]
+pub(super) const NO_SYNC: &str = "no-sync";
 
 #[cfg(test)]
 fn die_when_told(batch: &Batch) {

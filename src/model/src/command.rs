@@ -104,6 +104,8 @@ pub struct Life {
     pub kill_sent_at: Option<Time>,
     /// The host as it was when the command was sent.
     pub was: Was,
+    /// The stage that failed, where the agent said so; stays when it is over.
+    pub stage: Option<String>,
     /// The result that was taken, while its verdict waits for the remote's poll or for a new register.
     pub noted: Option<Noted>,
 }
@@ -191,7 +193,7 @@ impl Command {
         let earliest = self.sent_at.unwrap_or(self.created_at);
         self.finished_at = Some(said.map_or(now, |said| said.max(earliest).min(now)));
         self.progress = None;
-        self.life = Life::default();
+        self.life = Life { stage: self.life.stage.take(), ..Life::default() };
     }
 }
 
@@ -225,7 +227,7 @@ pub fn step(command: &mut Command, input: Input, now: Time) -> Vec<Effect> {
             command.log_bytes = command.log_bytes.max(bytes);
             Vec::new()
         }
-        Input::Result(outcome) => verdict::result(command, *outcome, now),
+        Input::Result(outcome) => verdict::result(command, &outcome, now),
         Input::RemoteRead(head) => verdict::remote_read(command, head.as_ref(), now),
         Input::Rejected { reason } => rejected(command, &reason, now),
         Input::Done { state, message } => {

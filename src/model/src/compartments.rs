@@ -57,7 +57,7 @@ pub fn lights(sight: &Sight<'_>) -> Lights {
     Lights {
         agent: lit(Compartment::Agent, agent::light_of(sight)),
         git: lit(Compartment::Git, checkout::git_light(&seen.git)),
-        lock: lit(Compartment::Lock, checkout::lock_light(&seen.lock)),
+        lock: lit(Compartment::Lock, checkout::lock_light(&seen)),
         system: lit(Compartment::System, system::light_of(&seen)),
         tests: lit(Compartment::Tests, tested::light_of(&seen)),
     }

@@ -1,68 +1,293 @@
-//! The pure core of the host actor. Its door: what is asked of a host, and what is answered.
+//! The core of the host actor: one host's record, its open command, its link, and every decision about them.
+//!
+//! ```text
+//! agent, people, timers ── Input ──→ Core::step ──→ Step { writes, then: effects, publish }
+//!                                      ├─ host.rs      facts            ├─ checks.rs   may it begin
+//!                                      └─ command.rs   its life         └─ view.rs     what everyone sees
+//! ```
+//!
+//! Invariants (`tests.rs`): at most one command is open; the open command of the record is the one in memory;
+//! whatever changes a command or a choice is written, with its event, in the step that changes it; facts alone
+//! are written at leisure; what is checked is what is shown, one [`Standing`] for both.
 
-use nixfleet_protocol::{Op, RunId, api};
-use serde_json::{Map, Value};
+mod agent;
+mod door;
+mod life;
+mod results;
+mod submit;
+#[cfg(test)]
+mod tests;
 
-use crate::checks::{Refusal, TotpProof};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
 
-/// An op that somebody wants on a host.
-#[derive(Clone, Debug)]
-pub struct Submit {
-    /// Which.
-    pub op: Op,
-    /// With what.
-    pub args: Map<String, Value>,
-    /// Skip `already_current` and `lock_behind`.
-    pub force: bool,
-    /// Who: `user`, `api:<token name>`, `pipeline:<run>`.
-    pub actor: String,
-    /// The run that it belongs to.
-    pub run_id: Option<RunId>,
-    /// What became of the TOTP code that came with it.
-    pub totp: TotpProof,
+use nixfleet_protocol::agent::{Output, Status};
+use nixfleet_protocol::{CommandId, Commit, Time};
+
+pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, Writes};
+use crate::checks::{Request, Standing};
+use crate::command::{self, Command};
+use crate::compartments::Sight;
+use crate::fleet_state::StateChange;
+use crate::host::HostRecord;
+use crate::liveness;
+use crate::remote::RemoteState;
+use crate::view::{HostView, command_view, host_view};
+
+/// How long facts may wait to be written, when nothing else is.
+const SAVE_FACTS: Duration = Duration::from_mins(1);
+/// How often a growing log or a progress is told.
+const TELL_PROGRESS: Duration = Duration::from_millis(250);
+
+/// One host.
+#[derive(Debug)]
+pub struct Core {
+    settings: Arc<Settings>,
+    record: HostRecord,
+    open: Option<Command>,
+    link: Option<Link>,
+    remote: Arc<RemoteState>,
+    /// Number of the last question to the remote.
+    asked: u64,
+    /// The open command's question about the remote, while it is `VALIDATING` or its pull is judged.
+    validating: Option<Validating>,
+    /// Number of the question that the verdict over a good pull waits for.
+    judging: Option<u64>,
+    /// `refresh-git`: who waits for which question.
+    refreshing: Vec<(u64, u64, Command)>,
+    /// Results that came and were not taken yet: their log is not on disk, or nobody knows the command.
+    results: BTreeMap<CommandId, Box<Status>>,
+    /// Commands that are not the open one, and whose result came.
+    strays: BTreeMap<CommandId, Command>,
+    /// Commands that were looked for because the agent says that it runs them.
+    looked_for: BTreeSet<CommandId>,
+    /// The commit that the remote was last told of.
+    interest: Option<Commit>,
+    /// Since when facts wait to be written.
+    unsaved: Option<Time>,
+    /// When progress was last told.
+    told: Option<Time>,
+    /// Progress waits to be told.
+    untold: bool,
 }
 
-/// What became of a [`Submit`]. By the time of the answer it is on disk and in the state that everyone sees.
-#[derive(Clone, Debug)]
-pub enum Submitted {
-    /// It begins.
-    Accepted(Box<api::Command>),
-    /// A check refused it.
-    Blocked(Box<api::Command>, Refusal),
-    /// There is no such host.
-    NoSuchHost,
-    /// Not now: the store can't write, or the host's actor is being restarted.
-    Unavailable(String),
+/// The agent's link.
+#[derive(Debug)]
+struct Link {
+    id: u64,
+    protocol: u32,
+    /// No heartbeat came yet.
+    fresh: bool,
+    /// Commands whose output is taken: those that the register named, and those sent since.
+    commands: BTreeSet<CommandId>,
 }
 
-/// What is asked of a command that runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Act {
-    /// End it.
-    Stop,
-    /// Give it this many minutes more, from now.
-    Extend {
-        /// How many, at least 1.
-        minutes: u32,
-    },
-    /// Let it take as long as it likes.
-    Ignore,
-    /// Nobody will ever say how it ended.
-    GiveUp,
+/// A command that waits for the remote before its checks.
+#[derive(Debug)]
+struct Validating {
+    number: u64,
+    ask: u64,
+    request: Request,
 }
 
-/// Why an [`Act`] was refused.
-#[derive(Clone, Debug)]
-pub enum ActRefused {
-    /// The host has no such command that is not over. Perhaps the store knows it.
-    NotOpen,
-    /// Not in this state: code and sentence.
-    NotNow {
-        /// A word: `not_timed_out`, `already_ended` …
-        code: &'static str,
-        /// For people.
-        message: String,
-    },
-    /// Not now: the store can't write, or the host's actor is being restarted.
-    Unavailable(String),
+impl Core {
+    /// From the store: at the start of the daemon, after a crash of the actor, or for a host just made. There is
+    /// no other way to begin. The step brings the open command to what can be said without its agent.
+    pub fn revive(
+        settings: Arc<Settings>,
+        record: HostRecord,
+        open: Option<Command>,
+        remote: Arc<RemoteState>,
+        now: Time,
+    ) -> (Self, Step) {
+        let open = open.filter(|command| record.open == Some(command.id) && !command.state.is_final());
+        let mut core = Self {
+            settings,
+            record,
+            open,
+            link: None,
+            remote,
+            asked: 0,
+            validating: None,
+            judging: None,
+            refreshing: Vec::new(),
+            results: BTreeMap::new(),
+            strays: BTreeMap::new(),
+            looked_for: BTreeSet::new(),
+            interest: None,
+            unsaved: None,
+            told: None,
+            untold: false,
+        };
+        let mut step = Step { publish: true, ..Step::default() };
+        core.record.open = core.open.as_ref().map(|command| command.id);
+        if core.record.first_seen.is_some() {
+            // The link that was there is gone; when it went nobody saw.
+            core.record.facts.lost_at.get_or_insert(now);
+        }
+        let last_heard = core.record.facts.last_seen;
+        core.drive(command::Input::Revived { last_heard }, now, &mut step);
+        core.close_step(&mut step, now);
+        (core, step)
+    }
+
+    /// One step.
+    pub fn step(&mut self, input: Input, now: Time) -> Step {
+        let mut step = Step::default();
+        match input {
+            Input::LinkUp { link, register } => self.link_up(link, &register, now, &mut step),
+            Input::LinkDown { link } => self.link_down(link, now, &mut step),
+            Input::Heard { link, message } => self.heard(link, message, now, &mut step),
+            Input::LogGrew { command, bytes } => self.log_grew(command, bytes, now, &mut step),
+            Input::LogFlushed { command, bytes } => self.log_flushed(command, bytes, now, &mut step),
+            Input::Found { id, command } => self.found(id, command, now, &mut step),
+            Input::Remote(remote) => {
+                self.remote = remote;
+                step.publish = true;
+            }
+            Input::RemoteAsked { number } => self.remote_asked(number, now, &mut step),
+            Input::Submit { ask, id, request } => self.submit(ask, id, request, now, &mut step),
+            Input::Act { ask, command, action, actor } => self.act(ask, command, action, actor, now, &mut step),
+            Input::Timer => self.timer(now, &mut step),
+        }
+        self.close_step(&mut step, now);
+        step
+    }
+
+    fn timer(&mut self, now: Time, step: &mut Step) {
+        let kill_at_limit = self.settings.kill_at_limit;
+        if self.open.as_ref().and_then(command::deadline).is_some_and(|deadline| deadline <= now) {
+            self.drive(command::Input::Timer { kill_at_limit }, now, step);
+        }
+        if self.facts_due().is_some_and(|due| due <= now) {
+            step.writes.host = Some(Box::new(self.record.clone()));
+        }
+        self.untold = false;
+        step.publish = true;
+    }
+
+    /// Facts changed: everyone may see them at once, the disk has time.
+    fn facts_changed(&mut self, now: Time, step: &mut Step) {
+        self.unsaved.get_or_insert(now);
+        step.publish = true;
+        let commit = self.record.facts.generation.clone().filter(|commit| self.interest.as_ref() != Some(commit));
+        if let Some(commit) = commit {
+            if !self.remote.relations.contains_key(&commit) {
+                step.then.push(Effect::Interest(commit.clone()));
+            }
+            self.interest = Some(commit);
+        }
+    }
+
+    /// Something small changed that is not worth the disk: told four times a second at most.
+    fn tell_progress(&mut self, now: Time, step: &mut Step) {
+        if self.told.is_none_or(|told| now.since(told) >= TELL_PROGRESS) {
+            step.publish = true;
+        } else {
+            self.untold = true;
+        }
+    }
+
+    /// What is common to the ends of all steps: the records and the changes that belong to the writes.
+    fn close_step(&mut self, step: &mut Step, now: Time) {
+        if step.writes.is_empty() {
+            if step.publish {
+                self.told = Some(now);
+            }
+            return;
+        }
+        if step.writes.removed.is_none() {
+            self.unsaved = None;
+            step.writes.host = Some(Box::new(self.record.clone()));
+            step.writes.commands.extend(self.open.clone());
+        }
+        step.writes
+            .changes
+            .extend(step.writes.commands.iter().map(|it| StateChange::Command(Arc::new(command_view(it)))));
+        match &step.writes.removed {
+            Some(host) => step.writes.changes.push(StateChange::HostRemoved(host.clone())),
+            None => step.writes.changes.push(self.host_change(now)),
+        }
+        self.told = Some(now);
+        self.untold = false;
+        step.publish = false;
+    }
+
+    fn host_change(&self, now: Time) -> StateChange {
+        StateChange::Host(Arc::new(self.view(None, now)))
+    }
+
+    /// Everything of this host as it is now, for those who may see it: only while no commit is under way.
+    pub fn changes(&self, now: Time) -> Vec<StateChange> {
+        let command = self.open.as_ref().map(|command| StateChange::Command(Arc::new(command_view(command))));
+        command.into_iter().chain([self.host_change(now)]).collect()
+    }
+
+    /// The host as everyone sees it.
+    pub fn view(&self, broken: Option<&str>, now: Time) -> HostView {
+        host_view(&self.standing(self.open.as_ref(), now), broken)
+    }
+
+    /// What the checks look at; the same that is shown.
+    fn standing<'a>(&'a self, running: Option<&'a Command>, now: Time) -> Standing<'a> {
+        let reboots = self.record.history.reboots.iter().filter(|at| now.since(**at) < Duration::from_hours(1)).count();
+        Standing {
+            sight: Sight {
+                host: &self.record,
+                running,
+                remote: &self.remote,
+                server_version: &self.settings.server_version,
+                now,
+            },
+            linked: self.link.is_some(),
+            run: None,
+            reboots_last_hour: u32::try_from(reboots).unwrap_or(u32::MAX),
+            daemon_started: self.settings.daemon_started,
+            totp_configured: self.settings.totp_configured,
+        }
+    }
+
+    /// When the core wants [`Input::Timer`] next.
+    pub fn next_wake(&self, now: Time) -> Option<Time> {
+        let liveness = liveness::next_change(&self.record, self.link.is_some(), self.settings.daemon_started, now);
+        let command = self.open.as_ref().and_then(command::deadline);
+        let progress = self.told.filter(|_| self.untold).map(|told| told.plus(TELL_PROGRESS));
+        [liveness, command, progress, self.facts_due()].into_iter().flatten().min()
+    }
+
+    /// Facts of a fleet are not written in step: each host has a delay of its own.
+    fn facts_due(&self) -> Option<Time> {
+        let spread = self.record.id.as_str().bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
+        self.unsaved.map(|since| since.plus(SAVE_FACTS).plus(Duration::from_millis(spread % 30_000)))
+    }
+
+    /// To which log a line of output belongs; none: to no command that this agent may speak of.
+    pub fn log_of(&self, link: u64, output: &Output) -> Option<CommandId> {
+        let link = self.link.as_ref().filter(|current| current.id == link)?;
+        match output.command_id {
+            Some(id) => link.commands.contains(&id).then_some(id),
+            None => self.open.as_ref().filter(|open| !open.waits() && link.protocol < 3).map(|open| open.id),
+        }
+    }
+
+    /// The command that is not over.
+    pub fn open(&self) -> Option<&Command> {
+        self.open.as_ref()
+    }
+
+    /// The record.
+    pub fn record(&self) -> &HostRecord {
+        &self.record
+    }
+
+    /// The link that counts.
+    pub fn link(&self) -> Option<u64> {
+        self.link.as_ref().map(|link| link.id)
+    }
+
+    /// The agent's protocol, while it is linked.
+    pub fn protocol(&self) -> Option<u32> {
+        self.link.as_ref().map(|link| link.protocol)
+    }
 }

@@ -85,11 +85,11 @@ mod tests {
             ("slow heartbeats missed", (Some(60), 100, None), true, 281, HostState::Stale),
             ("says no interval", (None, 100, None), true, 116, HostState::Stale),
             ("silent for days, linked", (Some(5), 100, None), true, 900_000, HostState::Stale),
-            ("lost just now", host(Some(5), 100, Some(110)), false, 169, HostState::Stale),
-            ("lost a minute ago", host(Some(5), 100, Some(110)), false, 170, HostState::Offline),
+            ("lost just now", (Some(5), 100, Some(110)), false, 169, HostState::Stale),
+            ("lost a minute ago", (Some(5), 100, Some(110)), false, 170, HostState::Offline),
             ("linked when the last daemon ended", (Some(5), -500, None), false, 59, HostState::Stale),
             ("and did not come back", (Some(5), -500, None), false, 60, HostState::Offline),
-            ("lost long before the daemon's start", host(Some(5), -500, Some(-400)), false, 1, HostState::Offline),
+            ("lost long before the daemon's start", (Some(5), -500, Some(-400)), false, 1, HostState::Offline),
             ("the clock jumped back", (Some(5), 100, None), true, 50, HostState::Online),
         ] {
             assert_eq!(state(&host(heartbeat, heard, lost), linked, STARTED, at(now)), expected, "{what}");

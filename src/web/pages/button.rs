@@ -10,7 +10,7 @@ use super::Fleet;
 
 /// What a click does, as data attributes. Rendered inside a start tag.
 #[derive(Clone, Debug, Default, Template)]
-#[template(source = "{% include \"src/web/templates/does.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/does.html\" %}", ext = "html", whitespace = "minimize")]
 pub(super) struct Does {
     /// POST here.
     post: String,
@@ -133,7 +133,7 @@ fn log_title(fleet: &Fleet<'_>, host: &HostId, id: CommandId) -> String {
 
 /// A button.
 #[derive(Clone, Debug, Template)]
-#[template(source = "{% include \"src/web/templates/button.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/button.html\" %}", ext = "html", whitespace = "minimize")]
 pub(super) struct Button {
     /// What it says.
     pub(super) label: String,
@@ -160,8 +160,8 @@ impl Button {
     }
 
     #[must_use]
-    pub(super) fn of(self, of: impl ToString) -> Self {
-        Self { of: of.to_string(), ..self }
+    pub(super) fn of(self, of: &str) -> Self {
+        Self { of: of.to_owned(), ..self }
     }
 }
 

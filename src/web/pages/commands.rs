@@ -10,7 +10,7 @@ use super::{Fleet, PageKind, Session, html, words};
 
 /// A line in a list of commands.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/command_item.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/command_item.html\" %}", ext = "html", whitespace = "minimize")]
 pub(super) struct Item {
     id: String,
     look: &'static str,
@@ -77,7 +77,7 @@ fn took(command: &Command) -> String {
 
 /// The head of a command's page; changes while it runs.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/command_head.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/command_head.html\" %}", ext = "html", whitespace = "minimize")]
 pub(super) struct Head {
     look: &'static str,
     word: &'static str,
@@ -134,7 +134,7 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/command.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/command.html\" %}", ext = "html", whitespace = "minimize")]
 struct Page<'a> {
     shell: Shell<'a>,
     head: Head,
@@ -146,7 +146,7 @@ struct Page<'a> {
 pub fn command_page(fleet: &Fleet<'_>, command: &Command, session: Session<'_>) -> String {
     let title = title(fleet, command);
     html(&Page {
-        shell: shell(fleet, &title, PageKind::Command(command.id), session),
+        shell: shell(fleet, &title, &PageKind::Command(command.id), session),
         head: head(fleet, command),
         id: command.id.to_string(),
         title,

@@ -13,7 +13,7 @@ pub(super) const MANY: usize = 200;
 
 /// A line in a list of events.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/event_item.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/event_item.html\" %}", ext = "html", whitespace = "minimize")]
 pub(super) struct Item {
     id: String,
     look: &'static str,
@@ -54,7 +54,7 @@ pub(super) fn item(fleet: &Fleet<'_>, event: &Event) -> Item {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/events.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/events.html\" %}", ext = "html", whitespace = "minimize")]
 struct Page<'a> {
     shell: Shell<'a>,
     list: String,
@@ -62,11 +62,11 @@ struct Page<'a> {
 
 /// The page `/events`.
 pub fn events_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
-    html(&Page { shell: shell(fleet, "Events", PageKind::Events, session), list: list(fleet, MANY, None) })
+    html(&Page { shell: shell(fleet, "Events", &PageKind::Events, session), list: list(fleet, MANY, None) })
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/events_list.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/events_list.html\" %}", ext = "html", whitespace = "minimize")]
 struct List {
     items: Vec<Item>,
 }

@@ -10,7 +10,7 @@ use super::shell::{Shell, shell};
 use super::{Fleet, PageKind, Session, events, fleet as fleet_room, html, words};
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/host.html\" %}", ext = "html", whitespace = "minimize")]
 struct Page<'a> {
     shell: Shell<'a>,
     head: String,
@@ -24,7 +24,7 @@ struct Page<'a> {
 /// The page `/hosts/{host}`.
 pub fn host_page(fleet: &Fleet<'_>, host: &Host, session: Session<'_>) -> String {
     html(&Page {
-        shell: shell(fleet, host.id.as_str(), PageKind::Host(host.id.clone()), session),
+        shell: shell(fleet, host.id.as_str(), &PageKind::Host(host.id.clone()), session),
         head: head(fleet, host),
         lights: cards(fleet, host),
         facts: facts(fleet, host),
@@ -35,7 +35,7 @@ pub fn host_page(fleet: &Fleet<'_>, host: &Host, session: Session<'_>) -> String
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host_head.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/host_head.html\" %}", ext = "html", whitespace = "minimize")]
 struct Head<'a> {
     name: &'a str,
     color: &'a str,
@@ -61,7 +61,7 @@ pub(super) fn head(fleet: &Fleet<'_>, host: &Host) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host_lights.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/host_lights.html\" %}", ext = "html", whitespace = "minimize")]
 struct Cards {
     lights: Vec<LightView>,
 }
@@ -71,10 +71,10 @@ pub(super) fn cards(fleet: &Fleet<'_>, host: &Host) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host_facts.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/host_facts.html\" %}", ext = "html", whitespace = "minimize")]
 struct Facts {
     meters: [Meter; 3],
-    facts: Vec<(&'static str, String)>,
+    lines: Vec<(&'static str, String)>,
     deployed: Option<words::Ago>,
     failed: Vec<String>,
     repo_error: String,
@@ -95,7 +95,7 @@ pub(super) fn facts(fleet: &Fleet<'_>, host: &Host) -> String {
     );
     fact("Place", Some(words::location(host.location).1.to_owned()));
     fact("Checked out", host.generation.as_ref().map(ToString::to_string));
-    fact("Lock", host.lock_hash.as_ref().map(ToString::to_string));
+    fact("Lock", host.lock_hash.as_ref().map(|hash| hash.as_str().chars().take(12).collect()));
     fact("Deployed", host.deployed.as_ref().map(|deployed| deployed.commit.to_string()));
     fact("System path", host.deployed.as_ref().and_then(|deployed| deployed.system_path.clone()));
     fact(
@@ -106,8 +106,8 @@ pub(super) fn facts(fleet: &Fleet<'_>, host: &Host) -> String {
     );
     fact("Reboot", host.reboot_required.map(|needed| if needed { "needed" } else { "not needed" }.to_owned()));
     html(&Facts {
-        meters: meters(&host.metrics.clone().unwrap_or_default()),
-        facts,
+        meters: meters(&host.metrics.unwrap_or_default()),
+        lines: facts,
         deployed: host.deployed.as_ref().map(|deployed| words::ago(deployed.at, fleet.now)),
         failed: host.failed_units.clone(),
         repo_error: text(host.repo_error.as_ref()).to_owned(),
@@ -119,7 +119,7 @@ fn text(text: Option<&String>) -> &str {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host_ops.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/host_ops.html\" %}", ext = "html", whitespace = "minimize")]
 struct Ops {
     groups: Vec<Vec<(Button, String)>>,
 }

@@ -12,7 +12,7 @@ pub(super) struct Shell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/top.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/top.html\" %}", ext = "html", whitespace = "minimize")]
 struct Top<'a> {
     title: &'a str,
     head: String,
@@ -26,7 +26,7 @@ struct Top<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/head.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/head.html\" %}", ext = "html", whitespace = "minimize")]
 struct Head {
     css: String,
     theme: String,
@@ -38,7 +38,7 @@ struct Head {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/bottom.html\" %}", ext = "html", whitespace = "suppress")]
+#[template(source = "{% include \"src/web/templates/bottom.html\" %}", ext = "html", whitespace = "minimize")]
 struct Bottom;
 
 /// The links in the head of every page. Only pages of a session have a script beside the theme's.
@@ -54,7 +54,7 @@ pub(super) fn head(live: bool) -> String {
     })
 }
 
-pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: PageKind, session: Session<'_>) -> Shell<'a> {
+pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: &PageKind, session: Session<'_>) -> Shell<'a> {
     static BOTTOM: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| html(&Bottom));
     let top = html(&Top {
         title,
@@ -63,8 +63,8 @@ pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: PageKind, session:
         page: page.to_string(),
         epoch: fleet.epoch.to_string(),
         version: fleet.version.0,
-        on_fleet: page == PageKind::Fleet,
-        on_events: page == PageKind::Events,
+        on_fleet: *page == PageKind::Fleet,
+        on_events: *page == PageKind::Events,
         product: &fleet.state.server.version,
     });
     Shell { top, bottom: &BOTTOM }

@@ -131,7 +131,7 @@ pub(super) const fn command(state: CommandState) -> (&'static str, &'static str)
         CommandState::Executing => ("working", "Running"),
         CommandState::RunningWarning => ("working", "Running long"),
         CommandState::TimeoutPending => ("outdated", "Past its limit"),
-        CommandState::AwaitingReconnect => ("outdated", "Waiting for the host"),
+        CommandState::AwaitingReconnect => ("outdated", "Waiting"),
         CommandState::Killing => ("working", "Stopping"),
         CommandState::Blocked => ("outdated", "Blocked"),
         CommandState::Success => ("ok", "Success"),

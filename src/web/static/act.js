@@ -206,6 +206,7 @@ function fill(box) {
     const at = line.indexOf(": ");
     for (const key of line.slice(0, at).split(" ")) why[key] = line.slice(at + 2);
   }
+  for (const name of box.querySelectorAll("[data-text]")) name.textContent = filled(name, opener.dataset).text;
   for (const item of box.querySelectorAll("[role=menuitem]")) {
     const { key, about, post, log } = item.dataset;
     item.hidden = [...`${post} ${log}`.matchAll(/\{(\w+)\}/g)].some(([, name]) => !opener.dataset[name]);

@@ -88,9 +88,11 @@ export function tips() {
     tip.showPopover();
     const at = target.getBoundingClientRect();
     const own = tip.getBoundingClientRect();
-    const left = at.left + at.width / 2 - own.width / 2;
+    const beside = target.closest(".menu") && at.left > own.width + 16;
+    const left = beside ? at.left - own.width - 12 : at.left + at.width / 2 - own.width / 2;
+    const above = at.top - own.height - 8;
     tip.style.left = `${Math.max(8, Math.min(innerWidth - own.width - 8, left))}px`;
-    tip.style.top = `${at.top - own.height - 8 < 8 ? at.bottom + 8 : at.top - own.height - 8}px`;
+    tip.style.top = `${beside ? at.top : above < 8 ? at.bottom + 8 : above}px`;
   }
   const cut = (target) => [...target.querySelectorAll(".cut")].some((part) => part.scrollWidth > part.clientWidth);
   const over = (wait) => (event) => {

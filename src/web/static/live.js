@@ -102,7 +102,7 @@ export function live({ own, page, take, log, show, out }) {
 
   // The tab wakes up, the network returns: be right at once, or find out that the socket is dead.
   function wake() {
-    if (document.hidden || signedOut) return;
+    if (document.hidden || signedOut || socket?.readyState === WebSocket.CONNECTING) return;
     if (!ready()) return again();
     asked = clearTimeout(asked);
     ask("resume");

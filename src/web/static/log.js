@@ -62,8 +62,10 @@ export function logs({ socket, copy, toast }) {
       if (back !== null && next > back) {
         const lines = box.querySelectorAll("[data-at]");
         const there = [...lines].find((line) => Number(line.dataset.at) >= back);
-        if (there) box.scrollTop = top = there.offsetTop - box.offsetTop;
         back = null;
+        // Twice: the heights of blocks that were never in sight are guesses.
+        const to = () => (box.scrollTop = top = box.scrollTop + there.getBoundingClientRect().top - box.getBoundingClientRect().top);
+        if (there) to(requestAnimationFrame(to));
       } else if (follow) bottom();
     }
 
@@ -93,16 +95,17 @@ export function logs({ socket, copy, toast }) {
     // How the command stands: what the page says of it, wherever it says it.
     function status() {
       const said = document.getElementById(`command:${id}`);
+      const look = [...(said?.classList ?? [])].find((name) => name.startsWith("is-"));
       const line = root.querySelector(".log-state");
       const parts = [...(said?.querySelectorAll(".item-state, .item-text") ?? [])].map((part) => part.cloneNode(true));
       if (!parts.length) return;
       if (line.textContent !== parts.map((part) => part.textContent).join("")) {
         line.replaceChildren(...parts);
-        line.className = `log-state ${said.className}`;
+        line.className = `log-state ${look}`;
       }
       const sign = tab(id)?.querySelector(".tab-state");
-      if (sign && sign.className !== `tab-state ${said.className}`) {
-        sign.className = `tab-state ${said.className}`;
+      if (sign && !sign.classList.contains(look)) {
+        sign.className = `tab-state ${look}`;
         sign.replaceChildren(said.querySelector(".item-state svg").cloneNode(true));
       }
     }

@@ -58,6 +58,7 @@ frozen_structs! {
         instance: Option<InstanceId>,
         boot_id: Option<BootId>,
         running: Vec<CommandId>,
+        pending: Option<String>,
     }
     Generation = agent::Generation { number: u64, commit: Option<Commit>, at: Option<Time>, current: bool }
     Metrics = agent::Metrics { cpu: Option<f64>, ram: Option<f64>, swap: Option<f64>, load: Option<f64> }
@@ -79,6 +80,7 @@ frozen_structs! {
         last_switch: Option<SwitchRun>,
         inferred: Option<Deployed>,
         last_test: Option<TestRun>,
+        reboots: Vec<Time>,
     }
     SwitchRun = host::SwitchRun {
         command: CommandId,
@@ -133,6 +135,23 @@ frozen_structs! {
         boot_id: Option<BootId>,
         freshness: Freshness,
         link_down_at: Option<Time>,
+        kill_sent_at: Option<Time>,
+        was: Was,
+        noted: Option<Noted>,
+        stage: Option<String>,
+    }
+    Was = command::Was {
+        generation: Option<Commit>,
+        lock_hash: Option<LockHash>,
+        system_path: Option<String>,
+        deployed: Option<Commit>,
+    }
+    Noted = command::Noted {
+        at: Time,
+        finished_at: Option<Time>,
+        generation: Option<Commit>,
+        missing: Option<String>,
+        agent_changed: bool,
     }
     RemoteState = remote::RemoteState {
         source: Option<String>,

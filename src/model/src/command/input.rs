@@ -180,7 +180,8 @@ impl From<&Status> for Outcome {
             deployed: status.deployed.clone().map(Into::into),
             system_path: status.system_path.clone(),
             tests: number("passed").zip(number("total")),
-            restarting: details.is_some_and(|details| details.get("restarting") == Some(&serde_json::Value::Bool(true))),
+            restarting: details
+                .is_some_and(|details| details.get("restarting") == Some(&serde_json::Value::Bool(true))),
             details: match text {
                 Some(text) if text.len() > MAX_DETAILS => Some(r#"{"cut":"the details were too large"}"#.to_owned()),
                 other => other,

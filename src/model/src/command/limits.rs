@@ -18,7 +18,7 @@ const KILL_AGAIN: Duration = Duration::from_secs(30);
 /// How long an old agent may take to say how a stopped command ended.
 const KILL_OLD: Duration = Duration::from_secs(90);
 /// How long an agent may be away.
-const AWAY: Duration = Duration::from_secs(7 * 24 * 3600);
+const AWAY: Duration = Duration::from_hours(7 * 24);
 
 /// How long the command's clock has run.
 fn ran(command: &Command, now: Time) -> Duration {
@@ -61,7 +61,11 @@ pub fn deadline(command: &Command) -> Option<Time> {
         && !ends_by_register(command)
     {
         let since = life.link_down_at.map_or(noted.at, |down| down.max(noted.at));
-        return Some(if verdict::waits_for_remote(command) { noted.at.plus(REMOTE) } else { since.plus(ops::RECONNECT) });
+        return Some(if verdict::waits_for_remote(command) {
+            noted.at.plus(REMOTE)
+        } else {
+            since.plus(ops::RECONNECT)
+        });
     }
     if ends_by_register(command)
         && let (Some(sent), Some(limit)) = (command.sent_at, hard(command))
@@ -179,10 +183,8 @@ pub(super) fn timer(command: &mut Command, kill_at_limit: bool, now: Time) -> Ve
 /// A person gives it `minutes` more, from now.
 pub(super) fn extend(command: &mut Command, minutes: u32, now: Time) {
     let Some(limit) = command.spec().hard else { return };
-    if !matches!(
-        command.state,
-        CommandState::Executing | CommandState::RunningWarning | CommandState::TimeoutPending
-    ) || command.life.noted.is_some()
+    if !matches!(command.state, CommandState::Executing | CommandState::RunningWarning | CommandState::TimeoutPending)
+        || command.life.noted.is_some()
     {
         return;
     }

@@ -115,7 +115,8 @@ pub(super) fn first_heartbeat(command: &mut Command, beat: &Beat, now: Time) -> 
             Vec::new()
         }
         PostCheck::DeployedIsCheckout => {
-            let words = |default: &str| Some(if beat.message.is_empty() { default.to_owned() } else { beat.message.clone() });
+            let words =
+                |default: &str| Some(if beat.message.is_empty() { default.to_owned() } else { beat.message.clone() });
             let (state, message) = match beat.system.as_str() {
                 "error" => (CommandState::Error, words("the agent reports that its system failed")),
                 "outdated" => (CommandState::Partial, words("the agent reports that its system is outdated")),

@@ -12,12 +12,13 @@ use crate::ops::PostCheck;
 const STOPPED: i32 = 130;
 
 /// The agent tells the result. Taken once.
-pub(super) fn result(command: &mut Command, outcome: Outcome, now: Time) -> Vec<Effect> {
+pub(super) fn result(command: &mut Command, outcome: &Outcome, now: Time) -> Vec<Effect> {
     if command.life.noted.is_some() {
         return vec![Effect::AckResult];
     }
     command.exit_code = Some(outcome.exit_code);
     command.details.clone_from(&outcome.details);
+    command.life.stage.clone_from(&outcome.stage);
     if let Some(message) = &outcome.message {
         command.message = Some(message.clone());
     }
@@ -31,11 +32,11 @@ pub(super) fn result(command: &mut Command, outcome: Outcome, now: Time) -> Vec<
         agent_changed: outcome.restarting,
     });
     if outcome.exit_code != 0 {
-        failed(command, &outcome, now);
+        failed(command, outcome, now);
         return vec![Effect::AckResult];
     }
     // A stop that came too late does not make a success a failure.
-    let missing = missing(command, &outcome);
+    let missing = missing(command, outcome);
     let old = command.life.protocol.is_some_and(|protocol| protocol < 3);
     match command.spec().post {
         PostCheck::CheckoutAtHead => return vec![Effect::AckResult, Effect::AskRemote],
@@ -166,7 +167,6 @@ pub(super) fn registered(command: &mut Command, after: &Freshness, now: Time) {
         return command.finish(CommandState::Partial, Some(missing), now);
     }
     let agent_changed = noted.is_some_and(|noted| noted.agent_changed);
-    let same = |a: bool, b: bool| (a && b).then_some(());
     let commit = before.source_commit.as_ref().zip(after.source_commit.as_ref()).map(|(a, b)| a.is(b));
     let path = before.store_path.as_ref().zip(after.store_path.as_ref()).map(|(a, b)| a == b);
     let binary = before.binary_hash.as_ref().zip(after.binary_hash.as_ref()).map(|(a, b)| a == b);
@@ -174,8 +174,7 @@ pub(super) fn registered(command: &mut Command, after: &Freshness, now: Time) {
         let message = "the agent was built from another commit, and its binary is the same".to_owned();
         return command.finish(CommandState::Suspicious, Some(message), now);
     }
-    let stale = agent_changed
-        && commit.zip(path).and_then(|(commit, path)| same(commit, path)).zip(binary).is_some_and(|(_, binary)| binary);
+    let stale = agent_changed && [commit, path, binary] == [Some(true); 3];
     if stale {
         let message = "the agent's package changed, and the same binary came back".to_owned();
         return command.finish(CommandState::StaleBinary, Some(message), now);

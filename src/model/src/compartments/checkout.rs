@@ -3,7 +3,7 @@
 use nixfleet_protocol::Op;
 use nixfleet_protocol::api::{Light, LightStatus, PullRequest};
 
-use super::seen::{Blind, Git, Lock};
+use super::seen::{Blind, Git, Lock, Seen};
 use super::sentence::{count, head, quoted, unreadable};
 use super::{actions, also, light};
 use crate::ops::{MERGE_DEPLOY, PULL_SWITCH};
@@ -41,8 +41,8 @@ fn standing(relation: Relation, ours: &str) -> String {
     }
 }
 
-pub(super) fn lock_light(lock: &Lock<'_>) -> Light {
-    match *lock {
+pub(super) fn lock_light(seen: &Seen<'_>) -> Light {
+    match seen.lock {
         Lock::Nothing => {
             light(LightStatus::Unknown, "No flake.lock on either side: nothing to compare.", actions::details())
         }
@@ -56,7 +56,7 @@ pub(super) fn lock_light(lock: &Lock<'_>) -> Light {
                 "flake.lock was changed on the host; a pull brings the remote's back.",
                 actions::start(Op::Pull),
             ),
-            [actions::start(Op::Switch)],
+            (!seen.is_switched()).then(|| actions::start(Op::Switch)),
         ),
         Lock::Behind => also(
             light(LightStatus::Outdated, "flake.lock is not the remote's.", actions::start(Op::Pull)),

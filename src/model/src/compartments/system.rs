@@ -17,9 +17,9 @@ pub(super) fn light_of(seen: &Seen<'_>) -> Light {
                 "Nothing was ever switched from here, and the running system names no commit.",
                 actions::details(),
             ),
-            [actions::start(Op::Switch)],
+            [next_switch(seen)],
         ),
-        System::Failed(switch) => failed(switch),
+        System::Failed(switch) => failed(seen, switch),
         system @ (System::Unnamed(_)
         | System::NoCheckout(_)
         | System::NotSwitched(_)
@@ -29,7 +29,12 @@ pub(super) fn light_of(seen: &Seen<'_>) -> Light {
     }
 }
 
-fn failed(switch: &SwitchRun) -> Light {
+/// The switch that would not be refused: behind the remote's lock it takes a pull first.
+fn next_switch(seen: &Seen<'_>) -> Action {
+    if matches!(seen.lock, Lock::Behind) { PULL_SWITCH.action() } else { actions::start(Op::Switch) }
+}
+
+fn failed(seen: &Seen<'_>, switch: &SwitchRun) -> Light {
     let of = switch.commit.as_ref().map(|commit| format!(" of {}", commit.short())).unwrap_or_default();
     let stage = switch.stage.as_deref().map(quoted).filter(|stage| !stage.is_empty());
     let within = stage.as_deref().map(|stage| format!(" ({stage})")).unwrap_or_default();
@@ -39,9 +44,13 @@ fn failed(switch: &SwitchRun) -> Light {
         ""
     };
     let message = format!("{}{of} failed{within} on {}.{so}", capital(switch.op), moment(switch.at));
+    // The fix may wait at the remote; and with a lock that is behind a mere switch would be refused.
+    let fix =
+        (matches!(seen.git, Git::Differs { .. }) || matches!(seen.lock, Lock::Behind)).then(|| PULL_SWITCH.action());
+    let retry = (!matches!(seen.lock, Lock::Behind)).then(|| actions::start_as(switch.op, "Try again"));
     also(
         light(LightStatus::Error, message, actions::failed_log(switch.command)),
-        [actions::start_as(switch.op, "Try again"), actions::start(Op::Rollback)],
+        fix.into_iter().chain(retry).chain([actions::start(Op::Rollback)]),
     )
 }
 
@@ -62,7 +71,9 @@ fn unverified(seen: &Seen<'_>) -> Option<Light> {
         System::NotSwitched(_) | System::LockNotSwitched(_) => {
             (" What is checked out is not deployed either.", actions::start(Op::Switch))
         }
-        System::ChangedOutside(_) => (" And the running system is not the one deployed from here.", action),
+        System::ChangedOutside(_) => {
+            (" And the running system is not the one deployed from here.", actions::start(Op::Switch))
+        }
         System::Unknown | System::Failed(_) | System::Unnamed(_) | System::NoCheckout(_) | System::Current(_) => {
             ("", action)
         }
@@ -100,7 +111,8 @@ fn behind(seen: &Seen<'_>) -> Option<Light> {
         ) => return None,
     };
     let light = light(LightStatus::Outdated, message, PULL_SWITCH.action());
-    Some(if seen.is_switched() { light } else { also(light, [actions::start(Op::Switch)]) })
+    let switch_alone = !seen.is_switched() && !matches!(seen.lock, Lock::Behind);
+    Some(also(light, switch_alone.then(|| actions::start(Op::Switch))))
 }
 
 fn runs(system: System<'_>) -> String {

@@ -161,7 +161,9 @@ impl Facts {
         if let Some(id) = status.command_id {
             self.running.retain(|running| *running != id);
         }
-        if status.command_id.is_none() || status.command.parse::<Op>().is_ok_and(|op| self.pending.as_deref() == Some(op.as_str())) {
+        if status.command_id.is_none()
+            || status.command.parse::<Op>().is_ok_and(|op| self.pending.as_deref() == Some(op.as_str()))
+        {
             self.pending = None;
         }
     }

@@ -1,0 +1,331 @@
+//! Commands on this host: which one runs, what a new one meets, how an abandoned one ended.
+//!
+//! The agent owns one. One command at a time; an id at most once; `accepted` only when the journal has it.
+
+use std::io;
+use std::time::Duration;
+
+use nixfleet_protocol::agent::{Command, CommandRejected, KillCommand, Signal};
+use nixfleet_protocol::{BootId, CommandId, InstanceId, Op, Time};
+use tokio::time::Instant;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::deliveries::{Deliveries, Delivery};
+use crate::durable;
+use crate::facts::Identity;
+use crate::journal::entry::{Abandoned, Claim, Entry, GROUP, RESULT, STARTED, Standing, judge};
+use crate::journal::{Admission, Journal, JournalError};
+use crate::launch::Launcher;
+use crate::ops;
+use crate::record::{HostSettings, Order, Outcome, Stage};
+use crate::runner::{facts_now, remains};
+
+/// A runner that has not claimed its folder after so long will never do it.
+const CLAIM_WITHIN: Duration = Duration::from_secs(30);
+
+/// What the dashboard is told about its command.
+#[derive(Debug)]
+pub enum Answer {
+    /// It is in the journal.
+    Accepted(CommandId),
+    /// It is in the journal, and this process ends for it.
+    Restarting(CommandId),
+    /// It is refused.
+    Rejected(CommandRejected),
+    /// It ran so long ago that only its id is left.
+    Forgotten(CommandId, String),
+}
+
+/// The commands of this host.
+#[derive(Debug)]
+pub struct Commands {
+    journal: Journal,
+    launcher: Launcher,
+    host: HostSettings,
+    instance: InstanceId,
+    boot: Option<BootId>,
+    /// What is followed and told.
+    pub deliveries: Deliveries,
+}
+
+impl Commands {
+    /// Settles everything that the journal holds.
+    pub fn new(
+        journal: Journal,
+        launcher: Launcher,
+        host: HostSettings,
+        identity: &Identity,
+    ) -> Result<Self, JournalError> {
+        let mut commands = Self {
+            journal,
+            launcher,
+            host,
+            instance: identity.instance,
+            boot: identity.boot.clone(),
+            deliveries: Deliveries::default(),
+        };
+        for entry in commands.journal.entries()? {
+            commands.settle(entry).map_err(JournalError::at(commands.journal.commands_dir()))?;
+        }
+        Ok(commands)
+    }
+
+    /// The journal.
+    pub const fn journal_mut(&mut self) -> &mut Journal {
+        &mut self.journal
+    }
+
+    /// At the start: each command goes on, is begun, or has ended.
+    fn settle(&mut self, entry: Entry) -> io::Result<()> {
+        let standing = entry.standing()?;
+        if standing == Standing::Ended && entry.is_acknowledged() {
+            return Ok(());
+        }
+        let Some(order) = entry.order().ok().flatten() else {
+            warn!(command = %entry.id(), "the order can't be read");
+            return self.conclude_unreadable(&entry);
+        };
+        info!(command = %entry.id(), op = order.word, ?standing, "found in the journal");
+        match standing {
+            Standing::Startable if order.ops.contains(&Op::Restart) => {
+                self.conclude(&entry, &order, Abandoned::Restarted)?
+            }
+            Standing::Startable => self.start(&entry, &order)?,
+            Standing::Abandoned => self.conclude_abandoned(&entry, &order)?,
+            Standing::Running | Standing::Ended => {}
+        }
+        self.deliveries.add(Delivery::new(entry, &order));
+        Ok(())
+    }
+
+    fn start(&self, entry: &Entry, order: &Order) -> io::Result<()> {
+        let needs_root = ops::needs_root(&order.ops, order.host.platform);
+        match self.launcher.launch(entry, needs_root) {
+            Ok(()) => Ok(()),
+            Err(error) => self.conclude_unstarted(entry, order, &format!("its runner can't be started: {error}")),
+        }
+    }
+
+    /// Takes the folder from any runner that may still come, and ends the command.
+    fn conclude_unstarted(&self, entry: &Entry, order: &Order, why: &str) -> io::Result<()> {
+        let pid = i32::try_from(std::process::id()).unwrap_or_default();
+        let claim = serde_json::to_vec(&Claim { pid, boot: self.boot.clone(), at: Time::now() })?;
+        if durable::claim(&entry.file(STARTED), &claim)?.is_none() {
+            return Ok(());
+        }
+        let message = format!("the command was not begun: {why}");
+        durable::write_json(&entry.file(RESULT), &Outcome { message, exit_code: 127, ..facts_now(order) })
+    }
+
+    fn conclude_abandoned(&self, entry: &Entry, order: &Order) -> io::Result<()> {
+        let begun_in = entry.claim().ok().flatten().and_then(|claim| claim.boot);
+        let judged = judge(&order.ops, begun_in.as_ref(), self.boot.as_ref());
+        if judged == Abandoned::RunnerDied {
+            let group =
+                std::fs::read_to_string(entry.file(GROUP)).ok().and_then(|text| text.trim().parse::<i32>().ok());
+            // The number alone may belong to somebody else by now; the environment does not lie.
+            let carriers = remains::carriers(order.id);
+            remains::kill_all(order.id, group.filter(|group| carriers.contains(group)));
+        }
+        self.conclude(entry, order, judged)
+    }
+
+    fn conclude(&self, entry: &Entry, order: &Order, judged: Abandoned) -> io::Result<()> {
+        let claim = entry.claim().ok().flatten();
+        let (exit_code, stage, message) = match judged {
+            Abandoned::Restarted => (0, None, "the agent was restarted"),
+            Abandoned::Rebooted => (0, None, "the host was rebooted"),
+            Abandoned::LostWithBoot => (1, Some(Stage::Interrupted), "the command ended with a reboot of the host"),
+            Abandoned::RunnerDied => {
+                (1, Some(Stage::Interrupted), "the command was interrupted: its runner was killed")
+            }
+        };
+        info!(command = %entry.id(), exit_code, message, "concluded");
+        let outcome = Outcome {
+            exit_code,
+            stage,
+            message: message.into(),
+            started_at: claim.map(|claim| claim.at),
+            output_end: cut_log(entry)?,
+            ..facts_now(order)
+        };
+        durable::write_json(&entry.file(RESULT), &outcome)
+    }
+
+    /// Without an order nobody can say what it was; the dashboard is told that it ended.
+    fn conclude_unreadable(&mut self, entry: &Entry) -> io::Result<()> {
+        let order = self.order(entry.id(), String::new(), Vec::new(), None, false);
+        if entry.standing()? != Standing::Ended {
+            let message = "the command's order can't be read".to_owned();
+            let outcome = Outcome { message, output_end: cut_log(entry)?, ..facts_now(&order) };
+            durable::write_json(&entry.file(RESULT), &outcome)?;
+        }
+        self.deliveries.add(Delivery::new(entry.clone(), &order));
+        Ok(())
+    }
+
+    fn order(&self, id: CommandId, word: String, ops: Vec<Op>, args: Option<serde_json::Value>, legacy: bool) -> Order {
+        Order {
+            id,
+            word,
+            ops,
+            args,
+            legacy,
+            instance: self.instance,
+            boot: self.boot.clone(),
+            accepted_at: Time::now(),
+            host: self.host.clone(),
+        }
+    }
+
+    /// A command came. `legacy` is a dashboard that knows no ids.
+    pub fn take(&mut self, command: Command, legacy: bool) -> Answer {
+        let id = command.command_id.unwrap_or_else(|| CommandId::from_uuid(Uuid::now_v7()));
+        let reject = |reason: String| {
+            Answer::Rejected(CommandRejected { reason, command_id: command.command_id, ..CommandRejected::default() })
+        };
+        match self.journal.find(id) {
+            Ok(None) => {}
+            Ok(Some(Admission::Known(entry))) => return self.known(entry),
+            Ok(Some(Admission::New(_) | Admission::Forgotten)) => return Answer::Forgotten(id, command.command),
+            Err(error) => return reject(crate::chain(&error)),
+        }
+        let Some(ops) = ops::meaning(&command.command, legacy) else {
+            info!(op = command.command, "unsupported");
+            return reject("unsupported".into());
+        };
+        let at_any_time = legacy && matches!(ops[..], [Op::Restart] | [Op::Reboot]);
+        if let Some(running) = self.deliveries.running().filter(|_| !at_any_time) {
+            return Answer::Rejected(CommandRejected {
+                reason: format!("busy: {} runs ({})", running.word, running.id()),
+                current_command: Some(running.word.clone()),
+                current_pid: running.pid(),
+                command_id: command.command_id,
+            });
+        }
+        let restart = ops.contains(&Op::Restart);
+        let order = self.order(id, command.command.clone(), ops, command.args.clone(), legacy);
+        let entry = match self.journal.admit(&order) {
+            Ok(Admission::New(entry)) => entry,
+            Ok(Admission::Known(entry)) => return self.known(entry),
+            Ok(Admission::Forgotten) => return Answer::Forgotten(id, command.command),
+            Err(error) => return reject(crate::chain(&error)),
+        };
+        info!(command = %id, op = order.word, "accepted");
+        if restart {
+            return Answer::Restarting(id);
+        }
+        if let Err(error) = self.start(&entry, &order) {
+            warn!(command = %id, %error, "the command can't be begun");
+        }
+        self.deliveries.add(Delivery::new(entry, &order));
+        Answer::Accepted(id)
+    }
+
+    /// Runs nothing; what is known is told again.
+    fn known(&mut self, entry: Entry) -> Answer {
+        let id = entry.id();
+        if let Ok(Some(order)) = entry.order() {
+            self.deliveries.add_again(Delivery::new(entry, &order));
+        }
+        Answer::Accepted(id)
+    }
+
+    /// Stops the command with this id; without one, whatever runs.
+    pub fn stop(&mut self, kill: &KillCommand) {
+        let Some(delivery) = self.deliveries.running() else {
+            info!("nothing to stop");
+            return;
+        };
+        if kill.command_id.is_some_and(|id| id != delivery.id()) {
+            info!(command = ?kill.command_id, "not running, so not stopped");
+            return;
+        }
+        self.stop_running(kill.signal);
+    }
+
+    /// Stops what runs.
+    pub fn stop_running(&mut self, signal: Signal) {
+        let Some(delivery) = self.deliveries.running() else { return };
+        info!(command = %delivery.id(), ?signal, "stopping");
+        if let Err(error) = delivery.entry().ask_to_stop(signal) {
+            warn!(command = %delivery.id(), %error, "the wish to stop can't be written");
+        }
+    }
+
+    /// Notices which commands ended, and which were abandoned. True when one ended just now.
+    pub fn look(&mut self) -> bool {
+        let mut ended = false;
+        for id in self.deliveries.ids_running() {
+            match self.look_at(id) {
+                Ok(over) => ended |= over,
+                Err(error) => warn!(command = %id, %error, "the command's folder can't be read"),
+            }
+        }
+        ended
+    }
+
+    fn look_at(&mut self, id: CommandId) -> io::Result<bool> {
+        let Some(delivery) = self.deliveries.get_mut(id) else { return Ok(false) };
+        let entry = delivery.entry().clone();
+        if !entry.file(RESULT).exists() {
+            // The lock is asked for less often: it costs an open file.
+            if !delivery.is_due() {
+                return Ok(false);
+            }
+            let since = delivery.since;
+            let Some(order) = entry.order()? else { return Ok(false) };
+            match entry.standing()? {
+                Standing::Startable if since.elapsed() > CLAIM_WITHIN => {
+                    self.conclude_unstarted(&entry, &order, "its runner never began")?;
+                }
+                Standing::Abandoned => self.conclude_abandoned(&entry, &order)?,
+                Standing::Startable | Standing::Running => return Ok(false),
+                Standing::Ended => {}
+            }
+        }
+        if let Some(outcome) = entry.outcome()?
+            && let Some(delivery) = self.deliveries.get_mut(id)
+        {
+            info!(command = %id, exit_code = outcome.exit_code, message = outcome.message, "ended");
+            delivery.outcome = Some(outcome);
+            return Ok(true);
+        }
+        Ok(false)
+    }
+
+    /// Marks a restart as begun: the next process will see that it is another.
+    pub fn begin_restart(&self, id: CommandId) -> io::Result<()> {
+        let Some(Admission::Known(entry)) = self.journal.find(id).map_err(|error| error.source)? else { return Ok(()) };
+        let pid = i32::try_from(std::process::id()).unwrap_or_default();
+        let claim = serde_json::to_vec(&Claim { pid, boot: self.boot.clone(), at: Time::now() })?;
+        durable::claim(&entry.file(STARTED), &claim).map(|_| ())
+    }
+}
+
+/// Cuts half a record off the end of a log whose writer died. Returns the length that is left.
+fn cut_log(entry: &Entry) -> io::Result<u64> {
+    use std::os::unix::fs::FileExt as _;
+    let path = entry.file(crate::journal::entry::LOG);
+    let file = match std::fs::OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    let from = length.saturating_sub(nixfleet_protocol::log::MAX_RECORD as u64);
+    let mut tail = vec![0; usize::try_from(length - from).unwrap_or_default()];
+    file.read_exact_at(&mut tail, from)?;
+    let whole = from + nixfleet_protocol::log::whole_length(&tail) as u64;
+    if whole < length {
+        file.set_len(whole)?;
+        file.sync_all()?;
+    }
+    Ok(whole)
+}
+
+/// When a delivery was made; kept apart so that tests can wait for it.
+pub(super) fn now() -> Instant {
+    Instant::now()
+}

@@ -1,0 +1,208 @@
+//! One link from register to its end: frames in, frames out, heartbeats. All state that outlives it is the agent's.
+
+use std::time::Duration;
+
+use nixfleet_protocol::agent::{Accepted, AgentMessage, Command, DashboardMessage, Heartbeat, Signal, Status};
+use nixfleet_protocol::codec::{Decoded, decode_dashboard};
+use nixfleet_protocol::{CommandId, Time};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{debug, info, trace, warn};
+
+use super::commands::Answer;
+use super::{Agent, Departure, Ending};
+use crate::link::backoff::{Trouble, of_close};
+use crate::link::{Link, LinkEnd, LinkEvent};
+
+/// How often the files of a running command are looked at.
+const LOOK: Duration = Duration::from_millis(20);
+/// A dashboard that does not answer `register` for so long is no dashboard.
+const REGISTER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How a session ended.
+#[derive(Debug)]
+pub enum SessionEnd {
+    /// The agent goes.
+    Leaving(Departure),
+    /// The link is gone; in which way, and in words.
+    Lost(Trouble, String),
+}
+
+/// What is true of this link.
+#[derive(Debug, Default)]
+struct Standing {
+    registered: Option<Instant>,
+    legacy: bool,
+    /// The agent makes room for a new process when everything was sent.
+    restarting: Option<Option<CommandId>>,
+    unknown_types: Vec<String>,
+    beat_now: bool,
+}
+
+/// Talks until the link ends or the agent goes. Also says for how long it was registered.
+pub async fn run(agent: &mut Agent, mut link: Link, ending: &mut Ending) -> (SessionEnd, Option<Duration>) {
+    let mut standing = Standing::default();
+    let register = agent.facts.register(
+        &agent.config,
+        &agent.identity,
+        agent.commands.deliveries.ids_running(),
+        agent.commands.deliveries.ids_ended(),
+    );
+    link.send(&AgentMessage::Register(Box::new(register)));
+    let end = talk(agent, &mut link, ending, &mut standing).await;
+    if let SessionEnd::Leaving(departure) = &end {
+        link.close(match departure {
+            Departure::Shutdown => "shutdown",
+            Departure::Restart => "restarting",
+        })
+        .await;
+    }
+    (end, standing.registered.map(|at| at.elapsed()))
+}
+
+async fn talk(agent: &mut Agent, link: &mut Link, ending: &mut Ending, standing: &mut Standing) -> SessionEnd {
+    let register_by = Instant::now() + REGISTER_WITHIN;
+    let mut beat = interval(Duration::from_secs(u64::from(agent.config.interval)));
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let registered = standing.registered.is_some();
+        let busy = registered && (agent.commands.deliveries.is_busy() || agent.first_clone.is_running());
+        let mut drained = false;
+        tokio::select! {
+            event = link.next() => match event {
+                LinkEvent::Text(text) => receive(agent, link, standing, &text),
+                LinkEvent::Drained => drained = true,
+                LinkEvent::Ended(end) => return lost(end),
+            },
+            _ = look.tick(), if busy => {
+                standing.beat_now |= agent.first_clone.look();
+                agent.commands.look();
+            }
+            _ = beat.tick(), if registered => {
+                standing.beat_now = true;
+                agent.first_clone.look();
+                agent.prune();
+            }
+            () = sleep_until(register_by), if !registered => {
+                return SessionEnd::Lost(Trouble::Lost, "the dashboard did not answer the register".into());
+            }
+            () = ending.asked() => return SessionEnd::Leaving(Departure::Shutdown),
+        }
+        if standing.registered.is_none() {
+            continue;
+        }
+        // A heartbeat follows each result at once: it carries what the command changed.
+        standing.beat_now |= agent.commands.deliveries.pump(link);
+        if std::mem::take(&mut standing.beat_now) {
+            let beat = heartbeat(agent, standing.legacy);
+            link.send(&AgentMessage::Heartbeat(Box::new(beat)));
+            continue;
+        }
+        if drained && let Some(id) = standing.restarting {
+            if let Some(Err(error)) = id.map(|id| agent.commands.begin_restart(id)) {
+                warn!(%error, "the restart can't be written down");
+            }
+            return SessionEnd::Leaving(Departure::Restart);
+        }
+    }
+}
+
+fn heartbeat(agent: &mut Agent, legacy: bool) -> Heartbeat {
+    let running = agent.commands.deliveries.ids_running();
+    let mut beat = agent.facts.heartbeat(&agent.config, agent.first_clone.error(), running, !legacy);
+    if let Some(delivery) = agent.commands.deliveries.running() {
+        beat.pending_command = Some(delivery.word.clone());
+        beat.command_pid = delivery.pid();
+    }
+    beat
+}
+
+fn lost(end: LinkEnd) -> SessionEnd {
+    match end {
+        LinkEnd::Closed(code, reason) => SessionEnd::Lost(of_close(code), format!("closed with {code} {reason}")),
+        LinkEnd::Broken(why) => SessionEnd::Lost(Trouble::Lost, why),
+        LinkEnd::Silent => SessionEnd::Lost(Trouble::Lost, "nothing was heard for 45 s".into()),
+    }
+}
+
+fn receive(agent: &mut Agent, link: &mut Link, standing: &mut Standing, text: &str) {
+    match decode_dashboard(text) {
+        Decoded::Message(message) => {
+            trace!(?message, "received");
+            act(agent, link, standing, message);
+        }
+        Decoded::UnknownType(kind) => {
+            if !standing.unknown_types.contains(&kind) && standing.unknown_types.len() < 100 {
+                info!(kind, "a message of an unknown type is ignored");
+                standing.unknown_types.push(kind);
+            }
+        }
+        Decoded::Malformed(why) => debug!(why, "a malformed frame is ignored"),
+    }
+}
+
+fn act(agent: &mut Agent, link: &mut Link, standing: &mut Standing, message: DashboardMessage) {
+    match message {
+        DashboardMessage::Registered(registered) => {
+            standing.legacy = registered.protocol.is_none_or(|protocol| protocol < 3);
+            standing.registered = Some(Instant::now());
+            standing.beat_now = true;
+            info!(host = registered.host_id, legacy = standing.legacy, "registered");
+            agent.commands.deliveries.resume(&registered, standing.legacy);
+            // First it connects, then it clones.
+            agent.first_clone.begin();
+        }
+        DashboardMessage::Command(command) => command_came(agent, link, standing, command),
+        DashboardMessage::KillCommand(kill) => agent.commands.stop(&kill),
+        DashboardMessage::OutputAck(ack) => agent.commands.deliveries.acknowledge_output(ack.command_id, ack.offset),
+        DashboardMessage::StatusAck(ack) => {
+            let word = agent.commands.deliveries.acknowledge_status(ack.command_id);
+            debug!(command = %ack.command_id, "the result is acknowledged");
+            if word.is_some() && agent.commands.deliveries.is_empty() && agent.origin.has_changed() {
+                info!("another agent was installed");
+                standing.restarting = Some(None);
+                standing.beat_now = true;
+            }
+        }
+    }
+}
+
+fn command_came(agent: &mut Agent, link: &mut Link, standing: &mut Standing, command: Command) {
+    if standing.registered.is_none() {
+        warn!(op = command.command, "a command before the register was answered is ignored");
+        return;
+    }
+    if standing.legacy && command.command_id.is_none() {
+        match command.command.as_str() {
+            "stop" => return agent.commands.stop_running(Signal::Term),
+            "kill" => return agent.commands.stop_running(Signal::Kill),
+            _ => {}
+        }
+    }
+    let legacy = standing.legacy;
+    match agent.commands.take(command, legacy) {
+        Answer::Accepted(id) if !legacy => link.send(&AgentMessage::Accepted(Accepted { command_id: id })),
+        Answer::Accepted(_) => {}
+        Answer::Restarting(id) => {
+            if !legacy {
+                link.send(&AgentMessage::Accepted(Accepted { command_id: id }));
+            }
+            // Something must leave, so that it is known to have left.
+            standing.beat_now = true;
+            standing.restarting = Some(Some(id));
+        }
+        Answer::Rejected(rejected) => link.send(&AgentMessage::CommandRejected(rejected)),
+        Answer::Forgotten(id, word) => link.send(&AgentMessage::Status(Box::new(Status {
+            status: "error".into(),
+            command: word,
+            exit_code: Some(1),
+            message: Some("this command ran before; its result was acknowledged then and is not kept any more".into()),
+            command_id: Some(id),
+            finished_at: Some(Time::now()),
+            output_end: Some(0),
+            stage: Some("interrupted".into()),
+            ..Status::default()
+        }))),
+    }
+}

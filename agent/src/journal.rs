@@ -1,0 +1,184 @@
+//! The journal: one folder for each command under `<state dir>/commands/`, and the ids that ever ran.
+//!
+//! ```text
+//! <state dir>/journal            the id of this state directory, made with it
+//! <state dir>/ids                16 bytes for each command whose folder was deleted, for good
+//! <state dir>/commands/<id>/     command.json → started (locked while the runner lives) → output.log → result.json
+//! ```
+//!
+//! The agent owns it; a runner owns the folder that it was given. Whatever dies when, the folder alone says how
+//! things stand ([`entry`]). Invariants: a command is durable here before the dashboard hears `accepted`; an id
+//! is in `ids` on disk before its folder goes; so no id ever runs twice.
+
+pub mod entry;
+pub mod known;
+pub mod retention;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nixfleet_protocol::{CommandId, JournalId, Time};
+use uuid::Uuid;
+
+use crate::durable;
+use crate::record::Order;
+use entry::Entry;
+use known::KnownIds;
+
+/// The journal can't be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("the journal in {path} can't be used")]
+pub struct JournalError {
+    /// Which file or folder.
+    pub path: PathBuf,
+    /// Why.
+    #[source]
+    pub source: io::Error,
+}
+
+impl JournalError {
+    /// For `map_err`: an error of this path.
+    pub fn at(path: &Path) -> impl FnOnce(io::Error) -> Self + use<> {
+        let path = path.to_owned();
+        move |source| Self { path, source }
+    }
+}
+
+/// What a new command met.
+#[derive(Debug)]
+pub enum Admission {
+    /// It is on disk now, and may be started.
+    New(Entry),
+    /// It was here before, and its folder is there: nothing is run.
+    Known(Entry),
+    /// It was here before, and its folder was deleted.
+    Forgotten,
+}
+
+/// The journal of one state directory.
+#[derive(Debug)]
+pub struct Journal {
+    id: JournalId,
+    commands: PathBuf,
+    known: KnownIds,
+}
+
+impl Journal {
+    /// Opens the journal, or makes it with a new id.
+    pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
+        let commands = state_dir.join("commands");
+        durable::private_dir(&commands).map_err(JournalError::at(&commands))?;
+        let id = Self::identity(&state_dir.join("journal"))?;
+        let known = KnownIds::open(&state_dir.join("ids")).map_err(JournalError::at(&state_dir.join("ids")))?;
+        let journal = Self { id, commands, known };
+        journal.sweep()?;
+        Ok(journal)
+    }
+
+    fn identity(path: &Path) -> Result<JournalId, JournalError> {
+        match fs::read_to_string(path) {
+            Ok(text) => text
+                .trim()
+                .parse()
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+                .map_err(JournalError::at(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let id = JournalId::from_uuid(Uuid::new_v4());
+                durable::write(path, format!("{id}\n").as_bytes()).map_err(JournalError::at(path))?;
+                Ok(id)
+            }
+            Err(error) => Err(JournalError::at(path)(error)),
+        }
+    }
+
+    /// Removes folders that never became commands, or whose deletion was cut short.
+    fn sweep(&self) -> Result<(), JournalError> {
+        for found in fs::read_dir(&self.commands).map_err(JournalError::at(&self.commands))? {
+            let found = found.map_err(JournalError::at(&self.commands))?;
+            if found.file_name().to_string_lossy().starts_with('.') {
+                fs::remove_dir_all(found.path()).map_err(JournalError::at(&found.path()))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The id of this state directory.
+    pub const fn id(&self) -> JournalId {
+        self.id
+    }
+
+    /// The folder with all commands.
+    pub fn commands_dir(&self) -> &Path {
+        &self.commands
+    }
+
+    fn folder(&self, id: CommandId) -> PathBuf {
+        self.commands.join(id.to_string())
+    }
+
+    /// Whether this id was ever taken; `None` for a new one.
+    pub fn find(&self, id: CommandId) -> Result<Option<Admission>, JournalError> {
+        let folder = self.folder(id);
+        if folder.is_dir() {
+            return Ok(Some(Admission::Known(Entry::at(folder, id))));
+        }
+        let forgotten = self.known.contains(id).map_err(JournalError::at(&self.commands))?;
+        Ok(forgotten.then_some(Admission::Forgotten))
+    }
+
+    /// Takes an order, durably, unless its id was ever taken.
+    pub fn admit(&self, order: &Order) -> Result<Admission, JournalError> {
+        if let Some(found) = self.find(order.id)? {
+            return Ok(found);
+        }
+        let folder = self.folder(order.id);
+        self.write(order, &folder).map_err(JournalError::at(&folder))?;
+        Ok(Admission::New(Entry::at(folder, order.id)))
+    }
+
+    /// The order is written in a folder of another name and comes into being whole, by the rename.
+    fn write(&self, order: &Order, folder: &Path) -> io::Result<()> {
+        let fresh = self.commands.join(format!(".new-{}", order.id));
+        durable::private_dir(&fresh)?;
+        durable::write_json(&fresh.join(entry::ORDER), order)?;
+        fs::rename(&fresh, folder)?;
+        durable::sync_dir(&self.commands)
+    }
+
+    /// All commands whose folders are here, oldest first.
+    pub fn entries(&self) -> Result<Vec<Entry>, JournalError> {
+        let mut entries = Vec::new();
+        for found in fs::read_dir(&self.commands).map_err(JournalError::at(&self.commands))? {
+            let found = found.map_err(JournalError::at(&self.commands))?;
+            if let Ok(id) = found.file_name().to_string_lossy().parse() {
+                entries.push(Entry::at(found.path(), id));
+            }
+        }
+        entries.sort_by_key(Entry::id);
+        Ok(entries)
+    }
+
+    /// Deletes what is old enough and acknowledged, and the oldest logs beyond the bound. Returns how many went.
+    pub fn prune(&mut self, now: Time) -> Result<usize, JournalError> {
+        let mut held = Vec::new();
+        for entry in self.entries()? {
+            if let Some(holding) = entry.holding().map_err(JournalError::at(entry.dir()))? {
+                held.push(holding);
+            }
+        }
+        let doomed = retention::doomed(&held, now);
+        self.known.add(&doomed).map_err(JournalError::at(&self.commands))?;
+        for id in &doomed {
+            let folder = self.folder(*id);
+            // The rename first: half a folder must never look like a command.
+            let away = self.commands.join(format!(".old-{id}"));
+            fs::rename(&folder, &away).map_err(JournalError::at(&folder))?;
+            fs::remove_dir_all(&away).map_err(JournalError::at(&away))?;
+        }
+        Ok(doomed.len())
+    }
+}
+
+#[cfg(test)]
+mod tests;

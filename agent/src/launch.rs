@@ -1,0 +1,146 @@
+//! Starts a runner so that nothing that happens to the agent reaches it.
+//!
+//! Where systemd runs and we are root: a transient unit, outside our control group. Else a child that makes a
+//! session of its own. An agent that is not root asks sudo where the op needs root. The vectors are pure.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use nixfleet_protocol::CommandId;
+use tokio::process::Command;
+
+use crate::journal::entry::Entry;
+
+/// The word that makes the binary a runner.
+pub const MODE: &str = "run-command";
+
+/// What decides how a runner is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Launcher {
+    /// Our own binary.
+    pub program: PathBuf,
+    /// systemd runs this machine, and we may give it units.
+    pub systemd: bool,
+    /// We are root.
+    pub root: bool,
+    /// What makes us root, as an argument vector.
+    pub sudo: Vec<String>,
+    /// Where programs are looked for.
+    pub path: String,
+}
+
+impl Launcher {
+    /// As this process stands.
+    pub fn here(sudo: Vec<String>, path: String) -> io::Result<Self> {
+        let root = rustix::process::geteuid().is_root();
+        let systemd = Path::new("/run/systemd/system").is_dir();
+        Ok(Self { program: own_program()?, systemd, root, sudo, path })
+    }
+
+    /// The unit of a command.
+    pub fn unit(id: CommandId) -> String {
+        format!("nixfleet-command-{id}")
+    }
+
+    /// The argument vector that starts the runner of a folder.
+    pub fn vector(&self, dir: &Path, id: CommandId, needs_root: bool) -> Vec<String> {
+        let runner = [self.program.display().to_string(), MODE.to_owned(), dir.display().to_string()];
+        let before: Vec<String> = if self.systemd && self.root {
+            [
+                "systemd-run",
+                "--quiet",
+                "--collect",
+                &format!("--unit={}", Self::unit(id)),
+                "--service-type=exec",
+                // What a switch leaves running on purpose outlives it; a stop ends processes by itself.
+                "--property=KillMode=process",
+                "--property=OOMPolicy=continue",
+                "--setenv=PATH",
+                "--",
+            ]
+            .map(str::to_owned)
+            .to_vec()
+        } else if needs_root && !self.root {
+            self.sudo.iter().cloned().chain(["--".to_owned()]).collect()
+        } else {
+            Vec::new()
+        };
+        before.into_iter().chain(runner).collect()
+    }
+
+    /// Starts it. What it says before it has a log goes into `runner.err` of its folder.
+    pub fn launch(&self, entry: &Entry, needs_root: bool) -> io::Result<()> {
+        let vector = self.vector(entry.dir(), entry.id(), needs_root);
+        let (program, arguments) =
+            vector.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program"))?;
+        let program = crate::config::machine::find(&self.path, program)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{program} is not there")))?;
+        let errors = OpenOptions::new().create(true).append(true).mode(0o644).open(entry.file("runner.err"))?;
+        // Dropped at once: tokio reaps it when it ends, and never kills it.
+        Command::new(program)
+            .args(arguments)
+            .current_dir("/")
+            .env_clear()
+            .env("PATH", &self.path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(errors)
+            .spawn()?;
+        Ok(())
+    }
+}
+
+/// The path of this binary; through `/proc` when its file was replaced meanwhile.
+pub fn own_program() -> io::Result<PathBuf> {
+    let path = std::env::current_exe()?;
+    let link = Path::new("/proc/self/exe");
+    Ok(if !path.exists() && link.exists() { link.to_owned() } else { path })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    #[test]
+    fn a_runner_is_started_outside_of_the_agents_reach() {
+        let id = CommandId::from_uuid(Uuid::from_u128(7));
+        let dir = Path::new("/state/commands/x");
+        let runner = ["/bin/nixfleet-agent", "run-command", "/state/commands/x"];
+        let unit = format!("--unit=nixfleet-command-{id}");
+        let systemd = [
+            "systemd-run",
+            "--quiet",
+            "--collect",
+            &unit,
+            "--service-type=exec",
+            "--property=KillMode=process",
+            "--property=OOMPolicy=continue",
+            "--setenv=PATH",
+            "--",
+        ];
+        // systemd, root, needs root → what stands before the runner.
+        for (on_systemd, root, needs_root, before) in [
+            (true, true, true, &systemd[..]),
+            (true, true, false, &systemd),
+            (true, false, true, &["sudo", "-n", "--"]),
+            (true, false, false, &[]),
+            (false, true, true, &[]),
+            (false, false, true, &["sudo", "-n", "--"]),
+            (false, false, false, &[]),
+        ] {
+            let launcher = Launcher {
+                program: "/bin/nixfleet-agent".into(),
+                systemd: on_systemd,
+                root,
+                sudo: vec!["sudo".into(), "-n".into()],
+                path: String::new(),
+            };
+            let wanted: Vec<&str> = before.iter().chain(&runner).copied().collect();
+            assert_eq!(launcher.vector(dir, id, needs_root), wanted, "{on_systemd} {root} {needs_root}");
+        }
+    }
+}

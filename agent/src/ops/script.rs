@@ -1,0 +1,51 @@
+//! Plans for the platform `script`, where the repository brings the commands.
+
+use nixfleet_protocol::Commit;
+
+use super::checkout;
+use super::situation::Situation;
+use super::step::{Action, Invocation, Refusal, Remember, Step};
+use crate::record::{HostSettings, Stage};
+
+fn run(host: &HostSettings, program: &std::path::Path, commit: Option<&Commit>) -> Step {
+    let mut invocation = Invocation::new([program.display().to_string()]).within(&host.checkout);
+    if let Some(commit) = commit {
+        invocation = invocation.with("NIXFLEET_COMMIT", commit.as_str());
+    }
+    Step::new(Stage::Activation, "activate", Action::Run(invocation))
+}
+
+fn no_program(host: &HostSettings) -> Refusal {
+    Refusal::new(
+        Stage::Checkout,
+        format!("the repository has neither an executable hosts/{}/switch nor an executable switch", host.name),
+    )
+}
+
+fn remember(remember: Remember) -> Step {
+    Step::new(Stage::Activation, "activate", Action::Remember(remember))
+}
+
+/// `hosts/<host>/switch`, else `./switch`.
+pub fn switch(host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refusal> {
+    let program = now.switch.as_ref().ok_or_else(|| no_program(host))?;
+    Ok(vec![run(host, program, None), remember(Remember::Deployed)])
+}
+
+/// `hosts/<host>/rollback`; else the commit deployed before is checked out and switched to.
+pub fn rollback(host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refusal> {
+    let before = now.deployed.before().map(|deployed| deployed.commit.clone());
+    if let Some(program) = &now.rollback {
+        return Ok(vec![run(host, program, before.as_ref()), remember(Remember::WentBack { to: before })]);
+    }
+    let Some(before) = before else {
+        return Err(Refusal::new(Stage::Checkout, "there is no earlier deployment to go back to"));
+    };
+    // Which switch the older commit has is only known once it is there; both places are asked by the runner.
+    let program = now.switch.as_ref().ok_or_else(|| no_program(host))?;
+    Ok(vec![
+        checkout::go_to(host, before.as_str()),
+        run(host, program, Some(&before)),
+        remember(Remember::WentBack { to: Some(before) }),
+    ])
+}

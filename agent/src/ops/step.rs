@@ -1,0 +1,134 @@
+//! The steps that plans are made of: values, so that a plan can be looked at, compared and tested.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nixfleet_protocol::Commit;
+
+use crate::record::Stage;
+
+/// A program to run: an argument vector, never a shell's line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Working directory; `None` is the command's own empty one.
+    pub dir: Option<PathBuf>,
+    /// What the environment has beyond the usual.
+    pub environment: Vec<(String, String)>,
+    /// The longest it may take.
+    pub limit: Option<Duration>,
+}
+
+impl Invocation {
+    /// A program with its arguments, in the command's own directory.
+    pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { argv: argv.into_iter().map(Into::into).collect(), dir: None, environment: Vec::new(), limit: None }
+    }
+
+    /// The same in another directory.
+    #[must_use]
+    pub fn within(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.dir = Some(dir.into());
+        self
+    }
+
+    /// The same with one more variable.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+/// One test of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TestCase {
+    /// Name of its file.
+    pub name: String,
+    /// How it is run.
+    pub invocation: Invocation,
+}
+
+/// What must be true of the running system after a step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expectation {
+    /// The system that was built runs.
+    Built,
+    /// Another system runs than this one.
+    Changed {
+        /// The system before.
+        from: Option<String>,
+    },
+}
+
+/// What a good switch leaves in the deployed record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remember {
+    /// The checkout's commit and the running system were deployed now.
+    Deployed,
+    /// The host went back to an earlier deployment: the one of this commit or, where systems are told apart, of
+    /// the system that runs now.
+    WentBack {
+        /// The commit, where it is known beforehand.
+        to: Option<Commit>,
+    },
+}
+
+/// What a step does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Runs a program; it must exit with 0.
+    Run(Invocation),
+    /// Runs `nix build --json`, reads its log, and keeps the path that it built.
+    Build(Invocation),
+    /// Runs the tests one by one, all of them.
+    Tests(Vec<TestCase>),
+    /// Makes the directory of our own clone, and marks it as ours before anything is in it.
+    MakeClone,
+    /// Removes our own clone, which is broken.
+    RemoveClone,
+    /// Removes `*.lock` files that a git that died left in our own clone.
+    RemoveStaleLocks,
+    /// Looks at the running system.
+    Expect(Expectation),
+    /// Writes the deployed record.
+    Remember(Remember),
+    /// Waits for the host to go down; its next boot is the success.
+    AwaitReboot,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What failed when this fails.
+    pub stage: Stage,
+    /// The phase that people see: `fetch`, `build`, `activate`, `test`.
+    pub phase: &'static str,
+    /// What it does.
+    pub action: Action,
+}
+
+impl Step {
+    /// A step.
+    pub const fn new(stage: Stage, phase: &'static str, action: Action) -> Self {
+        Self { stage, phase, action }
+    }
+}
+
+/// A plan that can't be made, in a sentence that says what to do.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// What failed.
+    pub stage: Stage,
+    /// Why, and what to do.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(stage: Stage, message: impl Into<String>) -> Self {
+        Self { stage, message: message.into() }
+    }
+}

@@ -1,0 +1,118 @@
+//! The runner: the agent's binary in another mode, in a session of its own, which carries one command out.
+//!
+//! ```text
+//! agent ──starts──→ runner ──pipes── the command's process group
+//!   ╎                  └─→ output.log, progress.json, deployed.json, result.json
+//!   └╌╌╌ follows the files; may die, be replaced, come back ╌╌╌┘
+//! ```
+//!
+//! It asks nobody: the order in its folder is complete. It claims the folder by creating `started` locked, so a
+//! command is begun at most once, and holds the lock while it lives. `result.json` is its last act. If it is
+//! killed, the free lock without a result says so.
+
+pub mod clone;
+pub mod execution;
+pub mod lines;
+pub mod log;
+pub mod nix_log;
+pub mod process;
+pub mod remains;
+pub mod suite;
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use nixfleet_protocol::Time;
+
+use crate::durable;
+use crate::facts::{git, hash, system};
+use crate::journal::entry::{Claim, Entry, ORDER, RESULT, STARTED};
+use crate::ops::deployed::DeployedRecord;
+use crate::record::{Order, Outcome, Stage};
+use execution::{Execution, Verdict};
+
+/// How often a result that can't be written is tried again, and for how long: a full disk may be emptied.
+const RETRY: (Duration, u32) = (Duration::from_secs(5), 720);
+
+/// The runner could not do its work. It ends without a result; the agent then calls the command interrupted.
+#[derive(Debug, thiserror::Error)]
+pub enum RunnerError {
+    /// There is no order, or it can't be read.
+    #[error("the order in {0} can't be read")]
+    NoOrder(String, #[source] Option<io::Error>),
+    /// The folder can't be worked in.
+    #[error("the folder {0} can't be used")]
+    Folder(String, #[source] io::Error),
+}
+
+/// Carries out the order of a folder. A folder that somebody else has claimed is left alone.
+pub async fn run(dir: &Path) -> Result<(), RunnerError> {
+    // Fails only for a process that leads a group already, e.g. one that a person started from a shell.
+    let _ = rustix::process::setsid();
+    let name = || dir.display().to_string();
+    let order: Order = durable::read_json(&dir.join(ORDER))
+        .map_err(|error| RunnerError::NoOrder(name(), Some(error)))?
+        .ok_or_else(|| RunnerError::NoOrder(name(), None))?;
+    let entry = Entry::at(dir.to_owned(), order.id);
+    let started_at = Time::now();
+    let pid = i32::try_from(std::process::id()).unwrap_or_default();
+    let claim = Claim { pid, boot: system::boot_id(&order.host.root), at: started_at };
+    let bytes = serde_json::to_vec(&claim).map_err(|error| RunnerError::Folder(name(), error.into()))?;
+    let claimed = durable::claim(&entry.file(STARTED), &bytes).map_err(|error| RunnerError::Folder(name(), error))?;
+    let Some(_held_while_we_live) = claimed else { return Ok(()) };
+    let log = log::LogFile::create(dir, log::BOUNDS).map_err(|error| RunnerError::Folder(name(), error))?;
+    let (verdict, log) = Execution::new(&order, &entry, log).carry_out().await;
+    let (output_end, lost) = log.finish();
+    let outcome = outcome(&order, started_at, output_end, verdict, lost);
+    write_result(&entry, &outcome).await.map_err(|error| RunnerError::Folder(name(), error))
+}
+
+/// The verdict with the facts of this moment.
+fn outcome(order: &Order, started_at: Time, output_end: u64, verdict: Verdict, lost: Option<io::Error>) -> Outcome {
+    let mut message = verdict.message;
+    if let Some(error) = lost {
+        message = format!("{message} (a part of the output could not be kept: {error})");
+    }
+    Outcome {
+        exit_code: verdict.exit_code,
+        stage: verdict.stage,
+        message,
+        started_at: Some(started_at),
+        finished_at: Time::now(),
+        output_end,
+        details: verdict.details,
+        ..facts_now(order)
+    }
+}
+
+/// An outcome that has nothing but what the host looks like now.
+pub fn facts_now(order: &Order) -> Outcome {
+    let deployed = DeployedRecord::load(&order.host.state_dir).unwrap_or_default();
+    Outcome {
+        exit_code: 1,
+        stage: Some(Stage::Interrupted),
+        message: String::new(),
+        started_at: None,
+        finished_at: Time::now(),
+        output_end: 0,
+        generation: git::head(&order.host.checkout),
+        lock_hash: hash::sha256(&order.host.checkout.join("flake.lock")).ok(),
+        deployed: deployed.current().cloned(),
+        system_path: system::running_system(&order.host),
+        details: None,
+    }
+}
+
+async fn write_result(entry: &Entry, outcome: &Outcome) -> io::Result<()> {
+    let (pause, times) = RETRY;
+    let mut tries = 0;
+    loop {
+        match durable::write_json(&entry.file(RESULT), outcome) {
+            Ok(()) => return Ok(()),
+            Err(error) if tries >= times => return Err(error),
+            Err(_) => tries += 1,
+        }
+        tokio::time::sleep(pause).await;
+    }
+}

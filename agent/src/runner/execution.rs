@@ -1,0 +1,446 @@
+//! Carries out an order: for each op looks at the situation, asks for the plan, and walks through its steps.
+//!
+//! The runner owns one and drops it at the end. All that it decides itself is what a step's end means for the
+//! whole; what the steps are is the plan's matter.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use nixfleet_protocol::agent::Deployed;
+use nixfleet_protocol::{Op, Time};
+use serde_json::Value;
+
+use super::log::LogFile;
+use super::process::{self, End, Ended, Surroundings};
+use super::{remains, suite};
+use crate::durable;
+use crate::facts::{git, hash, system};
+use crate::journal::entry::{Entry, PROGRESS};
+use crate::ops::checkout;
+use crate::ops::deployed::DeployedRecord;
+use crate::ops::plan::plan;
+use crate::ops::situation::{self, CheckoutState, Situation};
+use crate::ops::step::{Action, Expectation, Invocation, Refusal, Remember, Step};
+use crate::record::{HostSettings, Order, ProgressRecord, Stage};
+
+/// How long the host may take to go down after a reboot was asked for.
+const GOING_DOWN: Duration = Duration::from_mins(5);
+/// How often a lock that another process holds is tried.
+const LOCK_RETRY: Duration = Duration::from_millis(100);
+/// The code of a command that was stopped.
+pub const STOPPED: i32 = 130;
+
+/// How a command ended, before the host's facts are added.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Verdict {
+    /// 0 is success.
+    pub exit_code: i32,
+    /// What failed.
+    pub stage: Option<Stage>,
+    /// One sentence.
+    pub message: String,
+    /// Results of tests and the like.
+    pub details: Option<Value>,
+}
+
+impl Verdict {
+    /// Something failed.
+    pub fn failed(exit_code: i32, stage: Stage, message: impl Into<String>) -> Self {
+        // A failure never looks like a success, whatever code a program found fitting.
+        let exit_code = if exit_code == 0 { 1 } else { exit_code };
+        Self { exit_code, stage: Some(stage), message: message.into(), details: None }
+    }
+
+    fn stopped() -> Self {
+        Self::failed(STOPPED, Stage::Stopped, "stopped")
+    }
+}
+
+impl From<Refusal> for Verdict {
+    fn from(refusal: Refusal) -> Self {
+        Self::failed(1, refusal.stage, refusal.message)
+    }
+}
+
+/// One command being carried out.
+#[derive(Debug)]
+pub struct Execution<'a> {
+    pub(super) order: &'a Order,
+    pub(super) entry: &'a Entry,
+    pub(super) log: LogFile,
+    pub(super) work_dir: PathBuf,
+    environment: BTreeMap<String, String>,
+    built: Option<String>,
+    pub(super) details: Option<Value>,
+    message: Option<String>,
+}
+
+impl<'a> Execution<'a> {
+    /// Begins with an empty log.
+    pub fn new(order: &'a Order, entry: &'a Entry, log: LogFile) -> Self {
+        let work_dir = entry.file("work");
+        Self { order, entry, log, work_dir, environment: BTreeMap::new(), built: None, details: None, message: None }
+    }
+
+    const fn host(&self) -> &'a HostSettings {
+        &self.order.host
+    }
+
+    /// Does all of it. Gives the log back, so that it can be ended.
+    pub async fn carry_out(mut self) -> (Verdict, LogFile) {
+        let verdict = match self.all().await {
+            Ok(()) => Verdict {
+                exit_code: 0,
+                stage: None,
+                message: self.message.take().unwrap_or_else(|| format!("{} done", self.order.word)),
+                details: self.details.take(),
+            },
+            Err(verdict) => {
+                self.log.note(&verdict.message);
+                Verdict { details: verdict.details.or_else(|| self.details.take()), ..verdict }
+            }
+        };
+        let _ = std::fs::remove_dir_all(&self.work_dir);
+        (verdict, self.log)
+    }
+
+    async fn all(&mut self) -> Result<(), Verdict> {
+        std::fs::create_dir_all(&self.work_dir)
+            .map_err(|error| Verdict::failed(1, Stage::Interrupted, format!("no directory to work in: {error}")))?;
+        let _system = self.lock("system.lock").await?;
+        // The first clone of a fresh agent may be under way.
+        let _checkout = self.lock("repo.lock").await?;
+        for op in &self.order.ops {
+            self.environment = self.environment_now(*op);
+            let situation = self.situation(*op).await?;
+            let steps = plan(*op, self.host(), &situation)?;
+            match self.walk(&steps).await {
+                Err(_) if *op == Op::Pull && self.clone_is_broken(&situation).await => {
+                    self.log.note("the clone is broken; it is made anew");
+                    let situation = Situation { checkout: CheckoutState::Broken, ..situation };
+                    self.walk(&plan(*op, self.host(), &situation)?).await?;
+                }
+                walked => walked?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn lock(&mut self, name: &str) -> Result<File, Verdict> {
+        let path = self.host().state_dir.join(name);
+        let mut said = false;
+        loop {
+            match durable::try_lock(&path) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) if !said => {
+                    self.log.note("waiting for another command of this host to end");
+                    said = true;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let message = format!("{} can't be locked: {error}", path.display());
+                    return Err(Verdict::failed(1, Stage::Interrupted, message));
+                }
+            }
+            self.heed_stop()?;
+            tokio::time::sleep(LOCK_RETRY).await;
+        }
+    }
+
+    fn heed_stop(&self) -> Result<(), Verdict> {
+        if self.entry.asked_to_stop().is_some() { Err(Verdict::stopped()) } else { Ok(()) }
+    }
+
+    /// The environment of this op's programs, made anew: the commit may have changed since the last op.
+    fn environment_now(&self, op: Op) -> BTreeMap<String, String> {
+        let host = self.host();
+        let mut out = host.environment.clone();
+        out.extend(checkout::git_environment(host));
+        let commit = git::head(&host.checkout).map(|commit| commit.to_string()).unwrap_or_default();
+        for (name, value) in [
+            ("NIXFLEET_HOST", host.name.clone()),
+            ("NIXFLEET_COMMIT", commit),
+            ("NIXFLEET_OP", op.to_string()),
+            ("NIXFLEET_PLATFORM", host.platform.as_str().to_owned()),
+            ("NIXFLEET_REPO", host.checkout.display().to_string()),
+            (remains::VARIABLE, self.order.id.to_string()),
+        ] {
+            out.insert(name.to_owned(), value);
+        }
+        out
+    }
+
+    /// Looks at the disk, and asks the programs that know more.
+    async fn situation(&mut self, op: Op) -> Result<Situation, Verdict> {
+        let host = self.host();
+        let mut now = situation::look(host)
+            .map_err(|error| Verdict::failed(1, Stage::Checkout, format!("the host can't be looked at: {error}")))?;
+        if op == Op::Pull && host.repo_url.is_none() && matches!(now.checkout, CheckoutState::Present { .. }) {
+            let changes = self.quietly(&checkout::changes(host)).await?;
+            let lines = String::from_utf8_lossy(&changes.captured).into_owned();
+            now.local_changes = lines.lines().map(|line| line.trim().to_owned()).collect();
+        }
+        if op == Op::Switch && host.platform == nixfleet_protocol::agent::Platform::HomeManager {
+            let invocation = Invocation::new([
+                "nix",
+                "--extra-experimental-features",
+                "nix-command flakes",
+                "eval",
+                "--json",
+                &format!("{}#homeConfigurations", host.checkout.display()),
+                "--apply",
+                "builtins.attrNames",
+            ]);
+            let names = self.quietly(&Action::Run(invocation)).await?;
+            let names: Vec<String> = serde_json::from_slice(&names.captured).unwrap_or_default();
+            now.home_name = now.home_names.iter().find(|name| names.contains(name)).cloned();
+        }
+        Ok(now)
+    }
+
+    /// Runs a program whose output is for us.
+    async fn quietly(&mut self, action: &Action) -> Result<Ended, Verdict> {
+        let Action::Run(invocation) = action else {
+            return Err(Verdict::failed(1, Stage::Interrupted, "only a program can be asked"));
+        };
+        let invocation = invocation.clone();
+        self.program(&invocation, Stage::Checkout, Some(&mut Silent)).await
+    }
+
+    async fn clone_is_broken(&mut self, before: &Situation) -> bool {
+        let ours = matches!(before.checkout, CheckoutState::Present { ours: true });
+        if !ours || self.entry.asked_to_stop().is_some() || !git::head_exists(&self.host().checkout) {
+            return false;
+        }
+        let examination = checkout::examination(self.host());
+        self.quietly(&examination).await.is_ok_and(|ended| ended.end != End::Exited(0))
+    }
+
+    async fn walk(&mut self, steps: &[Step]) -> Result<(), Verdict> {
+        for step in steps {
+            self.heed_stop()?;
+            self.progress(&ProgressRecord { phase: step.phase.to_owned(), ..ProgressRecord::default() });
+            self.step(step).await?;
+        }
+        Ok(())
+    }
+
+    /// Says how far it is. May be lost.
+    pub(super) fn progress(&self, progress: &ProgressRecord) {
+        if let Ok(bytes) = serde_json::to_vec(progress) {
+            let _ = durable::write_lightly(&self.entry.file(PROGRESS), &bytes);
+        }
+    }
+
+    async fn step(&mut self, step: &Step) -> Result<(), Verdict> {
+        match &step.action {
+            Action::Run(invocation) => self.run(invocation, step.stage).await,
+            Action::Build(invocation) => self.build(invocation).await,
+            Action::Tests(cases) => {
+                let (verdict, message) = suite::run(self, cases).await?;
+                self.message = Some(message);
+                verdict.map_or(Ok(()), Err)
+            }
+            Action::MakeClone => self.make_clone().await,
+            Action::RemoveClone => self.disk(step.stage, super::clone::remove_contents(&self.host().checkout)),
+            Action::RemoveStaleLocks => {
+                let removed = super::clone::remove_stale_locks(&self.host().checkout.join(".git"));
+                self.disk(step.stage, removed.map(|_| ()))
+            }
+            Action::Expect(expectation) => self.expect(expectation),
+            Action::Remember(remember) => self.remember(remember),
+            Action::AwaitReboot => self.await_reboot().await,
+        }
+    }
+
+    fn disk(&self, stage: Stage, done: std::io::Result<()>) -> Result<(), Verdict> {
+        done.map_err(|error| Verdict::failed(1, stage, format!("{}: {error}", self.host().checkout.display())))
+    }
+
+    /// Runs a program; `reader` sees its lines first. A stop is a verdict, everything else an end.
+    pub(super) async fn program(
+        &mut self,
+        invocation: &Invocation,
+        stage: Stage,
+        reader: Option<&mut dyn process::Reader>,
+    ) -> Result<Ended, Verdict> {
+        let around = Surroundings { entry: self.entry, work_dir: &self.work_dir, environment: &self.environment };
+        let ended = process::run(invocation, &around, &mut self.log, reader)
+            .await
+            .map_err(|error| Verdict::failed(127, stage, error.to_string()))?;
+        if ended.end == End::Stopped { Err(Verdict::stopped()) } else { Ok(ended) }
+    }
+
+    async fn run(&mut self, invocation: &Invocation, stage: Stage) -> Result<(), Verdict> {
+        self.log.note(&format!("$ {}", invocation.argv.join(" ")));
+        let ended = self.program(invocation, stage, None).await?;
+        let program = invocation.argv.first().map_or("", String::as_str);
+        let name = program.rsplit('/').next().unwrap_or(program);
+        match ended.end {
+            End::Exited(0) => Ok(()),
+            End::Exited(code) => {
+                let why = ended.reason.map_or(String::new(), |reason| format!(": {}", masked(&reason)));
+                Err(Verdict::failed(code, stage, format!("{name} ended with code {code}{why}")))
+            }
+            End::TimedOut => Err(Verdict::failed(124, stage, format!("{name} took too long"))),
+            End::Stopped => Err(Verdict::stopped()),
+        }
+    }
+
+    async fn build(&mut self, invocation: &Invocation) -> Result<(), Verdict> {
+        self.log.note(&format!("$ {}", invocation.argv.join(" ")));
+        let mut reader = super::nix_log::NixLog::new(self.entry.file(PROGRESS));
+        let ended = self.program(invocation, Stage::Build, Some(&mut reader)).await?;
+        let stage = if reader.has_built() { Stage::Build } else { Stage::Evaluation };
+        match ended.end {
+            End::Exited(0) => {}
+            End::Exited(code) => {
+                let why = reader.error().or(ended.reason).unwrap_or_else(|| format!("nix ended with code {code}"));
+                return Err(Verdict::failed(code, stage, why));
+            }
+            End::TimedOut | End::Stopped => return Err(Verdict::stopped()),
+        }
+        self.built = built_path(&ended.captured);
+        match &self.built {
+            Some(path) => {
+                self.log.note(&format!("built {path}"));
+                Ok(())
+            }
+            None => Err(Verdict::failed(1, Stage::Build, "nix did not say what it built")),
+        }
+    }
+
+    async fn make_clone(&mut self) -> Result<(), Verdict> {
+        let host = self.host();
+        let made = durable::private_dir(&host.checkout);
+        self.disk(Stage::Checkout, made)?;
+        if let Action::Run(invocation) = checkout::initialisation(host) {
+            self.run(&invocation, Stage::Checkout).await?;
+        }
+        let marked = durable::write(&host.checkout.join(".git").join(checkout::MARK), b"made by nixfleet-agent\n");
+        self.disk(Stage::Checkout, marked)
+    }
+
+    fn expect(&self, expectation: &Expectation) -> Result<(), Verdict> {
+        let running = system::running_system(self.host());
+        let shown = running.as_deref().unwrap_or("unknown");
+        match expectation {
+            Expectation::Built if running == self.built => Ok(()),
+            Expectation::Built => {
+                let built = self.built.as_deref().unwrap_or("nothing");
+                let message = format!("the running system is {shown}, and not {built} that was built");
+                Err(Verdict::failed(1, Stage::Activation, message))
+            }
+            Expectation::Changed { from } if running.is_some() && running != *from => Ok(()),
+            Expectation::Changed { .. } => {
+                Err(Verdict::failed(1, Stage::Activation, format!("the running system is {shown} as before")))
+            }
+        }
+    }
+
+    fn remember(&mut self, remember: &Remember) -> Result<(), Verdict> {
+        let host = self.host();
+        let system_path = system::running_system(host);
+        let stored = DeployedRecord::load(&host.state_dir).and_then(|mut store| {
+            match remember {
+                Remember::Deployed => {
+                    if let Some(commit) = git::head(&host.checkout) {
+                        store.switched(Deployed {
+                            commit,
+                            lock_hash: hash::sha256(&host.checkout.join("flake.lock")).ok(),
+                            system_path,
+                            number: system::current_number(host),
+                            at: Time::now(),
+                        });
+                    }
+                }
+                Remember::WentBack { to } => {
+                    store.went_back(to.as_ref(), system_path.as_deref(), Time::now());
+                }
+            }
+            store.store(&host.state_dir)
+        });
+        stored.map_err(|error| {
+            Verdict::failed(
+                1,
+                Stage::Activation,
+                format!("the switch worked, but its record can't be written: {error}"),
+            )
+        })
+    }
+
+    async fn await_reboot(&mut self) -> Result<(), Verdict> {
+        self.log.note("waiting for the host to go down");
+        let until = tokio::time::Instant::now() + GOING_DOWN;
+        while tokio::time::Instant::now() < until {
+            self.heed_stop()?;
+            tokio::time::sleep(LOCK_RETRY).await;
+        }
+        Err(Verdict::failed(1, Stage::Activation, "the host did not go down within 5 minutes"))
+    }
+}
+
+/// Drops every line: its program's output is for us.
+struct Silent;
+
+impl process::Reader for Silent {
+    fn line(&mut self, _: nixfleet_protocol::agent::Stream, text: &str) -> Option<String> {
+        Some(masked(text))
+    }
+}
+
+/// The first path in the output of `nix build --json`.
+fn built_path(json: &[u8]) -> Option<String> {
+    let value: Value = serde_json::from_slice(json).ok()?;
+    let outputs = value.get(0)?.get("outputs")?;
+    outputs.get("out").or_else(|| outputs.as_object()?.values().next())?.as_str().map(str::to_owned)
+}
+
+/// A text without the passwords of the URLs in it.
+pub fn masked(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let authority = after.find(|c: char| c == '/' || c.is_whitespace() || c == '\'').unwrap_or(after.len());
+        rest = after;
+        if let Some(user) = after[..authority].rfind('@') {
+            out.push_str("•••");
+            rest = &after[user..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_in_addresses_are_masked() {
+        for (text, shown) in [
+            (
+                "fatal: unable to access 'https://a:b@x.org/r.git/': 403",
+                "fatal: unable to access 'https://•••@x.org/r.git/': 403",
+            ),
+            ("https://x.org/a@b", "https://x.org/a@b"),
+            ("git@x.org:r.git", "git@x.org:r.git"),
+            ("ssh://git@x://y:z@w", "ssh://•••@x://•••@w"),
+            ("", ""),
+        ] {
+            assert_eq!(masked(text), shown);
+        }
+    }
+
+    #[test]
+    fn the_built_path_is_read_from_what_nix_prints() {
+        let json = br#"[{"drvPath":"/nix/store/a.drv","outputs":{"out":"/nix/store/b"}}]"#;
+        assert_eq!(built_path(json).as_deref(), Some("/nix/store/b"));
+        assert_eq!(built_path(b"[]"), None);
+        assert_eq!(built_path(b""), None);
+    }
+}

@@ -1,0 +1,280 @@
+//! Runs one program in a process group of its own and writes what it prints into the log.
+//!
+//! Who uses it: the execution of a plan. While the program runs it looks ten times a second for the wish to stop.
+//! A stop is SIGTERM to the group, three seconds later SIGKILL, and at the end a look for processes of this
+//! command that left the group. When the program has ended and something that it left behind holds its pipes
+//! open, what is in them is read, and then nobody waits.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nixfleet_protocol::CommandId;
+use nixfleet_protocol::agent::{Signal, Stream};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::lines::Lines;
+use super::log::LogFile;
+use super::remains;
+use crate::journal::entry::{Entry, GROUP};
+use crate::ops::step::Invocation;
+
+/// How long a group may take to end by itself after SIGTERM.
+const MERCY: Duration = Duration::from_secs(3);
+/// How often the wish to stop is looked for.
+const LOOK: Duration = Duration::from_millis(100);
+/// After the program's end: a pipe that says nothing for so long is given up …
+const QUIET: Duration = Duration::from_millis(250);
+/// … and so is one that never falls silent.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// One read from a pipe. A Linux pipe holds as much.
+const READ: usize = 64 * 1024;
+/// How much output of a program is kept for us to parse.
+const CAPTURED: usize = 1024 * 1024;
+
+/// Why a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// By itself, with this code; 128 and the signal's number when it was killed by somebody else.
+    Exited(i32),
+    /// A person stopped it.
+    Stopped,
+    /// It took longer than its limit.
+    TimedOut,
+}
+
+/// What a program left.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Why it ended.
+    pub end: End,
+    /// Its standard output, when that was asked for.
+    pub captured: Vec<u8>,
+    /// The last line that looks like a reason.
+    pub reason: Option<String>,
+}
+
+/// Sees each line before the log does.
+pub trait Reader {
+    /// Given the stream and a whole line or a piece of one: what the log is to have instead; `None` drops it.
+    fn line(&mut self, stream: Stream, text: &str) -> Option<String>;
+}
+
+/// Everything that a program needs beside its argument vector.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// The command's folder.
+    pub entry: &'a Entry,
+    /// Where programs work that name no directory.
+    pub work_dir: &'a Path,
+    /// The environment.
+    pub environment: &'a BTreeMap<String, String>,
+}
+
+/// Runs a program to its end. With `reader` standard output is kept, and only standard error is logged.
+pub async fn run(
+    invocation: &Invocation,
+    around: &Surroundings<'_>,
+    log: &mut LogFile,
+    mut reader: Option<&mut dyn Reader>,
+) -> io::Result<Ended> {
+    let mut child = spawn(invocation, around)?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+    // Only for an agent that must clean up after us.
+    let _ = std::fs::write(around.entry.file(GROUP), pid.to_string());
+    let mut out = Pipe::new(child.stdout.take(), Stream::Stdout);
+    let mut err = Pipe::new(child.stderr.take(), Stream::Stderr);
+    let mut ended = Ended { end: End::Exited(0), captured: Vec::new(), reason: None };
+    let deadline = invocation.limit.map(|limit| Instant::now() + limit);
+    let mut look = tokio::time::interval(LOOK);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let (mut end, mut kill_at) = (None, None::<Instant>);
+    let status = loop {
+        tokio::select! {
+            biased;
+            // Reading first: what is printed is in the log before the end is looked at.
+            count = out.read(), if out.open => out.take(count, log, &mut ended, &mut reader),
+            count = err.read(), if err.open => err.take(count, log, &mut ended, &mut reader),
+            status = child.wait() => break status?,
+            _ = look.tick() => {
+                if end.is_none() && let Some(signal) = around.entry.asked_to_stop() {
+                    end = Some(End::Stopped);
+                    log.note("stopping");
+                    kill_at = Some(begin_to_stop(pid, signal));
+                }
+            }
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() && end.is_none() => {
+                end = Some(End::TimedOut);
+                log.note("the time limit is over");
+                kill_at = Some(begin_to_stop(pid, Signal::Term));
+            }
+            () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
+                remains::signal_group(pid, remains::Force::Kill);
+                kill_at = None;
+            }
+        }
+    };
+    if end.is_some() {
+        finish_stop(pid, kill_at, around.entry.id()).await;
+    }
+    drain(&mut out, &mut err, log, &mut ended, &mut reader).await;
+    ended.end = end.unwrap_or_else(|| End::Exited(code(status)));
+    Ok(ended)
+}
+
+fn spawn(invocation: &Invocation, around: &Surroundings<'_>) -> io::Result<Child> {
+    let (program, arguments) = invocation
+        .argv
+        .split_first()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an empty argument vector"))?;
+    let path = around.environment.get("PATH").map_or("", String::as_str);
+    let found = crate::config::machine::find(path, program)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{program} is not there or not executable")))?;
+    Command::new(found)
+        .args(arguments)
+        .current_dir(invocation.dir.as_deref().unwrap_or(around.work_dir))
+        .env_clear()
+        .envs(around.environment)
+        .envs(invocation.environment.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("{program} can't be started: {error}")))
+}
+
+fn code(status: std::process::ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
+}
+
+fn begin_to_stop(pid: i32, signal: Signal) -> Instant {
+    match signal {
+        Signal::Term => {
+            remains::signal_group(pid, remains::Force::Ask);
+            Instant::now() + MERCY
+        }
+        Signal::Kill => Instant::now(),
+    }
+}
+
+/// The program is gone; its children may not be.
+async fn finish_stop(pid: i32, kill_at: Option<Instant>, id: CommandId) {
+    if let Some(kill_at) = kill_at {
+        while remains::group_lives(pid) && Instant::now() < kill_at {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+    remains::kill_all(id, Some(pid));
+}
+
+async fn drain(
+    out: &mut Pipe<tokio::process::ChildStdout>,
+    err: &mut Pipe<tokio::process::ChildStderr>,
+    log: &mut LogFile,
+    ended: &mut Ended,
+    reader: &mut Option<&mut dyn Reader>,
+) {
+    let patience = Instant::now() + PATIENCE;
+    while (out.open || err.open) && Instant::now() < patience {
+        let more = async {
+            tokio::select! {
+                count = out.read(), if out.open => (true, count),
+                count = err.read(), if err.open => (false, count),
+            }
+        };
+        match timeout(QUIET, more).await {
+            Ok((true, count)) => out.take(count, log, ended, reader),
+            Ok((false, count)) => err.take(count, log, ended, reader),
+            Err(_) => break,
+        }
+    }
+    for (open, stream) in [(out.open, "output"), (err.open, "error output")] {
+        if open {
+            log.note(&format!("something that was left running holds the {stream} open; it is not waited for"));
+        }
+    }
+    out.end(log, ended, reader);
+    err.end(log, ended, reader);
+    log.flush();
+}
+
+/// One of the two pipes, with the line that is being put together.
+struct Pipe<P> {
+    pipe: Option<P>,
+    stream: Stream,
+    open: bool,
+    lines: Lines,
+    block: Vec<u8>,
+}
+
+impl<P: AsyncRead + Unpin> Pipe<P> {
+    fn new(pipe: Option<P>, stream: Stream) -> Self {
+        Self { open: pipe.is_some(), pipe, stream, lines: Lines::default(), block: vec![0; READ] }
+    }
+
+    /// How many bytes came; nothing is the end, and so is an error. May be dropped and called again.
+    async fn read(&mut self) -> usize {
+        match &mut self.pipe {
+            Some(pipe) => pipe.read(&mut self.block).await.unwrap_or(0),
+            None => 0,
+        }
+    }
+
+    fn take(&mut self, count: usize, log: &mut LogFile, ended: &mut Ended, reader: &mut Option<&mut dyn Reader>) {
+        if count == 0 {
+            self.open = false;
+            return;
+        }
+        let bytes = &self.block[..count];
+        if self.stream == Stream::Stdout && reader.is_some() {
+            let room = CAPTURED.saturating_sub(ended.captured.len());
+            ended.captured.extend_from_slice(&bytes[..count.min(room)]);
+            return;
+        }
+        let stream = self.stream;
+        self.lines.push(bytes, |text, partial| write(stream, text, partial, log, ended, reader));
+        log.flush();
+    }
+
+    fn end(&mut self, log: &mut LogFile, ended: &mut Ended, reader: &mut Option<&mut dyn Reader>) {
+        let stream = self.stream;
+        self.lines.finish(|text, partial| write(stream, text, partial, log, ended, reader));
+    }
+}
+
+fn write(
+    stream: Stream,
+    text: &str,
+    partial: bool,
+    log: &mut LogFile,
+    ended: &mut Ended,
+    reader: &mut Option<&mut dyn Reader>,
+) {
+    let seen = match reader {
+        Some(reader) => match reader.line(stream, text) {
+            Some(seen) => std::borrow::Cow::Owned(seen),
+            None => return,
+        },
+        None => std::borrow::Cow::Borrowed(text),
+    };
+    if stream == Stream::Stderr {
+        note_reason(&seen, &mut ended.reason);
+    }
+    log.add(stream, &seen, partial);
+}
+
+/// Keeps the first `fatal:` or `error:` of a program, else its last words.
+fn note_reason(text: &str, reason: &mut Option<String>) {
+    let is_verdict = |text: &str| text.starts_with("fatal:") || text.starts_with("error:");
+    let text = text.trim();
+    if text.is_empty() || reason.as_deref().is_some_and(is_verdict) && !text.starts_with("fatal:") {
+        return;
+    }
+    *reason = Some(text.chars().take(500).collect());
+}

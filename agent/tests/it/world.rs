@@ -1,0 +1,213 @@
+//! A host for a test: a remote repository, a state directory, and agents that can be started and killed.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nixfleet_protocol::CommandId;
+use uuid::Uuid;
+
+use crate::dashboard::Dashboard;
+
+/// Everything a test waits for comes within this, even on a busy machine.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+pub(crate) fn new_id() -> CommandId {
+    CommandId::from_uuid(Uuid::now_v7())
+}
+
+pub(crate) fn git(dir: &Path, arguments: &[&str]) -> String {
+    let run = Command::new("git")
+        .arg("-C")
+        .arg(dir)
+        .args(["-c", "user.name=test", "-c", "user.email=test@example.org", "-c", "init.defaultBranch=main"])
+        .args(arguments)
+        .env("GIT_CONFIG_GLOBAL", "/dev/null")
+        .output()
+        .unwrap();
+    assert!(run.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).unwrap().trim().to_owned()
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !so() {
+        assert!(begun.elapsed() < LONG, "waited in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+pub(crate) fn executable(path: &Path, text: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The processes that carry a word in their environment or arguments.
+pub(crate) fn processes_with(word: &str) -> Vec<i32> {
+    let has = |path: PathBuf| fs::read(path).is_ok_and(|bytes| String::from_utf8_lossy(&bytes).contains(word));
+    fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse::<i32>().ok()?, entry.path())))
+        .filter(|(_, path)| !fs::read_to_string(path.join("stat")).unwrap_or_default().contains(") Z "))
+        .filter(|(_, path)| has(path.join("environ")) || has(path.join("cmdline")))
+        .map(|(pid, _)| pid)
+        .collect()
+}
+
+pub(crate) struct World {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) dashboard: Dashboard,
+    environment: Vec<(String, String)>,
+}
+
+impl World {
+    /// A host `h1` whose remote has one commit with a `switch` that says hello.
+    pub(crate) async fn new() -> Self {
+        let world = Self {
+            dir: tempfile::Builder::new().prefix("nixfleet-agent-").tempdir().unwrap(),
+            dashboard: Dashboard::listen().await,
+            environment: Vec::new(),
+        };
+        fs::create_dir(world.work()).unwrap();
+        git(&world.work(), &["init", "--quiet"]);
+        git(world.dir.path(), &["init", "--quiet", "--bare", "remote.git"]);
+        world.commit(&[("hosts/h1/switch", "#!/bin/sh\necho hello from the switch\n"), ("flake.lock", "{}")]);
+        world
+    }
+
+    pub(crate) fn with(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn work(&self) -> PathBuf {
+        self.path("work")
+    }
+
+    pub(crate) fn checkout(&self) -> PathBuf {
+        self.path("state/repo")
+    }
+
+    pub(crate) fn folder(&self, id: CommandId) -> PathBuf {
+        self.path("state/commands").join(id.to_string())
+    }
+
+    /// Commits files (those with `#!` are executable) and pushes them; gives the commit.
+    pub(crate) fn commit(&self, files: &[(&str, &str)]) -> String {
+        for (name, text) in files {
+            let path = self.work().join(name);
+            if text.starts_with("#!") {
+                executable(&path, text);
+            } else {
+                fs::create_dir_all(path.parent().unwrap()).unwrap();
+                fs::write(path, text).unwrap();
+            }
+        }
+        git(&self.work(), &["add", "--all"]);
+        git(&self.work(), &["commit", "--quiet", "--allow-empty", "-m", "a change"]);
+        git(&self.work(), &["push", "--quiet", "../remote.git", "HEAD:refs/heads/main", "--force"]);
+        git(&self.work(), &["rev-parse", "HEAD"])
+    }
+
+    pub(crate) fn agent_command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-agent"));
+        let path = std::env::var("PATH").unwrap_or_default();
+        command
+            .env_clear()
+            .env("PATH", format!("{}:{path}", self.path("bin").display()))
+            .env("HOME", self.dir.path())
+            .env("USER", "test")
+            .env("NIXFLEET_URL", self.dashboard.url())
+            .env("NIXFLEET_TOKEN", "a-token-for-tests")
+            .env("NIXFLEET_REPO_URL", self.path("remote.git").display().to_string())
+            .env("NIXFLEET_STATE_DIR", self.path("state"))
+            .env("NIXFLEET_HOSTNAME", "h1")
+            .env("NIXFLEET_PLATFORM", "script")
+            .env("NIXFLEET_INTERVAL", "1")
+            .env("NIXFLEET_LOG", "debug");
+        for (name, value) in &self.environment {
+            if value.is_empty() {
+                command.env_remove(name);
+            } else {
+                command.env(name, value);
+            }
+        }
+        command
+    }
+
+    pub(crate) fn start(&self) -> AgentProcess {
+        let log = fs::OpenOptions::new().create(true).append(true).open(self.path("agent.log")).unwrap();
+        let child = self.agent_command().stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        AgentProcess { child }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = fs::read_to_string(self.path("agent.log")).unwrap_or_default();
+            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            eprintln!("the agent's last words:");
+            for line in tail.into_iter().rev() {
+                eprintln!("  {line}");
+            }
+        }
+        // Runners and their commands outlive their agent on purpose.
+        for pid in processes_with(self.dir.path().to_str().unwrap()) {
+            if pid != i32::try_from(std::process::id()).unwrap() {
+                let _ = rustix::process::kill_process(
+                    rustix::process::Pid::from_raw(pid).unwrap(),
+                    rustix::process::Signal::KILL,
+                );
+            }
+        }
+    }
+}
+
+pub(crate) struct AgentProcess {
+    child: Child,
+}
+
+impl AgentProcess {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// `kill -9`.
+    pub(crate) fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    pub(crate) fn terminate(&self) {
+        let pid = rustix::process::Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(begun.elapsed() < LONG, "the agent does not end");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

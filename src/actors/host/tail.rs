@@ -1,0 +1,258 @@
+//! The end of one log file: where records are appended. Blocks; the writer task calls it off the runtime's threads.
+//!
+//! Invariants: a record stands exactly where its agent has it; nothing is written twice; what is reported as the
+//! end is on disk (`fdatasync`), also after a power cut. A file is cut at its last whole record when it is opened.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nixfleet_protocol::Time;
+use nixfleet_protocol::agent::{Output, Stream};
+use nixfleet_protocol::log::{MAX_LINE, Record};
+
+use super::escape::only_sgr;
+use super::log::read_at;
+
+/// How much of a file's end is proven when it is opened: more than was ever written at once.
+const PROVEN: u64 = 8 * 1024 * 1024;
+/// Bytes that are written at once.
+const RUN: usize = 1024 * 1024;
+/// The most that one log takes on disk. Agents cut theirs at 64 MiB; what goes on beyond this is not kept.
+const MAX_LOG: u64 = 256 * 1024 * 1024;
+/// No log is longer than this, holes included.
+const MAX_END: u64 = 1 << 40;
+
+/// The end of a log.
+#[derive(Debug)]
+pub(super) struct Tail {
+    file: File,
+    end: u64,
+    stored: u64,
+}
+
+impl Tail {
+    /// Opens a log that exists, and cuts what is not whole at its end. None: there is no such file.
+    pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let metadata = file.metadata()?;
+        let (physical, end) = proven_end(&file, metadata.len())?;
+        if physical < metadata.len() {
+            file.set_len(physical)?;
+            file.sync_data()?;
+        }
+        Ok(Some(Self { file, end, stored: metadata.blocks() * 512 }))
+    }
+
+    /// Opens a log, makes it when it is not there.
+    pub(super) fn make(path: &Path) -> io::Result<Self> {
+        if let Some(tail) = Self::open(path)? {
+            return Ok(tail);
+        }
+        let parent: PathBuf = path.parent().unwrap_or(Path::new(".")).to_path_buf();
+        DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        // The names too must be on disk before anything is acknowledged.
+        for folder in parent.ancestors().take(3).filter(|folder| !folder.as_os_str().is_empty()) {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(Self { file, end: 0, stored: 0 })
+    }
+
+    /// Where the next record begins.
+    pub(super) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Appends what follows on what is there, and makes it durable. After an error nothing is counted as written,
+    /// and the same lines can be appended again.
+    pub(super) fn append<'a>(&mut self, lines: impl Iterator<Item = &'a (Output, Time)>) -> io::Result<()> {
+        let mut run = Run { offset: self.end, bytes: Vec::new() };
+        let (mut end, mut stored) = (self.end, self.stored);
+        for (output, now) in lines {
+            let offset = output.offset.unwrap_or(end);
+            // Lower: a repetition. Higher: something is missing, and is noticed when the result comes.
+            if offset != end {
+                continue;
+            }
+            let Some((bytes, next)) = record(output, offset, *now) else { continue };
+            if stored.saturating_add(bytes.len() as u64) <= MAX_LOG {
+                stored += bytes.len() as u64;
+                if run.offset + run.bytes.len() as u64 != offset || run.bytes.len() >= RUN {
+                    run.write(&self.file)?;
+                    run = Run { offset, bytes: Vec::new() };
+                }
+                run.bytes.extend_from_slice(bytes.as_bytes());
+            }
+            end = next;
+        }
+        if end != self.end {
+            run.write(&self.file)?;
+            self.file.sync_data()?;
+            (self.end, self.stored) = (end, stored);
+        }
+        Ok(())
+    }
+}
+
+/// Bytes that follow on each other.
+struct Run {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+impl Run {
+    fn write(&self, file: &File) -> io::Result<()> {
+        file.write_all_at(&self.bytes, self.offset)
+    }
+}
+
+/// The bytes of a line's record, and where the next record begins. None: it can't stand there.
+fn record(output: &Output, offset: u64, now: Time) -> Option<(String, u64)> {
+    let mut text = only_sgr(&output.line).into_owned();
+    text.truncate(floor_char_boundary(&text, MAX_LINE));
+    let stream = match (output.stream, output.is_error) {
+        (Stream::Stdout, true) => Stream::Stderr,
+        (stream, _) => stream,
+    };
+    let time = output.time.unwrap_or(now);
+    let said_end = output.end.filter(|_| output.offset.is_some());
+    if stream == Stream::Mark {
+        let skip_to = said_end.unwrap_or(offset).min(MAX_END);
+        let record = Record { time, stream, partial: false, skip_to: Some(skip_to), text };
+        let bytes = record.encode();
+        let end = record.end(offset, bytes.len());
+        return Some((bytes, end));
+    }
+    let mut record = Record { time, stream, partial: output.partial, skip_to: None, text };
+    let mut bytes = record.encode();
+    let Some(end) = said_end else {
+        let end = offset + bytes.len() as u64;
+        return Some((bytes, end));
+    };
+    // The record takes the room that it takes at the agent, whatever was dropped from its text.
+    let room = usize::try_from(end.checked_sub(offset)?).ok().filter(|room| *room <= MAX_LINE + 64)?;
+    if bytes.len() > room {
+        let keep = record.text.len().checked_sub(bytes.len() - room)?;
+        record.text.truncate(floor_char_boundary(&record.text, keep));
+        bytes = record.encode();
+    }
+    bytes.pop();
+    bytes.extend(std::iter::repeat_n(' ', (room - 1).saturating_sub(bytes.len())));
+    bytes.push('\n');
+    Some((bytes, end))
+}
+
+fn floor_char_boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+/// How much of a file's end is whole: the length to cut it to, and where the log goes on.
+fn proven_end(file: &File, length: u64) -> io::Result<(u64, u64)> {
+    let from = length.saturating_sub(PROVEN);
+    let mut bytes = vec![0; usize::try_from(length - from).unwrap_or_default()];
+    let read = read_at(file, &mut bytes, from)?;
+    bytes.truncate(read);
+    // What is proven begins behind the first whole record, unless it is the whole file.
+    let mut at = if from == 0 { 0 } else { bytes.iter().position(|byte| *byte == b'\n').map_or(0, |end| end + 1) };
+    let mut end = from + at as u64;
+    while at < bytes.len() {
+        let Ok((record, length)) = Record::decode(&bytes[at..]) else { break };
+        end = record.end(from + at as u64, length);
+        at += length;
+        let Ok(jump) = usize::try_from(end - from) else { break };
+        if jump > at {
+            if jump >= bytes.len() {
+                break;
+            }
+            at = jump;
+        }
+    }
+    Ok((from + at as u64, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actors::host::log;
+
+    fn output(line: &str, offset: Option<u64>, end: Option<u64>) -> (Output, Time) {
+        let time = Some(Time::from_millis(7));
+        (Output { line: line.into(), offset, end, time, ..Output::default() }, Time::from_millis(9))
+    }
+
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("logs/h/c.log");
+        (dir, path)
+    }
+
+    fn texts(path: &Path) -> Vec<String> {
+        log::read(path, 0, 1 << 20).unwrap().lines.into_iter().map(|line| line.line).collect()
+    }
+
+    #[test]
+    fn a_line_is_taken_where_it_follows_and_only_there() {
+        let (_dir, path) = place();
+        let mut tail = Tail::make(&path).unwrap();
+        tail.append(
+            [output("a", Some(0), Some(6)), output("a", Some(0), Some(6)), output("c", Some(12), Some(18))].iter(),
+        )
+        .unwrap();
+        assert_eq!((tail.end(), texts(&path)), (6, vec!["a".to_owned()]), "the repetition and what is too far are not");
+        tail.append([output("b", Some(6), Some(12)), output("c", Some(12), Some(18))].iter()).unwrap();
+        assert_eq!((tail.end(), texts(&path).len()), (18, 3));
+    }
+
+    #[test]
+    fn an_old_agents_lines_get_offsets_here() {
+        let (_dir, path) = place();
+        let mut tail = Tail::make(&path).unwrap();
+        tail.append([output("a", None, None), output("b", None, None)].iter()).unwrap();
+        assert_eq!((tail.end(), texts(&path)), (12, vec!["a".to_owned(), "b".to_owned()]));
+    }
+
+    #[test]
+    fn a_dropped_escape_moves_nothing() {
+        let (_dir, path) = place();
+        let mut tail = Tail::make(&path).unwrap();
+        let raw = "x\u{1b}[2Jy\u{1b}[31mz";
+        let end = Record::line(Time::from_millis(7), Stream::Stdout, raw).encode().len() as u64;
+        tail.append([output(raw, Some(0), Some(end)), output("b", Some(end), Some(end + 6))].iter()).unwrap();
+        assert_eq!(tail.end(), end + 6);
+        let texts = texts(&path);
+        assert_eq!((texts[0].trim_end(), texts[1].as_str()), ("xy\u{1b}[31mz", "b"));
+    }
+
+    #[test]
+    fn a_mark_leads_on_and_its_end_is_found_again() {
+        let (_dir, path) = place();
+        let mut tail = Tail::make(&path).unwrap();
+        let (mut mark, now) = output("cut", Some(6), Some(5000));
+        mark.stream = Stream::Mark;
+        tail.append([output("a", Some(0), Some(6)), (mark, now)].iter()).unwrap();
+        assert_eq!(tail.end(), 5000);
+        assert_eq!(Tail::open(&path).unwrap().unwrap().end(), 5000, "a mark at the end says where the log goes on");
+        tail.append([output("b", Some(5000), Some(5006))].iter()).unwrap();
+        assert_eq!(Tail::open(&path).unwrap().unwrap().end(), 5006);
+    }
+
+    #[test]
+    fn what_a_power_cut_left_is_cut_off() {
+        let (_dir, path) = place();
+        Tail::make(&path).unwrap().append([output("a", None, None)].iter()).unwrap();
+        for rest in ["7 o hal", "\0\0\0\0", "junk\n7 o b\n"] {
+            let mut bytes = std::fs::read(&path).unwrap();
+            bytes.truncate(6);
+            bytes.extend_from_slice(rest.as_bytes());
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(Tail::open(&path).unwrap().unwrap().end(), 6, "{rest:?}");
+            assert_eq!(std::fs::metadata(&path).unwrap().len(), 6, "{rest:?}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Bytes that are not ours, bytes that changed, records that are gone, and directories that can't be used.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
+
+use super::super::trees::Tree;
+use super::mounts::{Mounted, skipped};
+use super::*;
+
+/// sled under the store, while the store is closed.
+fn sled_of(dir: &Path) -> sled::Db {
+    sled::Config::new().path(dir.join("store")).flush_every_ms(None).open().unwrap()
+}
+
+fn everything(dir: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
+    let db = sled_of(dir);
+    let mut all = BTreeMap::new();
+    for tree in Tree::ALL {
+        for entry in db.open_tree(tree.name()).unwrap().iter() {
+            let (key, value) = entry.unwrap();
+            all.insert((tree.name(), key.to_vec()), value.to_vec());
+        }
+    }
+    all
+}
+
+/// Changes the first record of a tree behind the store's back.
+fn tamper(dir: &Path, tree: Tree, change: impl FnOnce(&mut Vec<u8>)) {
+    let db = sled_of(dir);
+    let tree = db.open_tree(tree.name()).unwrap();
+    let (key, value) = tree.first().unwrap().unwrap();
+    let mut value = value.to_vec();
+    change(&mut value);
+    tree.insert(key, value).unwrap();
+    db.flush().unwrap();
+}
+
+async fn filled() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Running::open(dir.path()).await;
+    let batch = Batch {
+        writes: vec![
+            put_host("hsb0"),
+            put_host("hsb1"),
+            put_command(a_command(1, Some("hsb0"), CommandState::Executing)),
+            Write::PutToken([1; 32], a_token("a", TokenKind::Enrol)),
+        ],
+        events: vec![an_event("one"), an_event("two")],
+        changes: vec![],
+    };
+    store.handle.commit(batch).await.unwrap();
+    store.stop().await;
+    dir
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_byte_in_a_record_is_said_and_the_rest_is_there() {
+    let dir = filled().await;
+    tamper(dir.path(), Tree::Hosts, |value| *value.last_mut().unwrap() ^= 1);
+    let store = Running::open(dir.path()).await;
+    let loaded = store.handle.load().await.unwrap();
+    assert_eq!(loaded.hosts.iter().map(|host| host.id.as_str()).collect::<Vec<_>>(), vec!["hsb1"]);
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].contains("hsb0") && loaded.warnings[0].contains("checksum"), "{:?}", loaded.warnings);
+    let error = store.handle.load_host(host("hsb0")).await.unwrap_err();
+    assert!(matches!(&error, StoreError::CantRead(why) if why.contains("hsb0")), "{error}");
+    // It can be written again.
+    store.handle.commit(writes(vec![put_host("hsb0")])).await.unwrap();
+    assert!(store.handle.load_host(host("hsb0")).await.unwrap().is_some());
+    store.stop().await;
+    let store = Running::open(dir.path()).await;
+    assert_eq!(store.handle.load().await.unwrap().warnings, Vec::<String>::new());
+    store.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_marker_stops_the_start_and_nothing_is_touched() {
+    for tree in [Tree::Hosts, Tree::Commands, Tree::Events, Tree::Tokens, Tree::Meta] {
+        let dir = filled().await;
+        tamper(dir.path(), tree, |value| value[0] = 0x7F);
+        let before = everything(dir.path());
+        let error = Running::try_open(dir.path()).await.err().expect("it does not start").to_string();
+        assert!(error.contains("marker 0x7f") && error.contains(tree.name()), "{error}");
+        assert_eq!(everything(dir.path()), before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_or_a_schema_of_a_newer_version_stops_the_start_and_nothing_is_touched() {
+    let dir = filled().await;
+    tamper(dir.path(), Tree::Hosts, |value| value[2] = 9);
+    let before = everything(dir.path());
+    let error = Running::try_open(dir.path()).await.err().expect("it does not start").to_string();
+    assert!(error.contains("version 9") && error.contains("hsb0") && error.contains("hosts"), "{error}");
+    assert_eq!(everything(dir.path()), before);
+
+    let dir = filled().await;
+    let payload = super::super::migrations::encode::<u64>(&99).unwrap();
+    let place = super::super::record::Place { tree: Tree::Meta, key: b"schema" };
+    let sealed = super::super::record::seal(place, super::super::record::Kind::Number, 1, &payload).unwrap();
+    let db = sled_of(dir.path());
+    db.open_tree("meta").unwrap().insert("schema", sealed.value).unwrap();
+    db.flush().unwrap();
+    drop(db);
+    let error = Running::try_open(dir.path()).await.err().expect("it does not start").to_string();
+    assert!(error.contains("schema 99"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_is_said() {
+    let dir = filled().await;
+    let db = sled_of(dir.path());
+    db.open_tree("hosts").unwrap().remove("hsb0").unwrap();
+    let commands = db.open_tree("commands").unwrap();
+    commands.clear().unwrap();
+    db.open_tree("events").unwrap().pop_max().unwrap();
+    db.flush().unwrap();
+    drop((commands, db));
+    let store = Running::open(dir.path()).await;
+    let warnings = store.handle.load().await.unwrap().warnings.join("\n");
+    for said in ["2 hosts and has 1", "1 commands and has 0", "the last event should be 2", "not over by the index"] {
+        assert!(warnings.contains(said), "{said}: {warnings}");
+    }
+    // The number of the lost event is not given again.
+    store.handle.commit(Batch { events: vec![an_event("three")], ..Batch::default() }).await.unwrap();
+    assert_eq!(store.handle.events(None, 1).await.unwrap()[0].id, EventId(3));
+    store.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_daemon_on_the_same_directory_is_refused_and_told_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Running::open(dir.path()).await;
+    let error = Running::try_open(dir.path()).await.err().expect("it does not start").to_string();
+    let mine = format!("process {}", std::process::id());
+    for said in [dir.path().to_str().unwrap(), "in use", "NIXFLEET_DATA_DIR", &mine] {
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    store.handle.commit(writes(vec![put_host("still-there")])).await.unwrap();
+    store.stop().await;
+    Running::open(dir.path()).await.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_can_not_be_written_is_named_with_what_to_do() {
+    let mounted = match Mounted::tmpfs("size=1m") {
+        Ok(mounted) => Some(mounted),
+        Err(reason) if rustix::process::geteuid().is_root() => {
+            return skipped("a_directory_that_can_not_be_written_is_named_with_what_to_do", &reason);
+        }
+        // Others than root do not need a file system for it.
+        Err(_) => None,
+    };
+    let own = tempfile::tempdir().unwrap();
+    let dir = if let Some(mounted) = &mounted {
+        mounted.remount("ro");
+        mounted.path()
+    } else {
+        std::fs::set_permissions(own.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
+        own.path().to_owned()
+    };
+    let error = Running::try_open(&dir).await.err().expect("it does not start").to_string();
+    for said in [dir.to_str().unwrap(), "can't write", "NIXFLEET_DATA_DIR"] {
+        assert!(error.contains(said), "{said}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_may_look_into_the_store() {
+    let dir = filled().await;
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let store = Running::open(dir.path()).await;
+    assert_eq!(mode(dir.path()), 0o700);
+    assert_eq!(mode(&dir.path().join("lock")), 0o600);
+    assert_eq!(mode(&dir.path().join("store")), 0o700);
+    for entry in std::fs::read_dir(dir.path().join("store")).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+    }
+    store.stop().await;
+}

@@ -1,0 +1,293 @@
+//! The open command: its steps, what they ask of others, and what is remembered of it when it is over.
+
+use std::time::Duration;
+
+use nixfleet_protocol::agent::{Command as Order, DashboardMessage, KillCommand, Signal, StatusAck};
+use nixfleet_protocol::api::{Category, CommandState, Level};
+use nixfleet_protocol::{CommandId, Op, Time};
+use serde_json::Value;
+
+use super::{Core, Effect, Step, Submitted};
+use crate::checks::{self, Refusal};
+use crate::command::{self, Command};
+use crate::event::NewEvent;
+use crate::host::{DeployedRecord, SwitchRun, TestRun};
+use crate::ops;
+use crate::view::command_view;
+
+/// How long the remote may take before a pull is refused as `already_current`, or after one.
+const ASK_REMOTE: Duration = Duration::from_secs(5);
+/// Names of failed tests that are remembered.
+const FAILED_TESTS: usize = 20;
+
+impl Core {
+    /// One step of the open command, with everything that follows from it.
+    pub(super) fn drive(&mut self, input: command::Input, now: Time, step: &mut Step) {
+        let Some(mut command) = self.open.take() else { return };
+        let small = matches!(input, command::Input::Progress(_) | command::Input::LogGrew(_));
+        let before = (!small).then(|| command.clone());
+        let effects = command::step(&mut command, input, now);
+        self.perform(&effects, &command, step);
+        if command.state.is_final() {
+            self.over(command, now, step);
+            return;
+        }
+        if before.is_some_and(|before| before != command) {
+            step.writes.host = Some(Box::new(self.record.clone()));
+        }
+        self.open = Some(command);
+    }
+
+    fn perform(&mut self, effects: &[command::Effect], command: &Command, step: &mut Step) {
+        for effect in effects {
+            match effect {
+                command::Effect::Send => {
+                    if let Some(link) = &mut self.link {
+                        link.commands.insert(command.id);
+                        let message = DashboardMessage::Command(order(command, link.protocol));
+                        step.then.push(Effect::Send { link: link.id, message });
+                    }
+                }
+                command::Effect::Kill => {
+                    let command_id = Some(command.id).filter(|_| self.protocol() >= Some(3));
+                    self.send(
+                        DashboardMessage::KillCommand(KillCommand { signal: Signal::Term, pid: 0, command_id }),
+                        step,
+                    );
+                }
+                command::Effect::AckResult => self.ack(command.id, step),
+                command::Effect::AskRemote => self.judging = Some(self.ask_remote(ASK_REMOTE, step)),
+                command::Effect::Finished => {}
+            }
+        }
+    }
+
+    fn send(&self, message: DashboardMessage, step: &mut Step) {
+        if let Some(link) = self.link() {
+            step.then.push(Effect::Send { link, message });
+        }
+    }
+
+    /// The agent may forget a result.
+    pub(super) fn ack(&self, command_id: CommandId, step: &mut Step) {
+        if self.protocol() >= Some(3) {
+            self.send(DashboardMessage::StatusAck(StatusAck { command_id }), step);
+        }
+    }
+
+    pub(super) fn ask_remote(&mut self, within: Duration, step: &mut Step) -> u64 {
+        self.asked += 1;
+        step.then.push(Effect::AskRemote { number: self.asked, within });
+        self.asked
+    }
+
+    /// The command passes its checks: it goes to the agent.
+    pub(super) fn dispatch(&mut self, now: Time, step: &mut Step) {
+        let Some(command) = &self.open else { return };
+        if command.op == Op::Reboot {
+            let reboots = &mut self.record.history.reboots;
+            reboots.retain(|at| now.since(*at) < Duration::from_hours(1));
+            reboots.push(now);
+        }
+        let event = command_event(command, Level::Info, "command_started", format!("{} starts", command.op), now);
+        step.writes.events.push(event);
+        let agent = self.agent_now();
+        self.drive(command::Input::Passed(Box::new(agent)), now, step);
+    }
+
+    /// The checks of a pull ask the remote again before they say that there is nothing to do.
+    pub(super) fn validate(&mut self, ask: u64, request: checks::Request, now: Time, step: &mut Step) {
+        let number = self.ask_remote(ASK_REMOTE, step);
+        self.validating = Some(super::Validating { number, ask, request });
+        self.drive(command::Input::Validating, now, step);
+    }
+
+    pub(super) fn remote_asked(&mut self, number: u64, now: Time, step: &mut Step) {
+        if self.validating.as_ref().is_some_and(|waiting| waiting.number <= number)
+            && let Some(waiting) = self.validating.take()
+        {
+            self.validated(&waiting, now, step);
+        }
+        if self.judging.is_some_and(|waits_for| waits_for <= number) {
+            self.judging = None;
+            let noted_at = self.open.as_ref().and_then(|open| open.life.noted.as_ref()).map(|noted| noted.at);
+            // An answer from before the result proves nothing about it.
+            let fresh = self.remote.read_at.zip(noted_at).is_some_and(|(read, noted)| read >= noted);
+            let head = self.remote.desired.as_ref().filter(|_| fresh).map(|desired| desired.commit.clone());
+            self.drive(command::Input::RemoteRead(head), now, step);
+        }
+        self.refreshed(number, now, step);
+    }
+
+    fn validated(&mut self, waiting: &super::Validating, now: Time, step: &mut Step) {
+        let Some((id, op)) = self.open.as_ref().map(|open| (open.id, open.op)) else { return };
+        match checks::check(op, &waiting.request, &self.standing(None, now)) {
+            Ok(()) => {
+                self.dispatch(now, step);
+                if let Some(command) = self.open.as_ref() {
+                    let answer = Submitted::Accepted(Box::new(command_view(command)));
+                    step.then.push(Effect::Answer { ask: waiting.ask, answer });
+                }
+            }
+            Err(refusal) => {
+                let refused =
+                    command::Input::Refused { code: refusal.code.to_owned(), message: refusal.message.clone() };
+                self.drive(refused, now, step);
+                if let Some(command) = step.writes.commands.iter().find(|command| command.id == id) {
+                    let answer = Submitted::Blocked(Box::new(command_view(command)), refusal);
+                    step.then.push(Effect::Answer { ask: waiting.ask, answer });
+                }
+            }
+        }
+    }
+
+    /// A command is over: the slot is free, and the lights remember what they need.
+    pub(super) fn over(&mut self, command: Command, now: Time, step: &mut Step) {
+        if self.record.open == Some(command.id) {
+            self.record.open = None;
+            self.judging = None;
+            self.results.remove(&command.id);
+            if let Some(waiting) = self.validating.take() {
+                let view = Box::new(command_view(&command));
+                let answer = if command.state == CommandState::Blocked {
+                    let message = command.message.clone().unwrap_or_default();
+                    Submitted::Blocked(view, Refusal { code: "not_started", message, offer: None, command_id: None })
+                } else {
+                    Submitted::Accepted(view)
+                };
+                step.then.push(Effect::Answer { ask: waiting.ask, answer });
+            }
+        }
+        self.remember(&command, now);
+        step.writes.events.push(finished_event(&command, now));
+        step.then.push(Effect::LogOver(command.id));
+        step.writes.commands.push(command);
+    }
+
+    /// What the lights need to know of a command that ran.
+    fn remember(&mut self, command: &Command, now: Time) {
+        let at = command.finished_at.unwrap_or(now);
+        let ok = command.exit_code == Some(0) || command.state == CommandState::Success;
+        let failed = command.exit_code.is_some() && matches!(command.state, CommandState::Error | CommandState::Killed);
+        // Of an end that nobody saw nothing is concluded.
+        if !ok && !failed {
+            return;
+        }
+        let facts = &self.record.facts;
+        let history = &mut self.record.history;
+        let old = facts.protocol.is_some_and(|protocol| protocol < 3);
+        if matches!(command.op, Op::Switch | Op::ForceRebuild) {
+            history.last_switch = Some(SwitchRun {
+                command: command.id,
+                op: command.op,
+                ok,
+                commit: facts.generation.clone(),
+                stage: command.life.stage.clone(),
+                at,
+            });
+        }
+        if command.op == Op::Test && command.state != CommandState::Killed {
+            let deployed = facts.deployed.as_ref().or(history.inferred.as_ref());
+            history.last_test = Some(TestRun {
+                commit: deployed.map(|deployed| deployed.commit.clone()),
+                system_path: facts.system_path.clone(),
+                ..test_run(command, ok, at)
+            });
+        }
+        if !old {
+            history.inferred = None;
+        } else if ok
+            && matches!(command.op, Op::Switch | Op::ForceRebuild | Op::Rollback)
+            && let Some(commit) = facts.generation.clone()
+        {
+            let (lock_hash, system_path) = (facts.lock_hash.clone(), facts.system_path.clone());
+            history.inferred = Some(DeployedRecord { commit, lock_hash, system_path, number: None, at });
+        }
+    }
+}
+
+/// What the agent is sent.
+fn order(command: &Command, protocol: u32) -> Order {
+    let spec = ops::spec(command.op);
+    if protocol < 3 {
+        let word = spec.v2.unwrap_or(spec.id.as_str()).to_owned();
+        return Order { command: word, command_id: None, args: None, hard_limit_s: None };
+    }
+    let args = serde_json::from_str::<Value>(&command.args).ok();
+    Order {
+        command: command.op.as_str().to_owned(),
+        command_id: Some(command.id),
+        args: args.filter(|args| args.as_object().is_some_and(|args| !args.is_empty())),
+        hard_limit_s: spec.hard.map(|span| span.as_secs()),
+    }
+}
+
+/// What a test run was, from the details of its result.
+fn test_run(command: &Command, ok: bool, at: Time) -> TestRun {
+    let details: Value =
+        command.details.as_deref().and_then(|details| serde_json::from_str(details).ok()).unwrap_or_default();
+    let number = |name: &str| details.get(name).and_then(Value::as_u64);
+    let name = |test: &Value| test.as_str().or_else(|| test.get("name")?.as_str()).map(str::to_owned);
+    let failed = details
+        .get("failed")
+        .and_then(Value::as_array)
+        .map_or_else(Vec::new, |failed| failed.iter().filter_map(name).take(FAILED_TESTS).collect());
+    let total = number("total").unwrap_or(0);
+    let passed = number("passed").unwrap_or(0).min(total);
+    TestRun {
+        command: command.id,
+        ok: ok && passed == total,
+        passed,
+        total,
+        failed,
+        commit: None,
+        system_path: None,
+        at,
+    }
+}
+
+/// An event that tells of a command.
+pub(super) fn command_event(command: &Command, level: Level, action: &str, message: String, now: Time) -> NewEvent {
+    let mut event = NewEvent::new(now, Category::Audit, level, command.actor.clone(), action, message);
+    event.host.clone_from(&command.host);
+    event.details = Some(
+        serde_json::json!({
+            "command_id": command.id,
+            "op": command.op,
+            "state": command.state,
+            "exit_code": command.exit_code,
+            "forced": command.force,
+        })
+        .to_string(),
+    );
+    event
+}
+
+fn finished_event(command: &Command, now: Time) -> NewEvent {
+    let (level, word) = match command.state {
+        CommandState::Success => (Level::Success, "succeeded"),
+        CommandState::Blocked => (Level::Warn, "was refused"),
+        CommandState::Error => (Level::Error, "failed"),
+        CommandState::Partial => (Level::Warn, "ended without reaching its goal"),
+        CommandState::Killed => (Level::Warn, "was stopped"),
+        CommandState::Timeout => (Level::Warn, "ended without an answer in time"),
+        CommandState::StaleBinary => (Level::Warn, "ended with a stale agent"),
+        CommandState::Suspicious => (Level::Warn, "ended with a suspicious agent"),
+        CommandState::Orphaned => (Level::Warn, "was orphaned"),
+        CommandState::Cancelled => (Level::Info, "was cancelled"),
+        CommandState::Skipped => (Level::Info, "was skipped"),
+        CommandState::Pending
+        | CommandState::Validating
+        | CommandState::Executing
+        | CommandState::RunningWarning
+        | CommandState::TimeoutPending
+        | CommandState::AwaitingReconnect
+        | CommandState::Killing => (Level::Info, "goes on"),
+    };
+    let action = if command.state == CommandState::Blocked { "command_blocked" } else { "command_finished" };
+    let message = match &command.message {
+        Some(message) => format!("{} {word}: {message}", command.op),
+        None => format!("{} {word}", command.op),
+    };
+    command_event(command, level, action, message, now)
+}

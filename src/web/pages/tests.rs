@@ -1,0 +1,305 @@
+//! The fragments against the fresh render, and everything from outside against the markup.
+
+use std::sync::Arc;
+
+use nixfleet_protocol::agent::{DeviceType, Metrics};
+use nixfleet_protocol::api::{CommandState, Host, HostState, Level, OpEntry, Server};
+use nixfleet_protocol::browser::{Change, Fragment, Place, State};
+use nixfleet_protocol::{Op, Version};
+
+use super::{
+    Fleet, PageKind, Session, command_page, events_page, fleet_page, fragments, full_fragments, host_page, sample,
+};
+
+const SESSION: Session<'static> = Session { csrf_token: "session-secret" };
+
+fn view<'a>(state: &'a State, ops: &'a [OpEntry]) -> Fleet<'a> {
+    Fleet {
+        state,
+        ops,
+        refused: &sample::refused,
+        version: Version(7),
+        epoch: "01920000-0000-7000-8000-0000000000ee".parse().unwrap(),
+        now: sample::NOW,
+    }
+}
+
+fn page(fleet: &Fleet<'_>, kind: &PageKind) -> String {
+    match kind {
+        PageKind::Fleet => fleet_page(fleet, SESSION),
+        PageKind::Host(id) => host_page(fleet, fleet.host(id).unwrap(), SESSION),
+        PageKind::Events => events_page(fleet, SESSION),
+        PageKind::Command(id) => command_page(fleet, fleet.command(*id).unwrap(), SESSION),
+    }
+}
+
+/// The element with this id as it stands in a page.
+fn element<'a>(page: &'a str, id: &str) -> Option<&'a str> {
+    let at = page.find(&format!(" id=\"{id}\""))?;
+    let start = page[..at].rfind('<')?;
+    let name = page[start + 1..at].split_whitespace().next()?;
+    let mut depth = 0;
+    let mut from = start;
+    loop {
+        let open = page[from..].find(&format!("<{name}")).map(|at| at + from);
+        let close = page[from..].find(&format!("</{name}>")).map(|at| at + from)?;
+        if let Some(open) = open.filter(|open| *open < close) {
+            depth += 1;
+            from = open + 1;
+        } else {
+            depth -= 1;
+            from = close + 1;
+            if depth == 0 {
+                return Some(&page[start..close + name.len() + 3]);
+            }
+        }
+    }
+}
+
+/// Every fragment is the element of a fresh render, or tells of one that is gone.
+fn assert_fresh(made: &[Fragment], fresh: &str, what: &str) {
+    for fragment in made {
+        let there = element(fresh, &fragment.id);
+        match fragment.place {
+            Place::Remove => assert_eq!(there, None, "{what}: {}", fragment.id),
+            Place::Morph | Place::Prepend { .. } | Place::Insert { .. } => {
+                assert_eq!(there, Some(fragment.html.trim()), "{what}: {}", fragment.id);
+            }
+        }
+        assert!(!fragment.html.contains("session-secret"), "{what}: {}", fragment.id);
+    }
+}
+
+fn host_of<'a>(state: &'a State, name: &str) -> &'a Host {
+    state.hosts.iter().find(|host| host.id.as_str() == name).unwrap()
+}
+
+/// Puts a host into a state, as the owner of the state does.
+fn with_host(mut state: State, host: Host) -> State {
+    state.hosts.retain(|other| other.id != host.id);
+    state.hosts.push(Arc::new(host));
+    state
+}
+
+fn kinds(state: &State) -> Vec<PageKind> {
+    vec![
+        PageKind::Fleet,
+        PageKind::Events,
+        PageKind::Host("hsb0".parse().unwrap()),
+        PageKind::Command(state.commands[0].id),
+    ]
+}
+
+fn ids(made: &[Fragment]) -> Vec<&str> {
+    made.iter().map(|fragment| fragment.id.as_str()).collect()
+}
+
+#[test]
+fn each_fragment_is_the_element_of_a_fresh_render() {
+    let ops = sample::op_entries();
+    let old = sample::state();
+    let before = host_of(&old, "hsb0").clone();
+    let mut changes = Vec::new();
+
+    let mut busy = before.clone();
+    busy.command = Some(sample::command(1, "hsb0", Op::Test, CommandState::Executing));
+    busy.offers = vec![];
+    let mut moved = before.clone();
+    moved.device_type = DeviceType::Gaming;
+    let mut gone = before.clone();
+    gone.state = HostState::Offline;
+    let mut warm = before.clone();
+    warm.metrics = Some(Metrics { cpu: Some(91.0), ..Metrics::default() });
+    warm.last_seen = Some(sample::ago(0));
+    for host in [busy, moved, gone, warm] {
+        changes.push((Change::HostUpdated(Arc::new(host.clone())), with_host(sample::state(), host)));
+    }
+    let new = sample::host("aaa", DeviceType::Server, "#123456", sample::green());
+    changes.push((Change::HostAdded(Arc::new(new.clone())), with_host(sample::state(), new)));
+
+    let mut started = sample::state();
+    let command = Arc::new(sample::command(99, "hsb0", Op::Pull, CommandState::Pending));
+    started.commands.insert(0, command.clone());
+    changes.push((Change::CommandStarted(command), started));
+    let mut ended = sample::state();
+    let command = Arc::new(sample::command(1, "hsb1", Op::Switch, CommandState::Partial));
+    ended.commands[0] = command.clone();
+    changes.push((Change::CommandFinished(command.clone()), ended.clone()));
+    changes.push((Change::CommandProgress(command), ended));
+
+    let mut told = sample::state();
+    let event = Arc::new(sample::event(10, 0, Level::Warn, Some("hsb0"), "host_stale", "Heard nothing."));
+    told.events.insert(0, event.clone());
+    changes.push((Change::Event(event), told));
+    let mut read = sample::state();
+    read.remote = Arc::new(sample::remote());
+    changes.push((Change::RemoteUpdated(read.remote.clone()), read));
+    let mut broken = sample::state();
+    broken.server = Arc::new(Server { store_error: Some("disk full".to_owned()), ..sample::server() });
+    changes.push((Change::ServerUpdated(broken.server.clone()), broken));
+
+    let mut seen = 0;
+    for (change, state) in &changes {
+        let fleet = view(state, &ops);
+        for kind in kinds(state) {
+            for before in [None, Some(&before)] {
+                let made = fragments(change, before, &fleet, &kind);
+                seen += made.len();
+                assert_fresh(&made, &page(&fleet, &kind), &format!("{} on {kind}", change.kind()));
+            }
+        }
+    }
+    assert!(seen > 40, "{seen}");
+
+    let mut less = sample::state();
+    less.hosts.retain(|host| host.id != before.id);
+    let fleet = view(&less, &ops);
+    let made = fragments(&Change::HostRemoved(before.id.clone()), Some(&before), &fleet, &PageKind::Fleet);
+    assert_eq!(ids(&made), ["host:hsb0", "counts"]);
+    assert_fresh(&made, &page(&fleet, &PageKind::Fleet), "removed");
+}
+
+#[test]
+fn the_whole_state_is_the_fresh_render_of_every_region() {
+    let ops = sample::op_entries();
+    for state in [sample::state(), sample::empty()] {
+        let fleet = view(&state, &ops);
+        let kinds = if state.hosts.is_empty() { vec![PageKind::Fleet, PageKind::Events] } else { kinds(&state) };
+        for kind in kinds {
+            let made = full_fragments(&fleet, &kind);
+            assert!(!made.is_empty());
+            assert_fresh(&made, &page(&fleet, &kind), &format!("full state of {kind}"));
+        }
+    }
+}
+
+#[test]
+fn a_heartbeat_moves_two_cells_and_no_row() {
+    let ops = sample::op_entries();
+    let old = sample::state();
+    let before = host_of(&old, "hsb0").clone();
+    let mut host = before.clone();
+    host.last_seen = Some(sample::ago(-9));
+    host.metrics = Some(Metrics { cpu: Some(13.0), ..before.metrics.unwrap() });
+    let state = with_host(sample::state(), Host { last_seen: Some(sample::ago(60)), ..host.clone() });
+    let host = Host { last_seen: Some(sample::ago(60)), ..host };
+    let change = Change::HostUpdated(Arc::new(host));
+    let made = fragments(&change, Some(&before), &view(&state, &ops), &PageKind::Fleet);
+    assert_eq!(ids(&made), ["host:hsb0:seen", "host:hsb0:load"]);
+}
+
+#[test]
+fn a_row_is_inserted_where_it_belongs() {
+    let ops = sample::op_entries();
+    let place = |name: &str, device| {
+        let host = sample::host(name, device, "#123456", sample::green());
+        let state = with_host(sample::state(), host.clone());
+        let made = fragments(&Change::HostAdded(Arc::new(host)), None, &view(&state, &ops), &PageKind::Fleet);
+        match &made[0].place {
+            Place::Insert { into, before } => (into.clone(), before.clone()),
+            Place::Morph | Place::Prepend { .. } | Place::Remove => panic!("{:?}", made[0].place),
+        }
+    };
+    let hosts = || "hosts".to_owned();
+    assert_eq!(place("aaa", DeviceType::Server), (hosts(), Some("host:csb0".to_owned())));
+    assert_eq!(place("hsb1-b", DeviceType::Server), (hosts(), Some("host:hsb2".to_owned())));
+    assert_eq!(place("zzz", DeviceType::Server), (hosts(), Some("host:imac0".to_owned())));
+    assert_eq!(place("aaa", DeviceType::Laptop), (hosts(), Some("host:mba-air".to_owned())));
+    assert_eq!(place("zzz", DeviceType::Unknown), (hosts(), None));
+}
+
+#[test]
+fn rows_stand_by_criticality_and_then_by_name() {
+    let ops = sample::op_entries();
+    let state = sample::state();
+    let page = fleet_page(&view(&state, &ops), SESSION);
+    let names: Vec<_> = page.split("<tr id=\"host:").skip(1).map(|row| row.split('"').next().unwrap()).collect();
+    let order = "csb0 csb1 hsb0 hsb1 hsb2 hsb8 imac0 mba-air mbp-work gpc0 nuc-den";
+    assert_eq!(names.join(" "), order);
+}
+
+#[test]
+fn what_is_not_offered_is_off_and_says_why() {
+    let ops = sample::op_entries();
+    let state = sample::state();
+    let page = fleet_page(&view(&state, &ops), SESSION);
+    let cell = element(&page, "host:hsb0:do").unwrap();
+    assert!(
+        cell.contains("aria-disabled=\"true\" data-tip=\"The checkout is at the remote’s head already.\""),
+        "{cell}"
+    );
+    assert!(cell.contains("data-post=\"/api/v1/hosts/hsb0/ops/test\""));
+    assert!(cell.contains("pull: The checkout is at"));
+    let late = element(&page, "host:csb1:now").unwrap();
+    for verb in ["extend", "stop", "ignore"] {
+        assert!(late.contains(&format!("/{verb}\"")), "{verb}: {late}");
+    }
+}
+
+#[test]
+fn nothing_from_outside_becomes_markup() {
+    const EVIL: &str = "\"><img src=x onerror=alert(1)><script>alert('1')</script>{{7*7}}\n&amp;";
+    let ops = sample::op_entries();
+    let evil = || EVIL.to_owned();
+    let mut state = sample::state();
+    let mut host = host_of(&state, "csb0").clone();
+    host.agent_version = Some(evil());
+    host.os_version = Some(evil());
+    host.nixpkgs_version = Some(evil());
+    host.color = Some(evil());
+    host.tags = vec![evil()];
+    host.comment = Some(evil());
+    host.failed_units = vec![evil()];
+    host.repo_error = Some(evil());
+    host.broken = Some(evil());
+    host.deployed.as_mut().unwrap().system_path = Some(evil());
+    host.lights.git.message = evil();
+    host.lights.git.action.label = evil();
+    host.lights.lock.action.pipeline = Some(evil());
+    host.lights.system.also[0].label = evil();
+    let mut command = sample::command(1, "csb0", Op::Switch, CommandState::Error);
+    command.message = Some(evil());
+    command.actor = evil();
+    command.code = Some(evil());
+    command.args = serde_json::json!({ "argv": [EVIL] });
+    let mut event = sample::event(1, 1, Level::Error, Some("csb0"), EVIL, EVIL);
+    event.actor = evil();
+    let mut remote = sample::remote();
+    remote.source = Some(format!("javascript:{EVIL}"));
+    remote.subject = Some(evil());
+    remote.author = Some(evil());
+    remote.error = Some(evil());
+    remote.pull_request = state.remote.pull_request.clone();
+    if let Some(request) = &mut remote.pull_request {
+        request.title = evil();
+        request.url = format!("javascript:alert(1){EVIL}");
+    }
+    state = with_host(state, host.clone());
+    state.commands = vec![Arc::new(command.clone())];
+    state.events = vec![Arc::new(event)];
+    state.remote = Arc::new(remote);
+    state.server = Arc::new(Server { store_error: Some(evil()), version: evil(), ..sample::server() });
+    let refused = |_: &Host| vec![(Op::Pull, EVIL.to_owned())];
+    let fleet = Fleet { refused: &refused, ..view(&state, &ops) };
+    let kinds = [PageKind::Fleet, PageKind::Events, PageKind::Host(host.id.clone()), PageKind::Command(command.id)];
+    for kind in &kinds {
+        let page = page(&fleet, kind);
+        assert!(!page.contains("<img"), "{kind}");
+        assert!(!page.contains("<script>"), "{kind}");
+        assert!(!page.contains("href=\"javascript:"), "{kind}");
+        assert!(!page.contains("fill=\"\""), "{kind}");
+        // Nothing inline, or the policy would refuse it.
+        assert!(!page.contains(" style=") && !page.contains(" onclick=") && !page.contains("<style"), "{kind}");
+    }
+}
+
+#[test]
+fn a_page_kind_reads_back() {
+    let id = "01920000-0000-7000-8000-000000000001".parse().unwrap();
+    for page in [PageKind::Fleet, PageKind::Events, PageKind::Host("a.b".parse().unwrap()), PageKind::Command(id)] {
+        assert_eq!(PageKind::parse(&page.to_string()), Some(page));
+    }
+    for bad in ["", "fleets", "host/", "host/<b>", "command/7", "fleet/x"] {
+        assert_eq!(PageKind::parse(bad), None, "{bad}");
+    }
+}
