@@ -24,6 +24,9 @@ pub use values::{Network, NoOrigin, Origin};
 
 use sources::{Parsed, Sources};
 
+/// Where everything lies when nobody says.
+const DATA_DIR: &str = "/var/lib/nixfleet";
+
 /// The shortest session secret, in characters.
 const SESSION_SECRET: usize = 32;
 
@@ -191,7 +194,7 @@ impl Config {
             );
             from.problem("NIXFLEET_LISTEN", why);
         }
-        let data_dir = from.or("data_dir", PathBuf::from("/var/lib/nixfleet"), |text| Ok(PathBuf::from(text)));
+        let data_dir = from.or("data_dir", PathBuf::from(DATA_DIR), |text| Ok(PathBuf::from(text)));
         let remote = remote(&mut from);
         let sync_beacon = from.or("sync_beacon_interval", Duration::from_secs(30), values::duration);
         let timeout_action = from.or("timeout_action", TimeoutAction::Ask, |text| match text {
@@ -379,6 +382,18 @@ pub fn load(file: Option<PathBuf>) -> Result<(Config, Vec<Warning>), LoadError> 
     };
     let read = |path: &Path| std::fs::read_to_string(path);
     Config::from(&Given { vars: &vars, file, read: &read }).map_err(LoadError::Bad)
+}
+
+/// The data directory alone, for tools that need nothing else: no password is asked for.
+pub fn data_dir(file: Option<PathBuf>) -> Result<PathBuf, LoadError> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(dir) = set("NIXFLEET_DATA_DIR") {
+        return Ok(dir);
+    }
+    let Some(path) = file.or_else(|| set("NIXFLEET_CONFIG")) else { return Ok(PathBuf::from(DATA_DIR)) };
+    let text = std::fs::read_to_string(&path).map_err(|error| LoadError::File(path, error))?;
+    let table: toml::Table = text.parse().unwrap_or_default();
+    Ok(PathBuf::from(table.get("data_dir").and_then(toml::Value::as_str).unwrap_or(DATA_DIR)))
 }
 
 #[cfg(test)]

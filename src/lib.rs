@@ -2,6 +2,7 @@
 //! `nixfleet-model`; what crosses a socket in `nixfleet-protocol`.
 
 pub mod actors;
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod daemon;

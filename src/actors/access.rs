@@ -16,6 +16,7 @@
 mod committer;
 mod proof;
 mod records;
+mod request;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,7 @@ use crate::config::{AccessConfig, Secret};
 
 pub use self::proof::{NoRandom, hash, random, totp_code};
 pub use self::records::{Ended, TokenInfo};
+pub use self::request::{Kind, TokenRequest};
 
 /// The setting that holds the last TOTP step.
 const TOTP_STEP: &str = "totp_step";
@@ -215,6 +217,18 @@ impl Settings {
     pub fn new(config: AccessConfig) -> Self {
         let hashed = |token: &Option<Secret>| token.as_ref().map(|token| hash(token.expose()));
         Self { agent: hashed(&config.agent_token), admin: hashed(&config.admin_token), config: Arc::new(config) }
+    }
+
+    /// For tools that only make and end tokens: nobody can log in.
+    pub fn tokens_only() -> Self {
+        Self::new(AccessConfig {
+            password_hash: Secret::new(""),
+            totp_secret: None,
+            session_secrets: Vec::new(),
+            session_duration: Duration::from_hours(1),
+            agent_token: None,
+            admin_token: None,
+        })
     }
 }
 
