@@ -104,7 +104,8 @@ impl Committer {
         let mut again = Vec::new();
         for Pending { batch, then, insist } in flown {
             then.refuse(&Unavailable(error.to_string()));
-            if insist {
+            // What it refuses for good it refuses again.
+            if insist && !matches!(error, StoreError::Refused(_)) {
                 again.push(Pending { batch, then: Then::Nothing, insist });
             }
         }

@@ -148,9 +148,7 @@ impl Records {
                 current.then(|| Ended::Host(host.clone()))
             }
         };
-        let last_of_its_host = bound_to(&token).is_some_and(|host| {
-            self.tokens.iter().all(|(other, token)| other == hash || bound_to(token) != Some(host))
-        });
+        let last_of_its_host = self.is_last_of_its_host(hash, &token);
         let write = if last_of_its_host {
             // Kept as over: the host can never come back with the shared token.
             let over = Token { expires_at: Some(token.expires_at.map_or(now, |end| end.min(now))), ..token.clone() };
@@ -161,6 +159,11 @@ impl Records {
             Write::RemoveToken(*hash)
         };
         Some((token, write, ended))
+    }
+
+    fn is_last_of_its_host(&self, hash: &SecretHash, token: &Token) -> bool {
+        let host = bound_to(token);
+        host.is_some() && self.tokens.iter().all(|(other, token)| other == hash || bound_to(token) != host)
     }
 
     /// The host is gone, and its tokens with it (the store removes them together).
@@ -200,8 +203,12 @@ impl Records {
             .map(|(hash, _)| *hash)
             .collect();
         for hash in over {
+            let stays = self.tokens.get(&hash).is_some_and(|token| self.is_last_of_its_host(&hash, token));
             if let Some((_, write, end)) = self.end_token(&hash, now) {
-                writes.push(write);
+                // The last token of a host stays as it is: over.
+                if !stays {
+                    writes.push(write);
+                }
                 ended.extend(end);
             }
         }

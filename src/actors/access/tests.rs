@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::actors::sessions::Viewer;
+use crate::actors::slot::Slot;
 use crate::actors::store;
 
 const TOTP_KEY: &[u8] = b"12345678901234567890";
@@ -108,6 +110,7 @@ async fn a_host_that_ever_had_a_token_of_its_own_is_known_for_ever() {
     assert!(!running.access.revoke(second.info.id, "user".to_owned()).await.unwrap());
     assert!(running.access.list().await.unwrap().is_empty());
     running.restart().await;
+    assert_eq!(running.ended.lock().unwrap().len(), 1, "a restart cuts nobody off for a token that was over before");
     assert_eq!(running.access.bearer(second.token.expose()).await.unwrap(), None);
     assert!(running.access.own_tokens().await.unwrap().0(&host));
 }
