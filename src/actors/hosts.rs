@@ -18,6 +18,7 @@ use std::time::Duration;
 use nixfleet_model::command::Command;
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::host::HostRecord;
+pub use nixfleet_model::host_core::Settings;
 use nixfleet_model::remote::RemoteState;
 use nixfleet_model::restart::Restarts;
 use nixfleet_protocol::agent::Register;
@@ -34,6 +35,7 @@ use super::store::{Batch, StoreError, Write};
 
 /// What the hosts actor answers to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a message is moved a few times, and no queue of these grows long")]
 pub enum Msg {
     /// An agent may speak for a host. A host that is not known is made.
     LinkUp {
@@ -154,8 +156,8 @@ pub struct Health {
     pub hosts: usize,
     /// Their actors do not answer.
     pub silent: Vec<HostId>,
-    /// Their actors keep failing; why. No reason for the fleet to be unready.
-    pub quarantined: Vec<(HostId, String)>,
+    /// Their actors keep failing. No reason for the fleet to be unready.
+    pub quarantined: Vec<HostId>,
 }
 
 /// How long an answer to a person's wish may take: a pull asks the remote first, and the disk may be slow.
@@ -232,8 +234,6 @@ impl HostsHandle {
 pub struct Args {
     /// What all hosts' actors need.
     pub world: Arc<World>,
-    /// The remote as it is now.
-    pub remote: Arc<RemoteState>,
 }
 
 /// What it remembers of one host.
@@ -267,8 +267,11 @@ impl Actor for Hosts {
     type Arguments = Args;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
-        let Args { world, remote } = args;
+        let Args { world } = args;
         let loaded = world.store.load().await?;
+        // What was last known; the remote tells what it is now as soon as it hears of this start.
+        let unknown = || RemoteState::new(None, String::new(), Duration::from_secs(30));
+        let remote = Arc::new(loaded.remote.unwrap_or_else(unknown));
         let mut open: HashMap<CommandId, Command> = loaded.open.into_iter().map(|it| (it.id, it)).collect();
         let mut state = State { world, remote, hosts: BTreeMap::new(), by_actor: HashMap::new() };
         for record in loaded.hosts {

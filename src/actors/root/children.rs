@@ -11,6 +11,7 @@ use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
 
 use super::Msg;
 use crate::actors::handles::{Handles, Slots};
+use crate::actors::host::World;
 use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
@@ -163,13 +164,14 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
         Child::Access => seat(access::Access, tree.access_args(), root, &slots.access).await,
         Child::Remote => seat(remote::Remote, tree.remote_args(), root, &slots.remote).await,
         Child::Hosts => {
-            let args = hosts::Args {
-                settings: tree.settings.hosts.clone(),
-                store: tree.store(),
-                sync: tree.handles.sync.clone(),
-                remote: tree.handles.remote.clone(),
-                links: tree.handles.links.clone(),
-            };
+            let world = World::new(
+                tree.settings.hosts.clone(),
+                tree.store(),
+                tree.handles.sync.clone(),
+                tree.handles.remote.clone(),
+                tree.settings.data_dir.clone(),
+            );
+            let args = hosts::Args { world: Arc::new(world) };
             seat(hosts::Hosts, args, root, &slots.hosts).await
         }
         Child::Links => {

@@ -137,6 +137,7 @@ frozen_structs! {
         link_down_at: Option<Time>,
         kill_sent_at: Option<Time>,
         was: Was,
+        stage: Option<String>,
         noted: Option<Noted>,
     }
     Was = command::Was {
