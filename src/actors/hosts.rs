@@ -18,7 +18,6 @@ use std::time::Duration;
 use nixfleet_model::command::Command;
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::host::HostRecord;
-pub use nixfleet_model::host_core::Settings;
 use nixfleet_model::remote::RemoteState;
 use nixfleet_model::restart::Restarts;
 use nixfleet_protocol::agent::Register;
@@ -234,6 +233,8 @@ impl HostsHandle {
 pub struct Args {
     /// What all hosts' actors need.
     pub world: Arc<World>,
+    /// The remote, as far as it is known before its actor tells.
+    pub remote: Arc<RemoteState>,
 }
 
 /// What it remembers of one host.
@@ -267,11 +268,13 @@ impl Actor for Hosts {
     type Arguments = Args;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
-        let Args { world } = args;
+        let Args { world, remote } = args;
         let loaded = world.store.load().await?;
-        // What was last known; the remote tells what it is now as soon as it hears of this start.
-        let unknown = || RemoteState::new(None, String::new(), Duration::from_secs(30));
-        let remote = Arc::new(loaded.remote.unwrap_or_else(unknown));
+        // The last good answer, where it is of the same remote: lights that are right from the first moment.
+        let remote = match loaded.remote {
+            Some(known) if known.source == remote.source => Arc::new(known),
+            Some(_) | None => remote,
+        };
         let mut open: HashMap<CommandId, Command> = loaded.open.into_iter().map(|it| (it.id, it)).collect();
         let mut state = State { world, remote, hosts: BTreeMap::new(), by_actor: HashMap::new() };
         for record in loaded.hosts {

@@ -10,9 +10,7 @@ use nixfleet_model::host_core::Settings;
 use nixfleet_protocol::Commit;
 
 use crate::actors::clock::Clock;
-use crate::actors::remote::RemoteHandle;
 use crate::actors::store::StoreHandle;
-use crate::actors::sync::SyncHandle;
 
 /// What all hosts' actors need.
 pub struct World {
@@ -38,38 +36,4 @@ pub struct AskRemote {
     pub within: Duration,
     /// To be called when it has ended, with or without success, behind [`crate::actors::hosts::Msg::RemoteChanged`].
     pub done: Box<dyn FnOnce() + Send>,
-}
-
-impl World {
-    /// The daemon's.
-    pub fn new(
-        settings: Settings,
-        store: StoreHandle,
-        sync: SyncHandle,
-        remote: RemoteHandle,
-        data_dir: PathBuf,
-    ) -> Self {
-        let asked = remote.clone();
-        Self {
-            settings: Arc::new(settings),
-            store,
-            publish: Box::new(move |changes| sync.publish(changes)),
-            ask_remote: Box::new(move |AskRemote { within, done }| {
-                let remote = asked.clone();
-                tokio::spawn(async move {
-                    if let Err(error) = remote.ask(within).await {
-                        tracing::info!(%error, "the remote was not asked in time: what is known counts");
-                    }
-                    done();
-                });
-            }),
-            interest: Box::new(move |commit| {
-                if !remote.interest(commit) {
-                    tracing::debug!("the remote is being restarted");
-                }
-            }),
-            data_dir,
-            clock: Clock::Wall,
-        }
-    }
 }

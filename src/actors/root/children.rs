@@ -5,17 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nixfleet_model::fleet_state::StateChange;
+use nixfleet_model::host_core;
+use nixfleet_model::remote::RemoteState;
 use nixfleet_model::restart::Policy;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
 
 use super::Msg;
 use crate::actors::handles::{Handles, Slots};
-use crate::actors::host::World;
 use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
 use crate::actors::sync::Render;
+use crate::actors::clock::Clock;
+use crate::actors::host::{self, AskRemote};
 use crate::actors::{access, hosts, links, remote, sessions, store, sync};
 
 /// How long an actor may take to stop.
@@ -70,7 +73,7 @@ pub struct Settings {
     /// How logins and tokens are checked.
     pub access: access::Settings,
     /// How hosts treat commands.
-    pub hosts: hosts::Settings,
+    pub hosts: Arc<host_core::Settings>,
 }
 
 /// The places, and what their actors start with.
@@ -137,13 +140,43 @@ impl Tree {
         remote::Args {
             settings: self.settings.remote.clone(),
             store: self.store(),
-            publish: Arc::new(move |changes| sync.publish(changes)),
-            tell: Arc::new(move |remote| {
+            publish: Box::new(move |changes| sync.publish(changes)),
+            tell: Box::new(move |remote| {
                 if !hosts.remote_changed(remote) {
                     tracing::debug!("hosts are being restarted and will ask");
                 }
             }),
         }
+    }
+
+    fn hosts_args(&self) -> hosts::Args {
+        let (sync, asked, interested) =
+            (self.handles.sync.clone(), self.handles.remote.clone(), self.handles.remote.clone());
+        let world = host::World {
+            settings: Arc::clone(&self.settings.hosts),
+            store: self.store(),
+            publish: Box::new(move |changes| sync.publish(changes)),
+            ask_remote: Box::new(move |AskRemote { within, done }| {
+                let remote = asked.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = remote.ask(within).await {
+                        tracing::debug!(%error, "the remote was not asked in time");
+                    }
+                    done();
+                });
+            }),
+            interest: Box::new(move |commit| {
+                if !interested.interest(commit) {
+                    tracing::debug!("the remote is being restarted and hears of all commits again");
+                }
+            }),
+            data_dir: self.settings.data_dir.clone(),
+            clock: Clock::Wall,
+        };
+        // Until the remote's actor tells; the root asks it to when the hosts have started.
+        let remote = &self.settings.remote;
+        let unknown = RemoteState::new(remote.location.clone(), remote.branch.clone(), remote.interval);
+        hosts::Args { world: Arc::new(world), remote: Arc::new(unknown) }
     }
 }
 
@@ -164,14 +197,7 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
         Child::Access => seat(access::Access, tree.access_args(), root, &slots.access).await,
         Child::Remote => seat(remote::Remote, tree.remote_args(), root, &slots.remote).await,
         Child::Hosts => {
-            let world = World::new(
-                tree.settings.hosts.clone(),
-                tree.store(),
-                tree.handles.sync.clone(),
-                tree.handles.remote.clone(),
-                tree.settings.data_dir.clone(),
-            );
-            let args = hosts::Args { world: Arc::new(world) };
+            let args = tree.hosts_args();
             seat(hosts::Hosts, args, root, &slots.hosts).await
         }
         Child::Links => {

@@ -86,16 +86,20 @@ pub struct Standing<'a> {
 
 /// Whether an op may start on this host now.
 pub fn check(op: Op, request: &Request, standing: &Standing<'_>) -> Result<(), Refusal> {
-    let seen = Seen::of(&standing.sight);
+    check_seen(op, request, standing, &Seen::of(&standing.sight))
+}
+
+/// The same for who asks about many ops at once.
+pub(crate) fn check_seen(op: Op, request: &Request, standing: &Standing<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
     let spec = spec(op);
     spec.pre.iter().try_for_each(|pre| match pre {
         PreCheck::Online => host::online(standing),
         PreCheck::Supported => host::supported(spec, standing),
         PreCheck::Idle => host::idle(request, standing),
         PreCheck::RemoteReadable => remote::readable(standing.sight.remote, standing.sight.now),
-        PreCheck::NotPulled => request.unless_forced(|| host::not_pulled(&seen)),
-        PreCheck::LockNotBehind => request.unless_forced(|| host::lock_not_behind(&seen)),
-        PreCheck::NotSwitched => request.unless_forced(|| host::not_switched(&seen)),
+        PreCheck::NotPulled => request.unless_forced(|| host::not_pulled(seen)),
+        PreCheck::LockNotBehind => request.unless_forced(|| host::lock_not_behind(seen)),
+        PreCheck::NotSwitched => request.unless_forced(|| host::not_switched(seen)),
         PreCheck::EarlierGeneration => host::earlier_generation(standing),
         PreCheck::ExecAllowed => host::exec_allowed(standing),
         PreCheck::FewReboots => host::few_reboots(standing),

@@ -108,6 +108,9 @@ impl FleetState {
         }
         if command.state.is_final() {
             forget_oldest(&mut self.commands, RECENT_COMMANDS, |command| command.state.is_final());
+            if before.is_none() && !self.commands.contains_key(&command.id) {
+                return None; // older than all that is kept: nobody ever saw it
+            }
             return Some(Change::CommandFinished(command));
         }
         Some(if before.is_none() { Change::CommandStarted(command) } else { Change::CommandProgress(command) })
@@ -120,6 +123,9 @@ impl FleetState {
         }
         if run.finished_at.is_some() {
             forget_oldest(&mut self.runs, RECENT_RUNS, |run| run.finished_at.is_some());
+            if before.is_none() && !self.runs.contains_key(&run.id) {
+                return None; // older than all that is kept: nobody ever saw it
+            }
             return Some(Change::RunFinished(run));
         }
         Some(if before.is_none() { Change::RunStarted(run) } else { Change::RunUpdated(run) })

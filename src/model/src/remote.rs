@@ -1,4 +1,4 @@
-//! The remote's desired state, how old an answer may be, and when to ask again.
+//! The remote's desired state, how old an answer may be, and how a commit stands to the head.
 
 pub mod interest;
 pub mod polling;
@@ -108,9 +108,6 @@ pub enum Readability<'a> {
 /// After how many poll intervals without a good answer the last one is too old.
 const TOO_OLD: u32 = 3;
 
-/// The waits before the retries of a failed poll: three of them, within 10 s.
-const RETRIES: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(3), Duration::from_secs(5)];
-
 impl RemoteState {
     /// A remote of which nothing is known yet.
     pub fn new(source: Option<String>, branch: impl Into<String>, interval: Duration) -> Self {
@@ -164,14 +161,15 @@ impl RemoteState {
         if self.desired.as_ref().is_some_and(|desired| desired.commit.is(commit)) {
             return Relation::Equal;
         }
-        let known = self.relations.get(commit).or_else(|| {
-            // An abbreviation is a prefix, so what it may stand for comes right after it.
-            let longer = self.relations.range(commit.clone()..).next();
-            longer
-                .filter(|(key, _)| key.is(commit))
-                .or_else(|| self.relations.iter().find(|(key, _)| key.is(commit)))
-                .map(|(_, relation)| relation)
-        });
+        // Whoever stands between a commit and an abbreviation of it in the map's order begins with that abbreviation,
+        // so both neighbourhoods are short however many commits are known.
+        let abbreviates = |(key, _): &(&Commit, &Relation)| key.is(commit);
+        let longer = self.relations.range(commit.clone()..).next().filter(abbreviates);
+        let shorter = || {
+            let before = self.relations.range(..commit.clone()).rev();
+            before.take_while(|(key, _)| key.short() == commit.short()).find(abbreviates)
+        };
+        let known = longer.or_else(shorter).map(|(_, relation)| relation);
         match known {
             None | Some(Relation::Equal) => Relation::Differs,
             Some(relation) => *relation,
@@ -192,44 +190,6 @@ impl RemoteState {
     pub fn failed(&mut self, why: impl Into<String>, now: Time) {
         let since = self.failing.take().map_or(now, |failing| failing.since);
         self.failing = Some(Failing { since, why: why.into() });
-    }
-}
-
-/// When to ask the remote next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// The poll goes on: ask again after this long.
-    Retry(Duration),
-    /// The poll is over: the next one begins after this long.
-    Poll(Duration),
-}
-
-/// Where the polling stands: how many times in a row the poll that goes on has failed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Schedule {
-    failed: usize,
-}
-
-impl Schedule {
-    /// An answer came.
-    pub fn succeeded(&mut self, interval: Duration) -> Next {
-        self.failed = 0;
-        Next::Poll(interval)
-    }
-
-    /// None came. [`Next::Poll`] says that the retries are used up: now the failure counts.
-    pub fn failed(&mut self, interval: Duration) -> Next {
-        if let Some(wait) = RETRIES.get(self.failed) {
-            self.failed += 1;
-            return Next::Retry(*wait);
-        }
-        self.failed = 0;
-        Next::Poll(interval)
-    }
-
-    /// A poll begins anew (a person, a push or a webhook asks).
-    pub fn begin(&mut self) {
-        self.failed = 0;
     }
 }
 

@@ -7,9 +7,9 @@ use nixfleet_protocol::api::{self, Host};
 use nixfleet_protocol::{Op, Time};
 use serde_json::{Map, Value};
 
-use crate::checks::{Refusal, Request, Standing, TotpProof, check};
+use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen};
 use crate::command::Command;
-use crate::compartments::seen::deployed_record;
+use crate::compartments::seen::{Seen, deployed_record};
 use crate::compartments::{lights, sentence};
 use crate::host::DeployedRecord;
 use crate::liveness;
@@ -66,9 +66,10 @@ pub fn host_view(standing: &Standing<'_>, broken: Option<&str>) -> HostView {
 fn offers(standing: &Standing<'_>) -> (Vec<Op>, Vec<(Op, Refusal)>) {
     let totp = if standing.totp_configured { TotpProof::Valid } else { TotpProof::NotConfigured };
     let request = Request { force: false, totp, run_id: None };
+    let seen = Seen::of(&standing.sight);
     let (mut offered, mut refused) = (Vec::new(), Vec::new());
     for spec in registry().filter(|spec| spec.per_host) {
-        match check(spec.id, &request, standing) {
+        match check_seen(spec.id, &request, standing, &seen) {
             Ok(()) => offered.push(spec.id),
             Err(refusal) => refused.push((spec.id, refusal)),
         }

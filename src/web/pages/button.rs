@@ -160,8 +160,8 @@ impl Button {
     }
 
     #[must_use]
-    pub(super) fn of(self, of: impl ToString) -> Self {
-        Self { of: of.to_string(), ..self }
+    pub(super) fn of(self, of: &str) -> Self {
+        Self { of: of.to_owned(), ..self }
     }
 }
 

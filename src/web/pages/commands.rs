@@ -146,7 +146,7 @@ struct Page<'a> {
 pub fn command_page(fleet: &Fleet<'_>, command: &Command, session: Session<'_>) -> String {
     let title = title(fleet, command);
     html(&Page {
-        shell: shell(fleet, &title, PageKind::Command(command.id), session),
+        shell: shell(fleet, &title, &PageKind::Command(command.id), session),
         head: head(fleet, command),
         id: command.id.to_string(),
         title,

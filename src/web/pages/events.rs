@@ -62,7 +62,7 @@ struct Page<'a> {
 
 /// The page `/events`.
 pub fn events_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
-    html(&Page { shell: shell(fleet, "Events", PageKind::Events, session), list: list(fleet, MANY, None) })
+    html(&Page { shell: shell(fleet, "Events", &PageKind::Events, session), list: list(fleet, MANY, None) })
 }
 
 #[derive(Template)]

@@ -39,7 +39,7 @@ struct Item {
 /// The page `/`.
 pub fn fleet_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
     html(&Page {
-        shell: shell(fleet, "Fleet", PageKind::Fleet, session),
+        shell: shell(fleet, "Fleet", &PageKind::Fleet, session),
         notices: notices(fleet),
         target: target(fleet),
         counts: counts(fleet),

@@ -24,7 +24,7 @@ struct Page<'a> {
 /// The page `/hosts/{host}`.
 pub fn host_page(fleet: &Fleet<'_>, host: &Host, session: Session<'_>) -> String {
     html(&Page {
-        shell: shell(fleet, host.id.as_str(), PageKind::Host(host.id.clone()), session),
+        shell: shell(fleet, host.id.as_str(), &PageKind::Host(host.id.clone()), session),
         head: head(fleet, host),
         lights: cards(fleet, host),
         facts: facts(fleet, host),
@@ -74,7 +74,7 @@ pub(super) fn cards(fleet: &Fleet<'_>, host: &Host) -> String {
 #[template(source = "{% include \"src/web/templates/host_facts.html\" %}", ext = "html", whitespace = "minimize")]
 struct Facts {
     meters: [Meter; 3],
-    facts: Vec<(&'static str, String)>,
+    lines: Vec<(&'static str, String)>,
     deployed: Option<words::Ago>,
     failed: Vec<String>,
     repo_error: String,
@@ -106,8 +106,8 @@ pub(super) fn facts(fleet: &Fleet<'_>, host: &Host) -> String {
     );
     fact("Reboot", host.reboot_required.map(|needed| if needed { "needed" } else { "not needed" }.to_owned()));
     html(&Facts {
-        meters: meters(&host.metrics.clone().unwrap_or_default()),
-        facts,
+        meters: meters(&host.metrics.unwrap_or_default()),
+        lines: facts,
         deployed: host.deployed.as_ref().map(|deployed| words::ago(deployed.at, fleet.now)),
         failed: host.failed_units.clone(),
         repo_error: text(host.repo_error.as_ref()).to_owned(),

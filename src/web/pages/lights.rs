@@ -97,23 +97,24 @@ pub(super) struct Running {
 impl askama::filters::HtmlSafe for Running {}
 
 pub(super) fn now(fleet: &Fleet<'_>, host: &Host) -> Now {
-    let mut now = Now { look: "ok", about: String::new(), text: String::new(), command: None, signs: signs(host) };
+    let say = |look, about: &str, text: &str| Now {
+        look,
+        about: about.to_owned(),
+        text: text.to_owned(),
+        command: None,
+        signs: signs(host),
+    };
     if let Some(why) = &host.broken {
-        now.look = "error";
-        now.text = format!("Its part of the dashboard keeps failing: {why}");
+        say("error", "", &format!("Its part of the dashboard keeps failing: {why}"))
     } else if let Some(command) = &host.command {
-        now.command = Some(running(fleet, &host.id, command));
+        Now { command: Some(running(fleet, &host.id, command)), ..say("working", "", "") }
     } else if host.state == HostState::Never {
-        now.look = "unknown";
-        now.text = "Waits for its agent to connect for the first time.".to_owned();
+        say("unknown", "", "Waits for its agent to connect for the first time.")
     } else if let Some((name, status, message)) = asking(host) {
-        now.look = words::status(status);
-        now.about = name.to_owned();
-        now.text = message.to_owned();
+        say(words::status(status), name, message)
     } else {
-        now.text = "Current".to_owned();
+        say("ok", "", "Current")
     }
-    now
 }
 
 /// The light that asks for something: red before yellow before grey, and what comes first in a deployment first.

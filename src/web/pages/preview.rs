@@ -98,7 +98,7 @@ fn moved(page: &str, shift: i64) -> String {
     for part in parts {
         let (time, rest) = part.split_once('"').unwrap();
         let time = Time::from_millis(time.parse::<Time>().unwrap().millis() + shift);
-        out.push_str(&format!("datetime=\"{time}\"{rest}"));
+        out.extend(["datetime=\"", &time.to_string(), "\"", rest]);
     }
     out
 }

@@ -2,6 +2,7 @@
 //! not a row.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use askama::Template;
 use nixfleet_protocol::Op;
@@ -137,17 +138,15 @@ pub(super) fn same_shell(before: &Host, host: &Host) -> bool {
 /// All cells of a row, in order.
 pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
     let name = host.id.as_str();
-    let id = |part: &str| format!("host:{name}:{part}");
-    let cell = |id: String, html: String| Cell { id, html };
+    let [of_name, of_seen, of_place, of_load, of_commit, of_lights, of_now, of_do] =
+        ["name", "seen", "place", "load", "commit", "lights", "now", "do"].map(|part| format!("host:{name}:{part}"));
     let away = host.state == HostState::Offline;
-    let metrics = host.metrics.clone().unwrap_or_default();
+    let metrics = host.metrics.unwrap_or_default();
     let refused = (fleet.refused)(host);
     let next = next_op(host);
-    let ids = ["name", "seen", "place", "load", "commit", "lights", "now", "do"].map(id);
-    let [a, b, c, d, e, f, g, h] = ids;
     let made = [
         html(&NameCell {
-            id: &a,
+            id: &of_name,
             name,
             color: words::color(host.color.as_deref()),
             device: words::device(host.device_type),
@@ -155,27 +154,27 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
             comment: host.comment.as_deref().unwrap_or_default(),
         }),
         html(&SeenCell {
-            id: &b,
+            id: &of_seen,
             state: words::host_state(host.state),
             away,
             seen: host.last_seen.map(|seen| words::ago(seen, fleet.now)),
         }),
         html(&PlaceCell {
-            id: &c,
+            id: &of_place,
             location: words::location(host.location),
             system: words::system(host.host_type),
             version: host.os_version.as_deref().unwrap_or_default(),
         }),
-        html(&LoadCell { id: &d, meters: meters(&metrics) }),
+        html(&LoadCell { id: &of_load, meters: meters(&metrics) }),
         html(&CommitCell {
-            id: &e,
+            id: &of_commit,
             commit: host.generation.as_ref().map_or("", |commit| commit.short()),
             deployed: host.deployed.as_ref().map_or("", |deployed| deployed.commit.short()),
         }),
-        html(&LightsCell { id: &f, name, lights: lights(fleet, host) }),
-        html(&NowCell { id: &g, now: now(fleet, host) }),
+        html(&LightsCell { id: &of_lights, name, lights: lights(fleet, host) }),
+        html(&NowCell { id: &of_now, now: now(fleet, host) }),
         html(&DoCell {
-            id: &h,
+            id: &of_do,
             name,
             quick: QUICK
                 .into_iter()
@@ -189,7 +188,11 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
             command: host.command.as_ref().map(|command| command.id.to_string()).unwrap_or_default(),
         }),
     ];
-    [a, b, c, d, e, f, g, h].into_iter().zip(made).map(|(id, html)| cell(id, html)).collect()
+    [of_name, of_seen, of_place, of_load, of_commit, of_lights, of_now, of_do]
+        .into_iter()
+        .zip(made)
+        .map(|(id, html)| Cell { id, html })
+        .collect()
 }
 
 pub(super) fn meters(metrics: &nixfleet_protocol::agent::Metrics) -> [Meter; 3] {
@@ -222,11 +225,12 @@ fn search(host: &Host) -> String {
     let state = words::host_state(host.state).0;
     let away = if matches!(host.state, HostState::Offline | HostState::Stale) { " is:away" } else { "" };
     let mut words = format!("{} is:{state}{away} is:{} at:{place} os:{system} type:{device}", host.id, standing(host));
+    // Writing to a String can't fail.
     for (name, light) in host.lights.each() {
-        words.push_str(&format!(" {name}:{}", words::status(light.status)));
+        let _ = write!(words, " {name}:{}", words::status(light.status));
     }
     for tag in &host.tags {
-        words.push_str(&format!(" tag:{}", tag.to_lowercase()));
+        let _ = write!(words, " tag:{}", tag.to_lowercase());
     }
     words
 }

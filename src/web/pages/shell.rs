@@ -54,7 +54,7 @@ pub(super) fn head(live: bool) -> String {
     })
 }
 
-pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: PageKind, session: Session<'_>) -> Shell<'a> {
+pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: &PageKind, session: Session<'_>) -> Shell<'a> {
     static BOTTOM: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| html(&Bottom));
     let top = html(&Top {
         title,
@@ -63,8 +63,8 @@ pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: PageKind, session:
         page: page.to_string(),
         epoch: fleet.epoch.to_string(),
         version: fleet.version.0,
-        on_fleet: page == PageKind::Fleet,
-        on_events: page == PageKind::Events,
+        on_fleet: *page == PageKind::Fleet,
+        on_events: *page == PageKind::Events,
         product: &fleet.state.server.version,
     });
     Shell { top, bottom: &BOTTOM }

@@ -180,7 +180,7 @@ fn a_heartbeat_moves_two_cells_and_no_row() {
     let before = host_of(&old, "hsb0").clone();
     let mut host = before.clone();
     host.last_seen = Some(sample::ago(-9));
-    host.metrics = Some(Metrics { cpu: Some(13.0), ..before.metrics.clone().unwrap() });
+    host.metrics = Some(Metrics { cpu: Some(13.0), ..before.metrics.unwrap() });
     let state = with_host(sample::state(), Host { last_seen: Some(sample::ago(60)), ..host.clone() });
     let host = Host { last_seen: Some(sample::ago(60)), ..host };
     let change = Change::HostUpdated(Arc::new(host));

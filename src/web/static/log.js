@@ -62,8 +62,10 @@ export function logs({ socket, copy, toast }) {
       if (back !== null && next > back) {
         const lines = box.querySelectorAll("[data-at]");
         const there = [...lines].find((line) => Number(line.dataset.at) >= back);
-        if (there) box.scrollTop = top = there.offsetTop - box.offsetTop;
         back = null;
+        // Twice: the heights of blocks that were never in sight are guesses.
+        const to = () => (box.scrollTop = top = box.scrollTop + there.getBoundingClientRect().top - box.getBoundingClientRect().top);
+        if (there) to(requestAnimationFrame(to));
       } else if (follow) bottom();
     }
 

@@ -137,8 +137,8 @@ frozen_structs! {
         link_down_at: Option<Time>,
         kill_sent_at: Option<Time>,
         was: Was,
-        stage: Option<String>,
         noted: Option<Noted>,
+        stage: Option<String>,
     }
     Was = command::Was {
         generation: Option<Commit>,

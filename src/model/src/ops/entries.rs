@@ -381,10 +381,7 @@ pub const fn spec(op: Op) -> &'static OpSpec {
                     description: "Forget the host, its commands and its tokens.",
                     pre: &[PreCheck::Offline],
                     retry: false,
-                    confirm: Some(
-                        "{host} is forgotten: its history, its logs and its tokens. It can't register again.",
-                    ),
-                    scope: Scope::Admin,
+                    confirm: Some("{host} is forgotten: its history, its logs and its tokens."),
                     ..DASHBOARD
                 }
             }

@@ -82,6 +82,7 @@ fn a_commit_is_found_by_its_abbreviation_on_either_side() {
     let mut state = remote();
     state.read(desired("aaaaaaa0000000000000000000000000000000ff"), at(0));
     state.relations.insert(commit("bbbbbbb1"), Relation::Behind(2));
+    state.relations.insert(commit("bbbbbbb12"), Relation::Behind(3));
     state.relations.insert(commit("ccccccc"), Relation::Ahead(1));
     state.relations.insert(commit("eeeeeee"), Relation::Equal);
     for (given, expected) in [
@@ -91,6 +92,8 @@ fn a_commit_is_found_by_its_abbreviation_on_either_side() {
         ("bbbbbbb", Relation::Behind(2)),
         ("bbbbbbb1", Relation::Behind(2)),
         ("bbbbbbb10", Relation::Behind(2)),
+        ("bbbbbbb12", Relation::Behind(3)),
+        ("bbbbbbb13", Relation::Behind(2)),
         ("bbbbbbb2", Relation::Differs),
         ("ccccccc0", Relation::Ahead(1)),
         ("ddddddd", Relation::Differs),
@@ -110,22 +113,4 @@ fn a_new_head_forgets_how_commits_stood_to_the_old_one() {
     assert_eq!(state.relations.len(), 1);
     state.read(desired("ccccccc"), at(2));
     assert!(state.relations.is_empty());
-}
-
-#[test]
-fn a_failed_poll_is_retried_three_times_within_ten_seconds() {
-    let interval = Duration::from_secs(30);
-    let mut schedule = Schedule::default();
-    let mut waited = Duration::ZERO;
-    for _ in 0..3 {
-        let Next::Retry(wait) = schedule.failed(interval) else { panic!("three retries") };
-        waited += wait;
-    }
-    assert!(waited <= Duration::from_secs(10));
-    assert_eq!(schedule.failed(interval), Next::Poll(interval));
-    assert!(matches!(schedule.failed(interval), Next::Retry(_)), "the next poll has its own retries");
-    assert_eq!(schedule.succeeded(interval), Next::Poll(interval));
-    assert_eq!(schedule.failed(interval), Next::Retry(RETRIES[0]));
-    schedule.begin();
-    assert_eq!(schedule.failed(interval), Next::Retry(RETRIES[0]));
 }

@@ -47,9 +47,9 @@ pub(crate) struct Scene {
     pub(crate) linked: bool,
     pub(crate) reboots: u32,
     pub(crate) totp_configured: bool,
-    heads: u32,
-    locks: u32,
-    ids: u32,
+    pub(crate) heads: u32,
+    pub(crate) locks: u32,
+    pub(crate) ids: u32,
 }
 
 pub(crate) fn commit(number: u32) -> Commit {

@@ -1,0 +1,174 @@
+//! `nixfleet serve`: configuration, start order, stop order.
+//!
+//! ```text
+//! configuration → data directory → tree (store first) → listener
+//! SIGTERM → listener closes → tabs and agents are told to come back (1012) → tree stops, the store last
+//! ```
+//!
+//! The process ends by itself only when the store keeps failing; the service manager starts it again.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Args;
+use nixfleet_model::host_core;
+use nixfleet_protocol::Time;
+use nixfleet_protocol::api::Server;
+use ractor::Actor;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+use crate::actors::handles::{Handles, Slots};
+use crate::actors::remote::address::Address;
+use crate::actors::remote::{self, MirrorSettings};
+use crate::actors::root::{self, Root, Settings};
+use crate::actors::access;
+use crate::config::{self, Config, LogFormat, RemoteConfig, TimeoutAction};
+use crate::web::render::Pages;
+use crate::web::{App, server};
+
+/// The version that pages, agents and the API are told.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// `nixfleet serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// A file with settings; the environment wins over it. Also `NIXFLEET_CONFIG`.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Why the daemon could not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration is wrong; all of it is listed.
+    #[error(transparent)]
+    Config(#[from] config::LoadError),
+    /// The log filter can't be read.
+    #[error("NIXFLEET_LOG: {0}")]
+    Log(#[from] tracing_subscriber::filter::ParseError),
+    /// The session secret can't be made or read.
+    #[error(transparent)]
+    Secret(#[from] config::KeepError),
+    /// The repository's address makes no sense.
+    #[error("NIXFLEET_REPO_URL: {0}")]
+    Remote(String),
+    /// The runtime, signals or the listener.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// An actor did not start.
+    #[error("{0}")]
+    Tree(#[from] ractor::SpawnErr),
+    /// The store keeps failing.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ServeError {
+    let what = what.into();
+    move |source| ServeError::System { what, source }
+}
+
+/// Runs until it is asked to stop.
+pub fn serve(args: ServeArgs) -> Result<ExitCode, ServeError> {
+    let (config, warnings) = config::load(args.config)?;
+    start_log(&config)?;
+    for warning in warnings {
+        tracing::warn!("{}", warning.0);
+    }
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("the runtime does not start"))?;
+    runtime.block_on(run(config))
+}
+
+fn start_log(config: &Config) -> Result<(), ServeError> {
+    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&config.log)?).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    Ok(())
+}
+
+async fn run(config: Config) -> Result<ExitCode, ServeError> {
+    let Config { listen, data_dir, web, mut access, remote, sync_beacon, timeout_action, .. } = config;
+    let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
+    if access.session_secrets.is_empty() {
+        access.session_secrets.push(config::keep_session_secret(&data_dir)?);
+    }
+    let secrets = std::mem::take(&mut access.session_secrets);
+    let totp = access.totp_secret.is_some();
+    let started_at = Time::now();
+    let settings = Settings {
+        data_dir: data_dir.clone(),
+        server: Server {
+            version: VERSION.to_owned(),
+            started_at,
+            store_error: None,
+            shared_agent_token: access.agent_token.is_some(),
+        },
+        beacon: sync_beacon,
+        render: Arc::new(Pages::default()),
+        remote: remote_settings(remote, &data_dir)?,
+        access: access::Settings::new(access),
+        hosts: Arc::new(host_core::Settings {
+            server_version: VERSION.to_owned(),
+            daemon_started: started_at,
+            totp_configured: totp,
+            kill_at_limit: timeout_action == TimeoutAction::Kill,
+        }),
+    };
+    let slots = Slots::default();
+    let handles = Handles::new(&slots);
+    let (fatal, mut must_end) = watch::channel(None);
+    let args = root::Args { settings, slots: slots.clone(), handles: handles.clone(), fatal };
+    let (tree, _) = Actor::spawn(None, Root, args).await?;
+    slots.root.seat(tree.clone());
+
+    // Last: whoever comes is served by a tree that stands.
+    let listener = TcpListener::bind(listen).await.map_err(system(format!("can't listen on {listen}")))?;
+    let (stop, stopped) = watch::channel(false);
+    let (first, further) = secrets.split_first().ok_or_else(|| ServeError::Fatal("no session secret".to_owned()))?;
+    let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir));
+    tracing::info!(%listen, version = VERSION, "serving");
+    let serving = tokio::spawn(server::serve(listener, app, stopped));
+
+    let outcome = tokio::select! {
+        _ = terminate.recv() => Ok(ExitCode::SUCCESS),
+        _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
+        why = why_it_must_end(&mut must_end) => Err(ServeError::Fatal(why)),
+    };
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    for gone in [handles.sessions.drain().await, handles.links.drain().await, handles.root.stop().await] {
+        if let Err(error) = gone {
+            tracing::warn!(%error, "did not stop in time");
+        }
+    }
+    serving.abort();
+    outcome
+}
+
+async fn why_it_must_end(fatal: &mut watch::Receiver<Option<String>>) -> String {
+    match fatal.wait_for(Option::is_some).await {
+        Ok(why) => why.clone().unwrap_or_default(),
+        Err(_) => "the root of the actors is gone".to_owned(),
+    }
+}
+
+fn remote_settings(config: RemoteConfig, data_dir: &std::path::Path) -> Result<remote::Settings, ServeError> {
+    let Some(url) = config.repo_url else { return Ok(remote::Settings::none(config.branch, config.interval)) };
+    let address = Address::parse(&url).map_err(|error| ServeError::Remote(error.to_string()))?;
+    let mut mirror = MirrorSettings::new(address, config.branch, data_dir.join("mirror"));
+    mirror.ssh_key = config.ssh_key;
+    Ok(remote::Settings::mirror(mirror, config.interval))
+}

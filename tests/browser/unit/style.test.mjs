@@ -1,0 +1,58 @@
+// The stylesheet's tokens: every text on every ground in both themes is readable (WCAG 2.2 AA).
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+import { gzipSync } from "node:zlib";
+
+const folder = new URL("../../../src/web/static/", import.meta.url);
+const css = readFileSync(new URL("app.css", folder), "utf8");
+const tokens = Object.fromEntries(
+  [...css.matchAll(/--([\w-]+): light-dark\((#\w+), (#\w+)\)/g)].map(([, name, light, dark]) => [name, { light, dark }]),
+);
+
+function light(hex) {
+  const parts = hex.slice(1).match(/../g).map((part) => parseInt(part, 16) / 255);
+  const [r, g, b] = parts.map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+  return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+}
+function contrast(one, other) {
+  const [a, b] = [light(one), light(other)].sort((x, y) => y - x);
+  return (a + 0.05) / (b + 0.05);
+}
+
+const texts = ["ink", "ink2", "ink3", "ok-t", "todo-t", "bad-t", "work-t", "grey-t"];
+for (const theme of ["light", "dark"]) {
+  test(`texts are readable on every ground, ${theme}`, () => {
+    for (const text of [...texts, "accent"]) {
+      for (const ground of ["paper", "panel", "raise", "hover"]) {
+        const found = contrast(tokens[text][theme], tokens[ground][theme]);
+        assert.ok(found >= 4.5, `--${text} on --${ground}: ${found.toFixed(2)}`);
+      }
+    }
+    assert.ok(contrast(tokens["on-accent"][theme], tokens.accent[theme]) >= 4.5);
+  });
+  test(`edges of fields, focus and signs can be seen, ${theme}`, () => {
+    for (const sign of ["edge", "focus", "ok", "bad", "work", "grey"]) {
+      const found = contrast(tokens[sign][theme], tokens.panel[theme]);
+      assert.ok(found >= 3, `--${sign}: ${found.toFixed(2)}`);
+    }
+  });
+}
+
+test("nothing is loaded from elsewhere", () => {
+  for (const [, url] of css.matchAll(/url\("([^"]+)"\)/g)) assert.match(url, /^vendor\/[\w-]+\.woff2$/);
+});
+
+test("our own script is at most 10 kB, compressed", () => {
+  // As it is served: one file, without comments and indentation.
+  const names = ["gate", "sgr", "time", "place", "live", "log", "act", "keys", "app"];
+  const lean = (text) =>
+    text
+      .split("\n")
+      .map((line) => line.trim().replace(/^export /, ""))
+      .filter((line) => line && !line.startsWith("//") && !line.startsWith("import "))
+      .join("\n");
+  const read = (name) => lean(readFileSync(new URL(`${name}.js`, folder), "utf8"));
+  const size = gzipSync(names.map(read).join("\n"), { level: 9 }).length + gzipSync(read("theme"), { level: 9 }).length;
+  assert.ok(size <= 10_240, `${size} bytes`);
+});
