@@ -16,8 +16,6 @@
 mod escape;
 pub mod log;
 mod tail;
-#[cfg(test)]
-mod tests;
 pub mod world;
 mod writer;
 
