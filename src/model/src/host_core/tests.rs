@@ -1,3 +1,5 @@
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for")]
+
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Deployed, Heartbeat, Register, Status};
 use nixfleet_protocol::api::{CommandState, LightStatus};
 use nixfleet_protocol::{HostId, Op};
