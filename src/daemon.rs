@@ -23,12 +23,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::actors::handles::{Handles, Slots};
 use crate::actors::remote::address::Address;
-use crate::actors::remote::{self, MirrorSettings};
+use crate::actors::remote;
+use crate::actors::remote::mirror::MirrorSettings;
 use crate::actors::root::{self, Root, Settings};
 use crate::actors::access;
 use crate::config::{self, Config, LogFormat, RemoteConfig, TimeoutAction};
 use crate::web::render::Pages;
-use crate::web::{App, server};
+use crate::web::App;
+use crate::web::server::{self, Limits};
 
 /// The version that pages, agents and the API are told.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -140,7 +142,7 @@ async fn run(config: Config) -> Result<ExitCode, ServeError> {
     let (first, further) = secrets.split_first().ok_or_else(|| ServeError::Fatal("no session secret".to_owned()))?;
     let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir));
     tracing::info!(%listen, version = VERSION, "serving");
-    let serving = tokio::spawn(server::serve(listener, app, stopped));
+    let serving = tokio::spawn(server::serve(listener, app, Limits::default(), stopped));
 
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(ExitCode::SUCCESS),

@@ -2,4 +2,8 @@
 //! `nixfleet-model`; what crosses a socket in `nixfleet-protocol`.
 
 pub mod actors;
+pub mod cli;
+pub mod config;
+pub mod daemon;
+pub mod demo;
 pub mod web;

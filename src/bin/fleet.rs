@@ -1,2 +1,5 @@
-//! placeholder
-fn main() {}
+//! `fleet`, the operator's command line.
+
+fn main() -> std::process::ExitCode {
+    nixfleet::cli::main()
+}
