@@ -86,7 +86,7 @@ pub(in crate::web) async fn on_many(app: &App, asked: &Asked, bytes: &[u8]) -> R
     let wish = &wish;
     let outcomes: Vec<Outcome> = futures_util::stream::iter(hosts)
         .map(|host| async move {
-            let submitted = submit_proven(app, asked, op, host.clone(), wish, totp).await;
+            let submitted = submit_proven(app, asked, op, host.as_ref(), wish, totp).await;
             match submitted.and_then(|submitted| judge(host.as_ref(), submitted)) {
                 Ok(command) => Outcome { host, command: Some(command), problem: None },
                 Err(refused) => Outcome { host, command: None, problem: Some(refused.problem()) },
@@ -113,7 +113,7 @@ pub(super) async fn submit(
     wish: &Wish,
 ) -> Result<Command, Refused> {
     let totp = prove(app, asked, op, wish).await?;
-    let submitted = submit_proven(app, asked, op, host.clone(), wish, totp).await?;
+    let submitted = submit_proven(app, asked, op, host.as_ref(), wish, totp).await?;
     judge(host.as_ref(), submitted)
 }
 
@@ -134,7 +134,7 @@ async fn submit_proven(
     app: &App,
     asked: &Asked,
     op: Op,
-    host: Option<HostId>,
+    host: Option<&HostId>,
     wish: &Wish,
     totp: TotpProof,
 ) -> Result<Submitted, Refused> {
@@ -144,7 +144,7 @@ async fn submit_proven(
     let submitted = app.handles.hosts.submit(host.clone(), request).await;
     if let Submitted::Accepted(command) = &submitted
         && (op, command.state) == (Op::Remove, CommandState::Success)
-        && !app.handles.access.host_removed(host)
+        && !app.handles.access.host_removed(host.clone())
     {
         tracing::warn!("access is being restarted: it forgets the tokens of the removed host then");
     }
