@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
+use nixfleet_model::host_core;
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Server;
 use ractor::Actor;
@@ -21,12 +22,15 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
 use crate::actors::handles::{Handles, Slots};
-use crate::actors::remote::{self, Address, MirrorSettings};
+use crate::actors::remote::address::Address;
+use crate::actors::remote;
+use crate::actors::remote::mirror::MirrorSettings;
 use crate::actors::root::{self, Root, Settings};
-use crate::actors::{access, hosts};
+use crate::actors::access;
 use crate::config::{self, Config, LogFormat, RemoteConfig, TimeoutAction};
 use crate::web::render::Pages;
-use crate::web::{App, server};
+use crate::web::App;
+use crate::web::server::{self, Limits};
 
 /// The version that pages, agents and the API are told.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -118,12 +122,12 @@ async fn run(config: Config) -> Result<ExitCode, ServeError> {
         render: Arc::new(Pages::default()),
         remote: remote_settings(remote, &data_dir)?,
         access: access::Settings::new(access),
-        hosts: hosts::Settings {
-            data_dir: data_dir.clone(),
+        hosts: Arc::new(host_core::Settings {
             server_version: VERSION.to_owned(),
-            started_at,
-            kill_on_timeout: timeout_action == TimeoutAction::Kill,
-        },
+            daemon_started: started_at,
+            totp_configured: totp,
+            kill_at_limit: timeout_action == TimeoutAction::Kill,
+        }),
     };
     let slots = Slots::default();
     let handles = Handles::new(&slots);
@@ -138,7 +142,7 @@ async fn run(config: Config) -> Result<ExitCode, ServeError> {
     let (first, further) = secrets.split_first().ok_or_else(|| ServeError::Fatal("no session secret".to_owned()))?;
     let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir));
     tracing::info!(%listen, version = VERSION, "serving");
-    let serving = tokio::spawn(server::serve(listener, app, stopped));
+    let serving = tokio::spawn(server::serve(listener, app, Limits::default(), stopped));
 
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(ExitCode::SUCCESS),
@@ -166,12 +170,7 @@ async fn why_it_must_end(fatal: &mut watch::Receiver<Option<String>>) -> String 
 fn remote_settings(config: RemoteConfig, data_dir: &std::path::Path) -> Result<remote::Settings, ServeError> {
     let Some(url) = config.repo_url else { return Ok(remote::Settings::none(config.branch, config.interval)) };
     let address = Address::parse(&url).map_err(|error| ServeError::Remote(error.to_string()))?;
-    let mirror = MirrorSettings {
-        dir: data_dir.join("mirror"),
-        address,
-        branch: config.branch,
-        ssh_key: config.ssh_key,
-        ..MirrorSettings::default()
-    };
+    let mut mirror = MirrorSettings::new(address, config.branch, data_dir.join("mirror"));
+    mirror.ssh_key = config.ssh_key;
     Ok(remote::Settings::mirror(mirror, config.interval))
 }

@@ -3,5 +3,7 @@
 
 pub mod actors;
 pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod demo;
 pub mod web;

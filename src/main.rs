@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use nixfleet::daemon;
+use nixfleet::cli::output;
+use nixfleet::{daemon, demo};
 
 /// Fleet manager for NixOS and macOS machines.
 #[derive(Parser)]
@@ -17,17 +18,22 @@ struct Cli {
 enum Command {
     /// Run the daemon.
     Serve(daemon::ServeArgs),
+    /// Run a whole fleet on this machine, with nothing to configure.
+    Demo(demo::DemoArgs),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
-        Command::Serve(args) => daemon::serve(args),
+        Command::Serve(args) => daemon::serve(args).map_err(anyhow::Error::from),
+        Command::Demo(args) => run_demo(args),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            nixfleet::say::error(&format!("{error:#}"));
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        output::note(&format!("nixfleet: {error:#}"));
+        ExitCode::FAILURE
+    })
+}
+
+fn run_demo(args: demo::DemoArgs) -> anyhow::Result<ExitCode> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::run(args))?;
+    Ok(ExitCode::SUCCESS)
 }

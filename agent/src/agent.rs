@@ -24,6 +24,7 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use crate::config::Config;
+use crate::config::machine::find;
 use crate::facts::{Facts, Identity, system};
 use crate::journal::{Journal, JournalError};
 use crate::launch::{self, Launcher};
@@ -107,7 +108,7 @@ impl Agent {
             .ok_or_else(|| AgentError::Taken(state_dir.clone()))?;
         let journal = Journal::open(&state_dir)?;
         let path = config.host.environment.get("PATH").cloned().unwrap_or_default();
-        let launcher = Launcher::here(config.sudo.clone(), path)?;
+        let launcher = Launcher::here(config.sudo.clone(), path, config.host.environment.get("XDG_RUNTIME_DIR"))?;
         let identity = Identity {
             journal: journal.id(),
             instance: InstanceId::from_uuid(Uuid::new_v4()),
@@ -133,11 +134,11 @@ impl Agent {
         let mut trouble_since: Option<Instant> = None;
         loop {
             self.prune();
-            let dialled = tokio::select! {
-                dialled = dialler.dial() => dialled,
+            let attempt = tokio::select! {
+                attempt = dialler.dial() => attempt,
                 () = ending.asked() => return Ok(Departure::Shutdown),
             };
-            let trouble = match dialled {
+            let trouble = match attempt {
                 Ok(link) => {
                     debug!(dashboard = %self.config.url, "connected");
                     let (end, registered_for) = session::run(&mut self, link, &mut ending).await;
@@ -205,9 +206,11 @@ pub async fn live(config: Config, variables: &BTreeMap<String, String>) -> Resul
                 return Ok(service::RESTART);
             }
             info!("executing the agent anew");
-            let program = std::env::args_os().next().map(PathBuf::from).filter(|path| path.is_absolute());
-            let error = service::execute_anew(&program.map_or_else(launch::own_program, Ok)?);
-            Err(error.into())
+            // By the name that we were started with: there the new binary is.
+            let name = std::env::args_os().next().unwrap_or_default();
+            let path = variables.get("PATH").map_or("", String::as_str);
+            let program = find(path, &name.to_string_lossy()).map_or_else(launch::own_program, Ok)?;
+            Err(service::execute_anew(&program).into())
         }
     }
 }

@@ -106,10 +106,11 @@ fn run_check() -> ExitCode {
         }
     };
     let found = check::check(&config);
-    let lines = |sign: &str, texts: &[String]| texts.iter().map(|text| format!("{sign} {text}\n")).collect::<String>();
-    say(&lines("ok     ", &found.good));
-    say(&lines("warning", &warnings));
-    say(&lines("wrong  ", &found.bad));
+    for (sign, texts) in [("ok     ", &found.good), ("warning", &warnings), ("wrong  ", &found.bad)] {
+        for text in texts {
+            say(&format!("{sign} {text}\n"));
+        }
+    }
     if found.bad.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 

@@ -194,7 +194,7 @@ pub fn read(variables: &BTreeMap<String, String>, machine: &Machine) -> Result<(
     let reboot = reader.argv("NIXFLEET_REBOOT_COMMAND").unwrap_or_else(|| machine.reboot_command());
     let root = reader.directory("NIXFLEET_ROOT").unwrap_or_else(|| PathBuf::from("/"));
     let log = log_settings(&mut reader);
-    let environment = environment(variables, &reader.text("NIXFLEET_PATH"), machine);
+    let environment = environment(variables, reader.text("NIXFLEET_PATH").as_ref(), machine);
     let (problems, warnings) = reader.finish();
     let (Some(url), Some(token), true) = (url, token, problems.is_empty()) else { return Err(Problems(problems)) };
     let host = HostSettings {
@@ -250,14 +250,14 @@ fn log_settings(reader: &mut Reader<'_>) -> LogSettings {
 /// The environment of commands, made anew: nothing of ours gets there by accident.
 fn environment(
     variables: &BTreeMap<String, String>,
-    path: &Option<String>,
+    path: Option<&String>,
     machine: &Machine,
 ) -> BTreeMap<String, String> {
     let mut out: BTreeMap<String, String> = PASSED_ON
         .iter()
         .filter_map(|name| variables.get(*name).map(|value| ((*name).to_owned(), value.clone())))
         .collect();
-    let own = path.as_ref().or_else(|| variables.get("PATH")).map_or("", String::as_str);
+    let own = path.or_else(|| variables.get("PATH")).map_or("", String::as_str);
     let mut paths: Vec<&str> = own.split(':').filter(|dir| !dir.is_empty()).collect();
     for usual in USUAL_PATHS {
         if !paths.contains(usual) {

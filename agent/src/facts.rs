@@ -191,31 +191,31 @@ async fn failed_units(path: &str) -> Option<Vec<String>> {
 
 /// A heartbeat without what was said already. The list of running commands is always said.
 fn changes(said: &Heartbeat, now: &Heartbeat) -> Heartbeat {
-    fn new<T: Clone + PartialEq>(said: &Option<T>, now: &Option<T>) -> Option<T> {
-        if said == now { None } else { now.clone() }
+    fn new<T: Clone + PartialEq>(said: Option<&T>, now: Option<&T>) -> Option<T> {
+        if said == now { None } else { now.cloned() }
     }
     Heartbeat {
         generation: now.generation.clone(),
-        nixpkgs_version: new(&said.nixpkgs_version, &now.nixpkgs_version),
+        nixpkgs_version: new(said.nixpkgs_version.as_ref(), now.nixpkgs_version.as_ref()),
         pending_command: now.pending_command.clone(),
         command_pid: now.command_pid,
         metrics: now.metrics,
         update_status: now.update_status.clone(),
-        source_commit: new(&said.source_commit, &now.source_commit),
-        store_path: new(&said.store_path, &now.store_path),
-        binary_hash: new(&said.binary_hash, &now.binary_hash),
-        lock_hash: new(&said.lock_hash, &now.lock_hash),
-        deployed: new(&said.deployed, &now.deployed),
-        system_path: new(&said.system_path, &now.system_path),
-        system_revision: new(&said.system_revision, &now.system_revision),
-        lock_local: new(&said.lock_local, &now.lock_local),
-        generations: new(&said.generations, &now.generations),
+        source_commit: new(said.source_commit.as_ref(), now.source_commit.as_ref()),
+        store_path: new(said.store_path.as_ref(), now.store_path.as_ref()),
+        binary_hash: new(said.binary_hash.as_ref(), now.binary_hash.as_ref()),
+        lock_hash: new(said.lock_hash.as_ref(), now.lock_hash.as_ref()),
+        deployed: new(said.deployed.as_ref(), now.deployed.as_ref()),
+        system_path: new(said.system_path.as_ref(), now.system_path.as_ref()),
+        system_revision: new(said.system_revision.as_ref(), now.system_revision.as_ref()),
+        lock_local: new(said.lock_local.as_ref(), now.lock_local.as_ref()),
+        generations: new(said.generations.as_ref(), now.generations.as_ref()),
         running: now.running.clone(),
-        disk: new(&said.disk, &now.disk),
-        reboot_required: new(&said.reboot_required, &now.reboot_required),
-        failed_units: new(&said.failed_units, &now.failed_units),
-        tests: new(&said.tests, &now.tests),
-        repo_error: new(&said.repo_error, &now.repo_error),
+        disk: new(said.disk.as_ref(), now.disk.as_ref()),
+        reboot_required: new(said.reboot_required.as_ref(), now.reboot_required.as_ref()),
+        failed_units: new(said.failed_units.as_ref(), now.failed_units.as_ref()),
+        tests: new(said.tests.as_ref(), now.tests.as_ref()),
+        repo_error: new(said.repo_error.as_ref(), now.repo_error.as_ref()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Starts a runner so that nothing that happens to the agent reaches it.
 //!
-//! Where systemd runs and we are root: a transient unit, outside our control group. Else a child that makes a
-//! session of its own. An agent that is not root asks sudo where the op needs root. The vectors are pure.
+//! Where systemd runs: a transient unit, outside our control group, of the system or of our user. Else a child that
+//! makes a session of its own. An agent that is not root asks sudo where the op needs root. The vectors are pure.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -26,6 +26,8 @@ pub struct Launcher {
     pub systemd: bool,
     /// We are root.
     pub root: bool,
+    /// The runtime directory of our user, when a service manager of ours is there.
+    pub user_manager: Option<String>,
     /// What makes us root, as an argument vector.
     pub sudo: Vec<String>,
     /// Where programs are looked for.
@@ -34,10 +36,11 @@ pub struct Launcher {
 
 impl Launcher {
     /// As this process stands.
-    pub fn here(sudo: Vec<String>, path: String) -> io::Result<Self> {
+    pub fn here(sudo: Vec<String>, path: String, runtime_dir: Option<&String>) -> io::Result<Self> {
         let root = rustix::process::geteuid().is_root();
         let systemd = Path::new("/run/systemd/system").is_dir();
-        Ok(Self { program: own_program()?, systemd, root, sudo, path })
+        let user_manager = runtime_dir.filter(|dir| Path::new(dir).join("systemd/private").exists()).cloned();
+        Ok(Self { program: own_program()?, systemd, root, user_manager, sudo, path })
     }
 
     /// The unit of a command.
@@ -48,9 +51,10 @@ impl Launcher {
     /// The argument vector that starts the runner of a folder.
     pub fn vector(&self, dir: &Path, id: CommandId, needs_root: bool) -> Vec<String> {
         let runner = [self.program.display().to_string(), MODE.to_owned(), dir.display().to_string()];
-        let before: Vec<String> = if self.systemd && self.root {
+        let unit = |manager: &'static str| {
             [
                 "systemd-run",
+                manager,
                 "--quiet",
                 "--collect",
                 &format!("--unit={}", Self::unit(id)),
@@ -62,13 +66,18 @@ impl Launcher {
                 "--",
             ]
             .map(str::to_owned)
-            .to_vec()
-        } else if needs_root && !self.root {
-            self.sudo.iter().cloned().chain(["--".to_owned()]).collect()
-        } else {
-            Vec::new()
         };
-        before.into_iter().chain(runner).collect()
+        let sudo = if needs_root && !self.root { self.sudo.as_slice() } else { &[] };
+        let mut vector = sudo.to_vec();
+        if self.systemd && (self.root || needs_root) {
+            vector.extend(unit("--system"));
+        } else if self.systemd && self.user_manager.is_some() {
+            vector.extend(unit("--user"));
+        } else if !sudo.is_empty() {
+            vector.push("--".into());
+        }
+        vector.extend(runner);
+        vector
     }
 
     /// Starts it. What it says before it has a log goes into `runner.err` of its folder.
@@ -85,6 +94,7 @@ impl Launcher {
             .current_dir("/")
             .env_clear()
             .env("PATH", &self.path)
+            .envs(self.user_manager.iter().map(|dir| ("XDG_RUNTIME_DIR", dir)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(errors)
@@ -113,6 +123,7 @@ mod tests {
         let unit = format!("--unit=nixfleet-command-{id}");
         let systemd = [
             "systemd-run",
+            "--system",
             "--quiet",
             "--collect",
             &unit,
@@ -122,25 +133,30 @@ mod tests {
             "--setenv=PATH",
             "--",
         ];
-        // systemd, root, needs root → what stands before the runner.
-        for (on_systemd, root, needs_root, before) in [
-            (true, true, true, &systemd[..]),
-            (true, true, false, &systemd),
-            (true, false, true, &["sudo", "-n", "--"]),
-            (true, false, false, &[]),
-            (false, true, true, &[]),
-            (false, false, true, &["sudo", "-n", "--"]),
-            (false, false, false, &[]),
+        let for_user: Vec<&str> =
+            systemd.iter().map(|word| if *word == "--system" { "--user" } else { word }).collect();
+        let through_sudo = [&["sudo", "-n"], &systemd[..]].concat();
+        // systemd, root, a manager of our user, needs root → what stands before the runner.
+        for (on_systemd, root, user, needs_root, before) in [
+            (true, true, false, true, &systemd[..]),
+            (true, true, true, false, &systemd),
+            (true, false, true, true, &through_sudo),
+            (true, false, true, false, &for_user),
+            (true, false, false, false, &[]),
+            (false, true, false, true, &[]),
+            (false, false, false, true, &["sudo", "-n", "--"]),
+            (false, false, true, false, &[]),
         ] {
             let launcher = Launcher {
                 program: "/bin/nixfleet-agent".into(),
                 systemd: on_systemd,
                 root,
+                user_manager: user.then(|| "/run/user/1000".into()),
                 sudo: vec!["sudo".into(), "-n".into()],
                 path: String::new(),
             };
             let wanted: Vec<&str> = before.iter().chain(&runner).copied().collect();
-            assert_eq!(launcher.vector(dir, id, needs_root), wanted, "{on_systemd} {root} {needs_root}");
+            assert_eq!(launcher.vector(dir, id, needs_root), wanted, "{on_systemd} {root} {user} {needs_root}");
         }
     }
 }

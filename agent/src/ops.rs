@@ -38,11 +38,8 @@ pub fn features() -> Vec<String> {
 
 /// Whether an op may need to be root on this platform.
 pub fn needs_root(ops: &[Op], platform: Platform) -> bool {
-    ops.iter().any(|op| match (op, platform) {
-        (Op::Reboot, _) => true,
-        (Op::Switch | Op::Rollback, Platform::Nixos | Platform::NixDarwin) => true,
-        _ => false,
-    })
+    let system = matches!(platform, Platform::Nixos | Platform::NixDarwin);
+    ops.iter().any(|op| *op == Op::Reboot || system && matches!(op, Op::Switch | Op::Rollback))
 }
 
 #[cfg(test)]

@@ -10,12 +10,15 @@
 //!       └─ sessions ─ session   one for each browser tab
 //! ```
 
+pub mod access;
 pub mod clock;
 pub mod committer;
+pub mod handles;
 pub mod host;
 pub mod hosts;
 pub mod links;
 pub mod remote;
+pub mod root;
 pub mod session;
 pub mod sessions;
 pub mod slot;

@@ -135,6 +135,8 @@ impl Actor for Root {
             let actor = spawn(*child, &state.tree, &myself).await?;
             state.children.insert(actor, *child);
         }
+        // What the remote told before the hosts were there.
+        state.after_start(Child::Hosts);
         Ok(state)
     }
 

@@ -105,18 +105,7 @@ pub enum TokenKind {
 }
 
 /// What an API token may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// Look.
-    Read,
-    /// Start and stop commands.
-    Operate,
-    /// Everything.
-    Admin,
-    /// `/metrics`.
-    Metrics,
-}
+pub use nixfleet_model::access::Scope;
 
 /// Records and changes that belong together: all of it is on disk, or none.
 #[derive(Clone, Debug, Default)]

@@ -24,6 +24,9 @@ use crate::runner::{facts_now, remains};
 /// A runner that has not claimed its folder after so long will never do it.
 const CLAIM_WITHIN: Duration = Duration::from_secs(30);
 
+/// A host that goes down ends the runner of its reboot before the agent: that is no failure yet.
+const DOWN_WITHIN: Duration = Duration::from_mins(6);
+
 /// What the dashboard is told about its command.
 #[derive(Debug)]
 pub enum Answer {
@@ -87,13 +90,17 @@ impl Commands {
             return self.conclude_unreadable(&entry);
         };
         info!(command = %entry.id(), op = order.word, ?standing, "found in the journal");
-        match standing {
+        let settled = match standing {
             Standing::Startable if order.ops.contains(&Op::Restart) => {
-                self.conclude(&entry, &order, Abandoned::Restarted)?
+                Self::conclude(&entry, &order, Abandoned::Restarted)
             }
-            Standing::Startable => self.start(&entry, &order)?,
-            Standing::Abandoned => self.conclude_abandoned(&entry, &order)?,
-            Standing::Running | Standing::Ended => {}
+            Standing::Startable => self.start(&entry, &order),
+            Standing::Abandoned => self.conclude_abandoned(&entry, &order),
+            Standing::Running | Standing::Ended => Ok(()),
+        };
+        if let Err(error) = settled {
+            // A full disk, perhaps. It is followed, and settled when that works again.
+            warn!(command = %entry.id(), %error, "the command can't be settled yet");
         }
         self.deliveries.add(Delivery::new(entry, &order));
         Ok(())
@@ -119,23 +126,30 @@ impl Commands {
     }
 
     fn conclude_abandoned(&self, entry: &Entry, order: &Order) -> io::Result<()> {
-        let begun_in = entry.claim().ok().flatten().and_then(|claim| claim.boot);
+        let claim = entry.claim().ok().flatten();
+        let begun_in = claim.as_ref().and_then(|claim| claim.boot.clone());
         let judged = judge(&order.ops, begun_in.as_ref(), self.boot.as_ref());
-        if judged == Abandoned::RunnerDied {
+        if judged == Abandoned::GoingDown
+            && claim.as_ref().is_some_and(|claim| Time::now().since(claim.at) < DOWN_WITHIN)
+        {
+            return Ok(());
+        }
+        if matches!(judged, Abandoned::RunnerDied | Abandoned::GoingDown) {
             let group =
                 std::fs::read_to_string(entry.file(GROUP)).ok().and_then(|text| text.trim().parse::<i32>().ok());
             // The number alone may belong to somebody else by now; the environment does not lie.
             let carriers = remains::carriers(order.id);
             remains::kill_all(order.id, group.filter(|group| carriers.contains(group)));
         }
-        self.conclude(entry, order, judged)
+        Self::conclude(entry, order, judged)
     }
 
-    fn conclude(&self, entry: &Entry, order: &Order, judged: Abandoned) -> io::Result<()> {
+    fn conclude(entry: &Entry, order: &Order, judged: Abandoned) -> io::Result<()> {
         let claim = entry.claim().ok().flatten();
         let (exit_code, stage, message) = match judged {
             Abandoned::Restarted => (0, None, "the agent was restarted"),
             Abandoned::Rebooted => (0, None, "the host was rebooted"),
+            Abandoned::GoingDown => (1, Some(Stage::Interrupted), "the host did not go down"),
             Abandoned::LostWithBoot => (1, Some(Stage::Interrupted), "the command ended with a reboot of the host"),
             Abandoned::RunnerDied => {
                 (1, Some(Stage::Interrupted), "the command was interrupted: its runner was killed")
@@ -195,7 +209,7 @@ impl Commands {
             info!(op = command.command, "unsupported");
             return reject("unsupported".into());
         };
-        let at_any_time = legacy && matches!(ops[..], [Op::Restart] | [Op::Reboot]);
+        let at_any_time = legacy && matches!(ops[..], [Op::Restart | Op::Reboot]);
         if let Some(running) = self.deliveries.running().filter(|_| !at_any_time) {
             return Answer::Rejected(CommandRejected {
                 reason: format!("busy: {} runs ({})", running.word, running.id()),

@@ -221,6 +221,13 @@ impl Deliveries {
         Some(delivery.word)
     }
 
+    /// Says how far the commands are, where that changed. Old dashboards do not ask.
+    pub fn tell_progress(&mut self, link: &mut Link) {
+        if !self.legacy {
+            self.all.values_mut().for_each(|delivery| send_progress(delivery, link));
+        }
+    }
+
     /// Puts what is new into the link, as far as link and window have room. True when a result was sent.
     pub fn pump(&mut self, link: &mut Link) -> bool {
         let legacy = self.legacy;
@@ -230,10 +237,7 @@ impl Deliveries {
             if delivery.status_sent {
                 continue;
             }
-            if !legacy {
-                send_progress(delivery, link);
-            }
-            while link.has_room() && in_flight < WINDOW {
+            while !delivery.is_told() && link.has_room() && in_flight < WINDOW {
                 let pieces = match delivery.read() {
                     Ok(pieces) => pieces,
                     Err(error) => {
@@ -281,7 +285,7 @@ fn output(delivery: &Delivery, piece: Piece, legacy: bool) -> Output {
     let stream = match piece.record.stream {
         // Old dashboards know two streams.
         Stream::Note | Stream::Mark if legacy => Stream::Stderr,
-        stream => stream,
+        stream @ (Stream::Stdout | Stream::Stderr | Stream::Note | Stream::Mark) => stream,
     };
     Output {
         line: piece.record.text,
@@ -297,8 +301,11 @@ fn output(delivery: &Delivery, piece: Piece, legacy: bool) -> Output {
 }
 
 fn send_progress(delivery: &mut Delivery, link: &mut Link) {
+    if delivery.outcome.is_some() {
+        return;
+    }
     let Ok(Some(progress)) = delivery.entry.progress() else { return };
-    if delivery.progress.as_ref() == Some(&progress) || delivery.outcome.is_some() {
+    if delivery.progress.as_ref() == Some(&progress) {
         return;
     }
     if let Some(passed) = progress.passed {

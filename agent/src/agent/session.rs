@@ -27,13 +27,22 @@ pub enum SessionEnd {
     Lost(Trouble, String),
 }
 
+/// Why the agent makes room for a new process.
+#[derive(Clone, Copy, Debug)]
+enum Reason {
+    /// It was told to.
+    Command(CommandId),
+    /// A switch brought another agent.
+    NewAgent,
+}
+
 /// What is true of this link.
 #[derive(Debug, Default)]
 struct Standing {
     registered: Option<Instant>,
     legacy: bool,
     /// The agent makes room for a new process when everything was sent.
-    restarting: Option<Option<CommandId>>,
+    restarting: Option<Reason>,
     unknown_types: Vec<String>,
     beat_now: bool,
 }
@@ -78,6 +87,7 @@ async fn talk(agent: &mut Agent, link: &mut Link, ending: &mut Ending, standing:
             _ = look.tick(), if busy => {
                 standing.beat_now |= agent.first_clone.look();
                 agent.commands.look();
+                agent.commands.deliveries.tell_progress(link);
             }
             _ = beat.tick(), if registered => {
                 standing.beat_now = true;
@@ -99,9 +109,11 @@ async fn talk(agent: &mut Agent, link: &mut Link, ending: &mut Ending, standing:
             link.send(&AgentMessage::Heartbeat(Box::new(beat)));
             continue;
         }
-        if drained && let Some(id) = standing.restarting {
-            if let Some(Err(error)) = id.map(|id| agent.commands.begin_restart(id)) {
-                warn!(%error, "the restart can't be written down");
+        if drained && let Some(reason) = standing.restarting {
+            if let Reason::Command(id) = reason
+                && let Err(error) = agent.commands.begin_restart(id)
+            {
+                warn!(command = %id, %error, "the restart can't be written down");
             }
             return SessionEnd::Leaving(Departure::Restart);
         }
@@ -161,7 +173,7 @@ fn act(agent: &mut Agent, link: &mut Link, standing: &mut Standing, message: Das
             debug!(command = %ack.command_id, "the result is acknowledged");
             if word.is_some() && agent.commands.deliveries.is_empty() && agent.origin.has_changed() {
                 info!("another agent was installed");
-                standing.restarting = Some(None);
+                standing.restarting = Some(Reason::NewAgent);
                 standing.beat_now = true;
             }
         }
@@ -190,7 +202,7 @@ fn command_came(agent: &mut Agent, link: &mut Link, standing: &mut Standing, com
             }
             // Something must leave, so that it is known to have left.
             standing.beat_now = true;
-            standing.restarting = Some(Some(id));
+            standing.restarting = Some(Reason::Command(id));
         }
         Answer::Rejected(rejected) => link.send(&AgentMessage::CommandRejected(rejected)),
         Answer::Forgotten(id, word) => link.send(&AgentMessage::Status(Box::new(Status {

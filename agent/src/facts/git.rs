@@ -44,11 +44,6 @@ pub fn head(checkout: &Path) -> Option<Commit> {
     None
 }
 
-/// Whether there is a `HEAD` at all: without one nothing was ever fetched.
-pub fn head_exists(checkout: &Path) -> bool {
-    git_dir(checkout).is_some_and(|dir| dir.join("HEAD").exists())
-}
-
 fn packed(common: &Path, name: &str) -> Option<String> {
     let refs = fs::read_to_string(common.join("packed-refs")).ok()?;
     refs.lines().find_map(|line| {

@@ -1,4 +1,4 @@
-//! The host's load: from StaSysMo's files where they are, else from the system itself.
+//! The host's load: from the files of `StaSysMo` where they are, else from the system itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,11 +22,11 @@ impl Load {
 
     /// The load now; `None` where nothing can be read.
     pub fn read(&mut self) -> Option<Metrics> {
-        let metrics = if self.stasysmo.is_dir() { self.from_stasysmo() } else { self.from_proc() };
+        let metrics = if self.stasysmo.is_dir() { self.stasysmo_metrics() } else { self.proc_metrics() };
         (metrics != Metrics::default()).then_some(metrics)
     }
 
-    fn from_stasysmo(&self) -> Metrics {
+    fn stasysmo_metrics(&self) -> Metrics {
         let value = |name: &str| {
             let text = fs::read_to_string(self.stasysmo.join(name)).ok()?;
             text.trim().trim_end_matches('%').trim().parse::<f64>().ok().filter(|value| value.is_finite())
@@ -34,7 +34,7 @@ impl Load {
         Metrics { cpu: value("cpu"), ram: value("ram"), swap: value("swap"), load: value("load") }
     }
 
-    fn from_proc(&mut self) -> Metrics {
+    fn proc_metrics(&mut self) -> Metrics {
         let file = |name: &str| fs::read_to_string(self.proc.join(name)).unwrap_or_default();
         let (ram, swap) = memory(&file("meminfo"));
         let load = file("loadavg").split_whitespace().next().and_then(|word| word.parse().ok());
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_load_is_read_from_proc_or_from_stasysmo() {
+    fn the_load_is_read_proc_metrics_or_stasysmo_metrics() {
         let dir = tempfile::tempdir().unwrap();
         let mut load = Load::new(dir.path());
         assert_eq!(load.read(), None);

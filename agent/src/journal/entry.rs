@@ -70,6 +70,8 @@ pub enum Abandoned {
     Restarted,
     /// It was a reboot, and the host booted: it succeeded.
     Rebooted,
+    /// It was a reboot, and the host did not boot yet: it may be going down right now.
+    GoingDown,
     /// The host went down under it.
     LostWithBoot,
     /// Its runner was killed.
@@ -82,6 +84,7 @@ pub fn judge(ops: &[Op], begun_in: Option<&BootId>, now_in: Option<&BootId>) -> 
     match ops.last() {
         Some(Op::Restart) => Abandoned::Restarted,
         Some(Op::Reboot) if other_boot => Abandoned::Rebooted,
+        Some(Op::Reboot) => Abandoned::GoingDown,
         _ if other_boot => Abandoned::LostWithBoot,
         _ => Abandoned::RunnerDied,
     }
@@ -210,8 +213,8 @@ mod tests {
             (&[Op::Switch], &a, &b, Abandoned::LostWithBoot),
             (&[Op::Switch], &None, &b, Abandoned::RunnerDied),
             (&[Op::Reboot], &a, &b, Abandoned::Rebooted),
-            (&[Op::Reboot], &a, &a, Abandoned::RunnerDied),
-            (&[Op::Reboot], &a, &None, Abandoned::RunnerDied),
+            (&[Op::Reboot], &a, &a, Abandoned::GoingDown),
+            (&[Op::Reboot], &a, &None, Abandoned::GoingDown),
             (&[Op::Restart], &a, &a, Abandoned::Restarted),
             (&[Op::Restart], &a, &b, Abandoned::Restarted),
             (&[Op::Pull, Op::Switch], &a, &b, Abandoned::LostWithBoot),

@@ -43,14 +43,15 @@ mod tests {
     use super::*;
     use uuid::Uuid;
 
+    /// Age in days of each acknowledgement (none: not acknowledged) and bytes; which of them go.
+    type Case = (&'static [(Option<i64>, u64)], &'static [u128]);
+
     #[test]
     fn old_and_acknowledged_goes_and_the_rest_stays() {
         let day = 24 * 3600 * 1000;
         let now = Time::from_millis(100 * day);
         let gib = 1024 * 1024 * 1024;
         let id = |n| CommandId::from_uuid(Uuid::from_u128(n));
-        // Age in days of each acknowledgement (none: not acknowledged), bytes → which go.
-        type Case = (&'static [(Option<i64>, u64)], &'static [u128]);
         let table: &[Case] = &[
             (&[], &[]),
             (&[(Some(8), 1), (Some(6), 1), (None, 1)], &[0]),

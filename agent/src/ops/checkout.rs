@@ -25,7 +25,10 @@ fn git(host: &HostSettings, arguments: &[&str]) -> Action {
     for (n, (key, value)) in git_settings(host).into_iter().enumerate() {
         invocation = invocation.with(&format!("GIT_CONFIG_KEY_{n}"), key).with(&format!("GIT_CONFIG_VALUE_{n}"), value);
     }
-    Action::Run(invocation.with("GIT_CONFIG_COUNT", git_settings(host).len().to_string()))
+    // A damaged clone must never make git find, and change, a repository above it.
+    let above = host.checkout.parent().map(|dir| dir.display().to_string()).unwrap_or_default();
+    let count = git_settings(host).len().to_string();
+    Action::Run(invocation.with("GIT_CONFIG_COUNT", count).with("GIT_CEILING_DIRECTORIES", above))
 }
 
 /// Settings of git for one call: a checkout that another user owns is trusted, and our remote has its address.

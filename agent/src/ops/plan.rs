@@ -66,3 +66,7 @@ fn tests(host: &HostSettings, now: &Situation) -> Vec<TestCase> {
         })
         .collect()
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod plan_tests;

@@ -1,5 +1,7 @@
 //! Plans for the platform `script`, where the repository brings the commands.
 
+use std::path::{Path, PathBuf};
+
 use nixfleet_protocol::Commit;
 
 use super::checkout;
@@ -7,12 +9,21 @@ use super::situation::Situation;
 use super::step::{Action, Invocation, Refusal, Remember, Step};
 use crate::record::{HostSettings, Stage};
 
-fn run(host: &HostSettings, program: &std::path::Path, commit: Option<&Commit>) -> Step {
+fn invocation(host: &HostSettings, program: &Path, commit: Option<&Commit>) -> Invocation {
     let mut invocation = Invocation::new([program.display().to_string()]).within(&host.checkout);
     if let Some(commit) = commit {
         invocation = invocation.with("NIXFLEET_COMMIT", commit.as_str());
     }
-    Step::new(Stage::Activation, "activate", Action::Run(invocation))
+    invocation
+}
+
+fn run(host: &HostSettings, program: &Path, commit: Option<&Commit>) -> Step {
+    Step::new(Stage::Activation, "activate", Action::Run(invocation(host, program, commit)))
+}
+
+/// Where a host's `switch` may be, in order.
+fn switches(host: &HostSettings) -> [PathBuf; 2] {
+    [host.checkout.join("hosts").join(&host.name).join("switch"), host.checkout.join("switch")]
 }
 
 fn no_program(host: &HostSettings) -> Refusal {
@@ -41,11 +52,10 @@ pub fn rollback(host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refus
     let Some(before) = before else {
         return Err(Refusal::new(Stage::Checkout, "there is no earlier deployment to go back to"));
     };
-    // Which switch the older commit has is only known once it is there; both places are asked by the runner.
-    let program = now.switch.as_ref().ok_or_else(|| no_program(host))?;
+    let programs = switches(host).iter().map(|program| invocation(host, program, Some(&before))).collect();
     Ok(vec![
         checkout::go_to(host, before.as_str()),
-        run(host, program, Some(&before)),
+        Step::new(Stage::Activation, "activate", Action::RunFirst(programs)),
         remember(Remember::WentBack { to: Some(before) }),
     ])
 }

@@ -80,6 +80,8 @@ pub enum Remember {
 pub enum Action {
     /// Runs a program; it must exit with 0.
     Run(Invocation),
+    /// Runs the first of these whose program is there: which, is known only when the steps before it are done.
+    RunFirst(Vec<Invocation>),
     /// Runs `nix build --json`, reads its log, and keeps the path that it built.
     Build(Invocation),
     /// Runs the tests one by one, all of them.

@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::log::LogFile;
 use super::process::{self, End, Ended, Surroundings};
 use super::{remains, suite};
+use crate::config::machine::is_executable;
 use crate::durable;
 use crate::facts::{git, hash, system};
 use crate::journal::entry::{Entry, PROGRESS};
@@ -211,7 +212,7 @@ impl<'a> Execution<'a> {
 
     async fn clone_is_broken(&mut self, before: &Situation) -> bool {
         let ours = matches!(before.checkout, CheckoutState::Present { ours: true });
-        if !ours || self.entry.asked_to_stop().is_some() || !git::head_exists(&self.host().checkout) {
+        if !ours || self.entry.asked_to_stop().is_some() {
             return false;
         }
         let examination = checkout::examination(self.host());
@@ -237,6 +238,13 @@ impl<'a> Execution<'a> {
     async fn step(&mut self, step: &Step) -> Result<(), Verdict> {
         match &step.action {
             Action::Run(invocation) => self.run(invocation, step.stage).await,
+            Action::RunFirst(invocations) => {
+                let there = |one: &&Invocation| one.argv.first().is_some_and(|program| is_executable(program.as_ref()));
+                match invocations.iter().find(there) {
+                    Some(invocation) => self.run(invocation, step.stage).await,
+                    None => Err(Verdict::failed(127, step.stage, "the checkout has no executable switch")),
+                }
+            }
             Action::Build(invocation) => self.build(invocation).await,
             Action::Tests(cases) => {
                 let (verdict, message) = suite::run(self, cases).await?;

@@ -221,3 +221,93 @@ fn without_colours(text: &str) -> String {
     out.push_str(rest);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What three versions of nix really print.
+    const SAMPLES: [(&str, [&str; 3]); 4] = [
+        (
+            "build",
+            [
+                include_str!("../../tests/data/nix/internal-json-build-2.8.0.txt"),
+                include_str!("../../tests/data/nix/internal-json-build-2.26.3.txt"),
+                include_str!("../../tests/data/nix/internal-json-build-2.34.8.txt"),
+            ],
+        ),
+        (
+            "builderr",
+            [
+                include_str!("../../tests/data/nix/internal-json-builderr-2.8.0.txt"),
+                include_str!("../../tests/data/nix/internal-json-builderr-2.26.3.txt"),
+                include_str!("../../tests/data/nix/internal-json-builderr-2.34.8.txt"),
+            ],
+        ),
+        (
+            "evalerr",
+            [
+                include_str!("../../tests/data/nix/internal-json-evalerr-2.8.0.txt"),
+                include_str!("../../tests/data/nix/internal-json-evalerr-2.26.3.txt"),
+                include_str!("../../tests/data/nix/internal-json-evalerr-2.34.8.txt"),
+            ],
+        ),
+        (
+            "substitute",
+            [
+                include_str!("../../tests/data/nix/internal-json-substitute-2.8.0.txt"),
+                include_str!("../../tests/data/nix/internal-json-substitute-2.26.3.txt"),
+                include_str!("../../tests/data/nix/internal-json-substitute-2.34.8.txt"),
+            ],
+        ),
+    ];
+
+    /// Reads a sample; checks on the way that nothing ever goes backwards.
+    fn read(sample: &str) -> (NixLog, Vec<String>) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = NixLog::new(dir.path().join("progress.json"));
+        let mut shown = Vec::new();
+        let (mut builds, mut copies) = (Counter::default(), Counter::default());
+        for line in sample.lines() {
+            shown.extend(log.line(Stream::Stderr, line));
+            for (before, now) in [(&mut builds, log.builds), (&mut copies, log.copies)] {
+                assert!(now.done >= before.done && now.expected >= before.expected && now.done <= now.expected);
+                *before = now;
+            }
+        }
+        (log, shown)
+    }
+
+    #[test]
+    fn the_samples_of_all_versions_are_understood() {
+        for (what, versions) in SAMPLES {
+            for (version, sample) in versions.into_iter().enumerate() {
+                let (log, shown) = read(sample);
+                assert!(shown.iter().all(|line| !line.starts_with("@nix")), "{what} {version}");
+                assert_eq!(log.has_built(), what != "evalerr", "{what} {version}");
+                assert_eq!(log.error().is_some(), what.ends_with("err"), "{what} {version}: {:?}", log.error());
+                if what.ends_with("err") {
+                    assert!(log.error().unwrap().starts_with("error:"), "{:?}", log.error());
+                }
+                if what == "build" {
+                    assert!(
+                        log.builds.expected > 0 && log.builds.done == log.builds.expected,
+                        "{version} {:?}",
+                        log.builds
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn store_paths_are_shown_as_names() {
+        for (path, name) in [
+            ("/nix/store/abc123-curl-8.2.0.drv", "curl-8.2.0"),
+            ("/nix/store/abc123-nixos-system-h1", "nixos-system-h1"),
+            ("odd", "odd"),
+        ] {
+            assert_eq!(package(path), name);
+        }
+    }
+}

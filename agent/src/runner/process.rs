@@ -206,7 +206,7 @@ async fn drain(
 
 /// One of the two pipes, with the line that is being put together.
 struct Pipe<P> {
-    pipe: Option<P>,
+    source: Option<P>,
     stream: Stream,
     open: bool,
     lines: Lines,
@@ -215,12 +215,12 @@ struct Pipe<P> {
 
 impl<P: AsyncRead + Unpin> Pipe<P> {
     fn new(pipe: Option<P>, stream: Stream) -> Self {
-        Self { open: pipe.is_some(), pipe, stream, lines: Lines::default(), block: vec![0; READ] }
+        Self { open: pipe.is_some(), source: pipe, stream, lines: Lines::default(), block: vec![0; READ] }
     }
 
     /// How many bytes came; nothing is the end, and so is an error. May be dropped and called again.
     async fn read(&mut self) -> usize {
-        match &mut self.pipe {
+        match &mut self.source {
             Some(pipe) => pipe.read(&mut self.block).await.unwrap_or(0),
             None => 0,
         }

@@ -44,7 +44,7 @@ impl Kept {
     }
 
     pub(crate) fn text(&self) -> String {
-        self.output.iter().map(|output| format!("{}\n", output.line)).collect()
+        self.output.iter().flat_map(|output| [output.line.as_str(), "\n"]).collect()
     }
 
     pub(crate) fn result(&self) -> &Status {
@@ -148,7 +148,7 @@ impl Dashboard {
                         self.keep(link, &message).await;
                         return Ok(message);
                     }
-                    other => panic!("the agent sent {other:?}"),
+                    junk @ (Decoded::UnknownType(_) | Decoded::Malformed(_)) => panic!("the agent sent {junk:?}"),
                 },
                 Some(Ok(Message::Close(frame))) => return Err(frame),
                 Some(Ok(_)) => {}
@@ -199,10 +199,9 @@ impl Dashboard {
     pub(crate) async fn until(&mut self, link: &mut Link, what: &str, mut so: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + LONG;
         while !so(self) {
-            match timeout_at(deadline, self.read(link)).await {
-                Ok(Ok(_)) => {}
-                Ok(Err(close)) => panic!("the link ended while waiting for {what}: {close:?}"),
-                Err(_) => panic!("waited in vain: {what}"),
+            let Ok(read) = timeout_at(deadline, self.read(link)).await else { panic!("waited in vain: {what}") };
+            if let Err(close) = read {
+                panic!("the link ended while waiting for {what}: {close:?}");
             }
         }
     }
@@ -212,8 +211,8 @@ impl Dashboard {
             .await;
     }
 
-    pub(crate) async fn until_line(&mut self, link: &mut Link, id: CommandId, line: &str) {
-        self.until(link, line, |dashboard| dashboard.kept.get(&id).is_some_and(|kept| kept.text().contains(line)))
+    pub(crate) async fn until_line(&mut self, link: &mut Link, id: CommandId, text: &str) {
+        self.until(link, text, |dashboard| dashboard.kept.get(&id).is_some_and(|kept| kept.text().contains(text)))
             .await;
     }
 

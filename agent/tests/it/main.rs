@@ -1,5 +1,13 @@
 //! The agent from outside: the real binary, a real git, a dashboard made for the test, and `kill -9`.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "what helps a test may fail like a test"
+)]
+
 mod crashes;
 mod dashboard;
 mod deploys;

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::dashboard::Dashboard;
 
 /// Everything a test waits for comes within this, even on a busy machine.
-pub(crate) const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_mins(1);
 
 pub(crate) fn new_id() -> CommandId {
     CommandId::from_uuid(Uuid::now_v7())

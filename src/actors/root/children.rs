@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nixfleet_model::fleet_state::StateChange;
+use nixfleet_model::host_core;
+use nixfleet_model::remote::RemoteState;
 use nixfleet_model::restart::Policy;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
@@ -15,6 +17,8 @@ use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
 use crate::actors::sync::Render;
+use crate::actors::clock::Clock;
+use crate::actors::host::{self, AskRemote};
 use crate::actors::{access, hosts, links, remote, sessions, store, sync};
 
 /// How long an actor may take to stop.
@@ -69,7 +73,7 @@ pub struct Settings {
     /// How logins and tokens are checked.
     pub access: access::Settings,
     /// How hosts treat commands.
-    pub hosts: hosts::Settings,
+    pub hosts: Arc<host_core::Settings>,
 }
 
 /// The places, and what their actors start with.
@@ -144,6 +148,36 @@ impl Tree {
             }),
         }
     }
+
+    fn hosts_args(&self) -> hosts::Args {
+        let (sync, asked, interested) =
+            (self.handles.sync.clone(), self.handles.remote.clone(), self.handles.remote.clone());
+        let world = host::World {
+            settings: Arc::clone(&self.settings.hosts),
+            store: self.store(),
+            publish: Box::new(move |changes| sync.publish(changes)),
+            ask_remote: Box::new(move |AskRemote { within, done }| {
+                let remote = asked.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = remote.ask(within).await {
+                        tracing::debug!(%error, "the remote was not asked in time");
+                    }
+                    done();
+                });
+            }),
+            interest: Box::new(move |commit| {
+                if !interested.interest(commit) {
+                    tracing::debug!("the remote is being restarted and hears of all commits again");
+                }
+            }),
+            data_dir: self.settings.data_dir.clone(),
+            clock: Clock::Wall,
+        };
+        // Until the remote's actor tells; the root asks it to when the hosts have started.
+        let remote = &self.settings.remote;
+        let unknown = RemoteState::new(remote.location.clone(), remote.branch.clone(), remote.interval);
+        hosts::Args { world: Arc::new(world), remote: Arc::new(unknown) }
+    }
 }
 
 /// Starts a child and seats it.
@@ -163,13 +197,7 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
         Child::Access => seat(access::Access, tree.access_args(), root, &slots.access).await,
         Child::Remote => seat(remote::Remote, tree.remote_args(), root, &slots.remote).await,
         Child::Hosts => {
-            let args = hosts::Args {
-                settings: tree.settings.hosts.clone(),
-                store: tree.store(),
-                sync: tree.handles.sync.clone(),
-                remote: tree.handles.remote.clone(),
-                links: tree.handles.links.clone(),
-            };
+            let args = tree.hosts_args();
             seat(hosts::Hosts, args, root, &slots.hosts).await
         }
         Child::Links => {

@@ -11,6 +11,7 @@
 
 #![warn(missing_docs)]
 
+pub mod access;
 pub mod checks;
 pub mod command;
 pub mod compartments;

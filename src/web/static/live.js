@@ -46,6 +46,7 @@ export function live({ own, page, take, log, show, out }) {
     if (step.ask) ask(step.ask);
     if (frame.type === "full_state" || frame.type === "init") waiting = [];
     for (const fragment of step.fragments) waiting.push(fragment);
+    if (waiting.length > 500) waiting = coalesce(waiting);
     if (waiting.length > MANY) {
       waiting = [];
       ask("get_state");

@@ -1,0 +1,209 @@
+//! The plans of all ops on all platforms, as tables of argument vectors.
+
+use super::*;
+use crate::ops::deployed::DeployedRecord;
+use crate::ops::situation::CheckoutState;
+use crate::ops::step::{Expectation, Remember};
+use crate::record::tests_support::settings;
+use nixfleet_protocol::Time;
+use nixfleet_protocol::agent::Deployed;
+
+fn present() -> Situation {
+    Situation {
+        checkout: CheckoutState::Present { ours: true },
+        checkout_dir: "/repo".into(),
+        switch: Some("/repo/hosts/h1/switch".into()),
+        home_name: Some("ann@h1".into()),
+        home_names: vec!["ann@h1".into(), "ann".into()],
+        previous_home: Some("/home/ann/profiles/home-manager-9-link/activate".into()),
+        system_path: Some("/nix/store/now".into()),
+        ..Situation::default()
+    }
+}
+
+fn deployed(commits: &[&str]) -> DeployedRecord {
+    let mut record = DeployedRecord::default();
+    for commit in commits {
+        record.switched(Deployed {
+            commit: commit.repeat(8).parse().unwrap(),
+            lock_hash: None,
+            system_path: None,
+            number: None,
+            at: Time::from_millis(0),
+        });
+    }
+    record
+}
+
+/// Steps as short texts: the argument vector, or the name of what is done.
+fn told(steps: &[Step]) -> Vec<String> {
+    steps
+        .iter()
+        .map(|step| match &step.action {
+            Action::Run(invocation) => invocation.argv.join(" "),
+            Action::RunFirst(some) => some.iter().map(|one| one.argv.join(" ")).collect::<Vec<_>>().join(" or "),
+            Action::Build(invocation) => format!("build: {}", invocation.argv.last().unwrap()),
+            Action::Tests(cases) => cases.iter().map(|case| case.name.clone()).collect::<Vec<_>>().join(" then "),
+            Action::MakeClone => "make the clone".into(),
+            Action::RemoveClone => "remove the clone".into(),
+            Action::RemoveStaleLocks => "remove stale locks".into(),
+            Action::Expect(Expectation::Built) => "expect the built system".into(),
+            Action::Expect(Expectation::Changed { from }) => {
+                format!("expect another than {}", from.as_deref().unwrap())
+            }
+            Action::Remember(Remember::Deployed) => "remember".into(),
+            Action::Remember(Remember::WentBack { to }) => {
+                format!("remember the way back to {}", to.as_ref().map_or("that system", |commit| commit.as_str()))
+            }
+            Action::AwaitReboot => "await the reboot".into(),
+        })
+        .collect()
+}
+
+fn plan_of(op: Op, platform: Platform, now: &Situation) -> Vec<String> {
+    told(&plan(op, &settings(platform), now).unwrap())
+}
+
+#[test]
+fn a_switch_builds_first_and_then_looks_whether_the_built_system_runs() {
+    for (platform, build, activation) in [
+        (
+            Platform::Nixos,
+            "build: /repo#nixosConfigurations.\"h1\".config.system.build.toplevel",
+            "nixos-rebuild switch --flake /repo#h1",
+        ),
+        (
+            Platform::NixDarwin,
+            "build: /repo#darwinConfigurations.\"h1\".system",
+            "darwin-rebuild switch --flake /repo#h1",
+        ),
+        (
+            Platform::HomeManager,
+            "build: /repo#homeConfigurations.\"ann@h1\".activationPackage",
+            "home-manager switch --flake /repo#ann@h1",
+        ),
+    ] {
+        let steps = plan_of(Op::Switch, platform, &present());
+        assert_eq!(steps, [build, activation, "expect the built system", "remember"], "{platform:?}");
+    }
+}
+
+#[test]
+fn a_rollback_looks_whether_another_system_runs() {
+    for (platform, activation) in [
+        (Platform::Nixos, "nixos-rebuild switch --rollback"),
+        (Platform::NixDarwin, "darwin-rebuild --rollback"),
+        (Platform::HomeManager, "/home/ann/profiles/home-manager-9-link/activate"),
+    ] {
+        let steps = plan_of(Op::Rollback, platform, &present());
+        let wanted = [activation, "expect another than /nix/store/now", "remember the way back to that system"];
+        assert_eq!(steps, wanted, "{platform:?}");
+    }
+}
+
+#[test]
+fn scripts_switch_and_roll_back() {
+    let now = present();
+    assert_eq!(plan_of(Op::Switch, Platform::Script, &now), ["/repo/hosts/h1/switch", "remember"]);
+    let none = Situation { switch: None, ..present() };
+    assert!(plan(Op::Switch, &settings(Platform::Script), &none).unwrap_err().message.contains("hosts/h1/switch"));
+
+    let refusal = plan(Op::Rollback, &settings(Platform::Script), &now).unwrap_err();
+    assert_eq!(refusal.message, "there is no earlier deployment to go back to");
+    let now = Situation { deployed: deployed(&["a", "b"]), ..present() };
+    assert_eq!(
+        plan_of(Op::Rollback, Platform::Script, &now),
+        [
+            "git -C /repo reset --hard aaaaaaaa",
+            "/repo/hosts/h1/switch or /repo/switch",
+            "remember the way back to aaaaaaaa",
+        ]
+    );
+    let now = Situation { rollback: Some("/repo/hosts/h1/rollback".into()), ..now };
+    assert_eq!(
+        plan_of(Op::Rollback, Platform::Script, &now),
+        ["/repo/hosts/h1/rollback", "remember the way back to aaaaaaaa"]
+    );
+}
+
+#[test]
+fn our_own_clone_is_made_fetched_or_made_anew() {
+    let fetch = [
+        "git -C /repo fetch --prune --no-tags --progress origin +refs/heads/main:refs/remotes/origin/main",
+        "git -C /repo symbolic-ref HEAD refs/heads/main",
+        "git -C /repo reset --hard refs/remotes/origin/main",
+        "git -C /repo clean -ffd",
+    ];
+    for (checkout, before) in [
+        (CheckoutState::Absent, &["make the clone"][..]),
+        (CheckoutState::Present { ours: true }, &["remove stale locks"]),
+        (CheckoutState::Broken, &["remove the clone", "make the clone"]),
+    ] {
+        let steps = plan_of(Op::Pull, Platform::Script, &Situation { checkout, ..present() });
+        assert_eq!(steps, [before, &fetch].concat(), "{checkout:?}");
+    }
+    for checkout in [CheckoutState::Present { ours: false }, CheckoutState::Occupied] {
+        let refused = plan(Op::Pull, &settings(Platform::Script), &Situation { checkout, ..present() });
+        assert_eq!(refused.unwrap_err().stage, Stage::Checkout, "{checkout:?}");
+    }
+}
+
+#[test]
+fn the_operators_checkout_is_never_forced() {
+    let host = HostSettings { repo_url: None, ..settings(Platform::Script) };
+    let now = Situation { checkout: CheckoutState::Present { ours: false }, ..present() };
+    assert_eq!(told(&plan(Op::Pull, &host, &now).unwrap()), ["git -C /repo pull --ff-only"]);
+    let detached = Situation { detached: true, ..now.clone() };
+    let steps = told(&plan(Op::Pull, &host, &detached).unwrap());
+    assert_eq!(steps, ["git -C /repo checkout main", "git -C /repo pull --ff-only"]);
+    let changed = Situation { local_changes: vec!["M flake.nix".into()], ..now.clone() };
+    let refusal = plan(Op::Pull, &host, &changed).unwrap_err();
+    assert!(refusal.message.contains("commit, stash or drop") && refusal.message.contains("M flake.nix"));
+    let absent = Situation { checkout: CheckoutState::Absent, ..now };
+    assert!(plan(Op::Pull, &host, &absent).unwrap_err().message.contains("no git checkout"));
+}
+
+#[test]
+fn the_remotes_address_stands_in_no_argument_vector() {
+    let host = HostSettings { repo_url: Some("https://u:geheim@x.org/r".into()), ..settings(Platform::Script) };
+    for checkout in [CheckoutState::Absent, CheckoutState::Broken, CheckoutState::Present { ours: true }] {
+        let steps = plan(Op::Pull, &host, &Situation { checkout, ..present() }).unwrap();
+        assert!(told(&steps).iter().all(|step| !step.contains("geheim")));
+    }
+}
+
+#[test]
+fn tests_run_in_the_order_of_their_names_with_a_limit() {
+    let now =
+        Situation { tests: vec!["/repo/hosts/h1/tests/1.sh".into(), "/repo/hosts/h1/tests/2.sh".into()], ..present() };
+    let steps = plan(Op::Test, &settings(Platform::Script), &now).unwrap();
+    assert_eq!(told(&steps), ["1.sh then 2.sh"]);
+    let Action::Tests(cases) = &steps[0].action else { panic!("no tests") };
+    assert!(cases.iter().all(|case| case.invocation.limit == Some(std::time::Duration::from_mins(1))));
+}
+
+#[test]
+fn without_a_checkout_nothing_is_deployed_or_tested() {
+    for checkout in [CheckoutState::Absent, CheckoutState::Broken] {
+        let now = Situation { checkout, ..present() };
+        for op in [Op::Switch, Op::Test, Op::Rollback] {
+            assert_eq!(plan(op, &settings(Platform::Script), &now).unwrap_err().stage, Stage::Checkout);
+        }
+    }
+}
+
+#[test]
+fn a_reboot_is_the_configured_program_and_then_patience() {
+    let steps = plan_of(Op::Reboot, Platform::Nixos, &present());
+    assert_eq!(steps, ["systemctl reboot", "await the reboot"]);
+}
+
+#[test]
+fn every_op_that_is_offered_has_a_plan_and_no_other() {
+    let now = Situation { deployed: deployed(&["a", "b"]), ..present() };
+    for op in Op::ALL {
+        let planned = plan(*op, &settings(Platform::Script), &now).is_ok();
+        let offered = crate::ops::SUPPORTED.contains(op) && *op != Op::Restart;
+        assert_eq!(planned, offered, "{op}");
+    }
+}

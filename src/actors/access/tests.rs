@@ -1,0 +1,1 @@
+//! The actor over a real store.

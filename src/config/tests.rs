@@ -1,0 +1,178 @@
+//! Tables: what is given, and what becomes of it.
+
+use super::*;
+
+const HASH: &str = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
+
+fn none(_: &Path) -> io::Result<String> {
+    Err(io::Error::from(io::ErrorKind::NotFound))
+}
+
+fn vars(given: &[(&str, &str)]) -> BTreeMap<String, String> {
+    let mut vars: BTreeMap<String, String> =
+        given.iter().map(|(name, value)| (format!("NIXFLEET_{name}"), (*value).to_owned())).collect();
+    vars.entry("NIXFLEET_PASSWORD_HASH".to_owned()).or_insert_with(|| HASH.to_owned());
+    vars
+}
+
+fn read(given: &[(&str, &str)], file: &str) -> Result<(Config, Vec<Warning>), Vec<Problem>> {
+    let vars = vars(given);
+    Config::from(&Given { vars: &vars, file: Some(("nixfleet.toml".into(), file.to_owned())), read: &none })
+}
+
+fn fine(given: &[(&str, &str)], file: &str) -> Config {
+    match read(given, file) {
+        Ok((config, _)) => config,
+        Err(problems) => panic!("{problems:?}"),
+    }
+}
+
+fn problems(given: &[(&str, &str)], file: &str) -> Vec<String> {
+    match read(given, file) {
+        Ok(_) => Vec::new(),
+        Err(problems) => problems.iter().map(ToString::to_string).collect(),
+    }
+}
+
+#[test]
+fn without_anything_but_the_password_the_defaults_hold() {
+    let config = fine(&[], "");
+    assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
+    assert_eq!(config.data_dir, Path::new("/var/lib/nixfleet"));
+    assert_eq!(config.access.session_duration, Duration::from_secs(86_400));
+    assert_eq!(config.remote.interval, Duration::from_secs(30));
+    assert_eq!(config.remote.branch, "main");
+    assert_eq!(config.timeout_action, TimeoutAction::Ask);
+    assert_eq!((config.command_days, config.event_days), (30, 7));
+    assert!(config.access.session_secrets.is_empty());
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let file = "listen = \"127.0.0.1:1\"\nremote_interval = 60\nallow_insecure = true\n\
+                allowed_origins = [\"https://a.example\", \"http://b.example:8080\"]";
+    let config = fine(&[("LISTEN", "127.0.0.1:2")], file);
+    assert_eq!(config.listen.port(), 2);
+    assert_eq!(config.remote.interval, Duration::from_secs(60));
+    assert_eq!(config.web.allowed_origins.len(), 2);
+}
+
+#[test]
+fn everything_that_is_wrong_is_said_at_once() {
+    let given = [("LISTEN", "here"), ("SESSION_DURATION", "soon"), ("PASSWORD_HASH", "secret"), ("LOG_FORMAT", "xml")];
+    let problems = problems(&given, "colour = \"red\"\nbranch = 1.5");
+    for name in ["NIXFLEET_LISTEN", "NIXFLEET_SESSION_DURATION", "NIXFLEET_PASSWORD_HASH", "NIXFLEET_LOG_FORMAT"] {
+        assert!(problems.iter().any(|problem| problem.starts_with(name)), "{name}: {problems:?}");
+    }
+    assert!(problems.iter().any(|problem| problem.starts_with("colour (in nixfleet.toml)")), "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.starts_with("branch")), "{problems:?}");
+    assert_eq!(problems.len(), 6, "{problems:?}");
+    assert!(!problems.iter().any(|problem| problem.contains("secret\"")), "{problems:?}");
+}
+
+#[test]
+fn each_bad_value_stops_the_start() {
+    for (name, value) in [
+        ("LISTEN", "127.0.0.1"),
+        ("BASE_URL", "fleet.example.org"),
+        ("BASE_URL", "https://fleet.example.org/path"),
+        ("ALLOWED_ORIGINS", "https://a.example,b"),
+        ("TRUSTED_PROXIES", "proxy"),
+        ("ALLOW_INSECURE", "yes please"),
+        ("TOTP_SECRET", "189"),
+        ("TOTP_SECRET", "AAAA"),
+        ("SESSION_SECRET", "short"),
+        ("SESSION_SECRET", "0123456789abcdef0123456789abcdef,short"),
+        ("AGENT_TOKEN", "two words"),
+        ("REPO_URL", "https://user:password@example.org/x.git"),
+        ("REPO_URL", "--upload-pack=x"),
+        ("BRANCH", "a b"),
+        ("BRANCH", "--x"),
+        ("REMOTE_INTERVAL", "0"),
+        ("GITHUB_REPO", "name"),
+        ("TIMEOUT_ACTION", "wait"),
+        ("CMD_RETENTION_DAYS", "0"),
+        ("LOG_RETENTION_DAYS", "-1"),
+        ("LOG", "a=b=c"),
+        ("TLS_CERT", "/cert"),
+        ("TLS_KEY", "/key"),
+    ] {
+        let problems = problems(&[(name, value)], "");
+        assert_eq!(problems.len(), 1, "{name}={value}: {problems:?}");
+        assert!(problems[0].starts_with("NIXFLEET_"), "{problems:?}");
+        assert!(!problems[0].contains("password@") && !problems[0].contains("two words"), "{problems:?}");
+    }
+}
+
+#[test]
+fn beyond_loopback_something_must_guard_it() {
+    let open = ("LISTEN", "0.0.0.0:8000");
+    assert_eq!(problems(&[open], "").len(), 1);
+    assert!(problems(&[open, ("ALLOW_INSECURE", "1")], "").is_empty());
+    assert!(problems(&[open, ("TRUSTED_PROXIES", "10.0.0.1")], "").is_empty());
+    assert!(problems(&[open, ("TLS_CERT", "/c"), ("TLS_KEY", "/k")], "").is_empty());
+    assert!(problems(&[("LISTEN", "[::1]:1")], "").is_empty());
+}
+
+#[test]
+fn a_secret_may_come_from_a_file_or_from_systemd() {
+    let read = |path: &Path| match path.to_str() {
+        Some("/secrets/admin") => Ok("from-a-file-0123456789\n".to_owned()),
+        Some("/creds/agent-token") => Ok("from-systemd-0123456789\n".to_owned()),
+        Some("/empty") => Ok("\n".to_owned()),
+        _ => none(path),
+    };
+    let mut vars = vars(&[("ADMIN_TOKEN_FILE", "/secrets/admin")]);
+    vars.insert("CREDENTIALS_DIRECTORY".to_owned(), "/creds".to_owned());
+    let (config, warnings) = Config::from(&Given { vars: &vars, file: None, read: &read }).ok().unwrap();
+    assert!(config.access.admin_token.unwrap().is("from-a-file-0123456789"));
+    assert!(config.access.agent_token.unwrap().is("from-systemd-0123456789"));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    vars.insert("NIXFLEET_ADMIN_TOKEN".to_owned(), "directly".to_owned());
+    vars.insert("NIXFLEET_TOTP_SECRET_FILE".to_owned(), "/empty".to_owned());
+    vars.insert("NIXFLEET_SESSION_SECRET_FILE".to_owned(), "/nowhere".to_owned());
+    let problems = Config::from(&Given { vars: &vars, file: None, read: &read }).err().unwrap();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+}
+
+#[test]
+fn what_is_unknown_or_idle_is_a_warning() {
+    let given = [("COLOUR", "red"), ("VERSION_URL", "https://example.org/version.json"), ("CONFIG", "x")];
+    let warnings = read(&given, "").ok().unwrap().1;
+    let warnings: Vec<&str> = warnings.iter().map(|warning| warning.0.as_str()).collect();
+    assert_eq!(
+        warnings,
+        ["NIXFLEET_COLOUR is no setting of the daemon; it is ignored", "NIXFLEET_VERSION_URL does nothing yet"]
+    );
+}
+
+#[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let config = fine(&[("AGENT_TOKEN", ""), ("LISTEN", " ")], "");
+    assert!(config.access.agent_token.is_none());
+    assert_eq!(config.listen.port(), 8000);
+}
+
+#[test]
+fn pipelines_are_read() {
+    let config = fine(&[], "[[pipeline]]\nname = \"careful\"\nops = [\"pull\", \"plan\"]\nparallel = 1\n");
+    assert_eq!(config.pipelines[0].ops, [Op::Pull, Op::Plan]);
+    for bad in [
+        "[[pipeline]]\nname = \"x\"\nops = [\"dance\"]",
+        "[[pipeline]]\nname = \"x y\"\nops = [\"pull\"]",
+        "[[pipeline]]\nname = \"x\"\nops = []",
+        "[[pipeline]]\nname = \"x\"\nops = [\"pull\"]\ncolour = 1",
+        "[[pipeline]]\nname = \"x\"\nops = [\"pull\"]\n[[pipeline]]\nname = \"x\"\nops = [\"pull\"]",
+        "pipeline = 7",
+        "listen = ",
+    ] {
+        assert_eq!(problems(&[], bad).len(), 1, "{bad}");
+    }
+}
+
+#[test]
+fn several_session_secrets_may_stand() {
+    let a = "0123456789abcdef0123456789abcdef";
+    let config = fine(&[("SESSION_SECRET", &format!("{a}, {a}x"))], "");
+    assert_eq!(config.access.session_secrets.len(), 2);
+}
