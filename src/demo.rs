@@ -143,15 +143,11 @@ async fn begin(args: &DemoArgs, place: &Place, processes: &mut Processes) -> any
     }
     note(&format!("starting {} agents", hosts.len()));
     for host in &hosts {
-        let token = match memory.tokens.get(&host.name) {
-            Some(token) => token.clone(),
-            None => {
-                let token = story::token(&client, &host.name).await?;
-                memory.tokens.insert(host.name.clone(), token.clone());
-                token
-            }
-        };
-        processes.keep(agent_program(&agent, place, host, &token, &repository, listen));
+        if !memory.tokens.contains_key(&host.name) {
+            memory.tokens.insert(host.name.clone(), story::token(&client, &host.name).await?);
+        }
+        let Some(token) = memory.tokens.get(&host.name) else { continue };
+        processes.keep(agent_program(&agent, place, host, token, &repository, listen));
     }
     place.keep(&memory)?;
     story::arrived(&client, &hosts, AGENTS + Duration::from_millis(500) * u32::from(args.hosts)).await?;

@@ -16,8 +16,9 @@ pub(super) async fn sweep(dir: &Path) {
             return;
         }
         for pid in found.into_iter().filter_map(|pid| i32::try_from(pid).ok()).filter_map(Pid::from_raw) {
-            // Gone meanwhile: as good.
-            drop(kill_process(pid, Signal::KILL));
+            if let Err(error) = kill_process(pid, Signal::KILL) {
+                tracing::debug!(%error, ?pid, "gone meanwhile: as good");
+            }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
