@@ -155,8 +155,8 @@ pub struct Health {
     pub hosts: usize,
     /// Their actors do not answer.
     pub silent: Vec<HostId>,
-    /// Their actors keep failing. No reason for the fleet to be unready.
-    pub quarantined: Vec<HostId>,
+    /// Their actors keep failing: why. No reason for the fleet to be unready.
+    pub quarantined: Vec<(HostId, String)>,
 }
 
 /// How long an answer to a person's wish may take: a pull asks the remote first, and the disk may be slow.

@@ -111,7 +111,7 @@ impl State {
         let mut asked = Vec::new();
         for (host, entry) in &self.hosts {
             match (&entry.broken, &entry.actor) {
-                (Some(_), _) => health.quarantined.push(host.clone()),
+                (Some(why), _) => health.quarantined.push((host.clone(), why.clone())),
                 (None, None) => health.silent.push(host.clone()),
                 (None, Some(actor)) => asked.push((host.clone(), actor.clone())),
             }

@@ -49,7 +49,7 @@ pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
     match hosts {
         Ok(health) => {
             problems.extend(health.silent.iter().map(|host| format!("the actor of {host} did not answer")));
-            quarantined.extend(health.quarantined.iter().map(ToString::to_string));
+            quarantined.extend(health.quarantined.iter().map(|(host, why)| format!("{host}: {why}")));
         }
         Err(error) => problems.push(error.to_string()),
     }
