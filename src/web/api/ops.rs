@@ -59,7 +59,7 @@ pub(in crate::web) async fn on_host(app: &App, asked: &Asked, bytes: &[u8]) -> R
     }
     hosts::find(app, &host).await?;
     let host = spec(op).per_host.then_some(host);
-    accepted(submit(app, asked, op, host, &wish).await?)
+    accepted(&submit(app, asked, op, host, &wish).await?)
 }
 
 /// `POST /api/v1/ops/{op}`: one outcome for each host.
@@ -101,7 +101,7 @@ pub(in crate::web) async fn on_many(app: &App, asked: &Asked, bytes: &[u8]) -> R
 
 /// `POST /api/v1/remote/refresh`: the op `refresh-git`.
 pub(in crate::web) async fn refresh_remote(app: &App, asked: &Asked) -> Result<Answer, Refused> {
-    accepted(submit(app, asked, Op::RefreshGit, None, &Wish::default()).await?)
+    accepted(&submit(app, asked, Op::RefreshGit, None, &Wish::default()).await?)
 }
 
 /// Starts an op, on a host or on none.
@@ -118,8 +118,8 @@ pub(super) async fn submit(
 }
 
 /// 202 with the command itself.
-pub(super) fn accepted(command: Command) -> Result<Answer, Refused> {
-    Answer::json(StatusCode::ACCEPTED, &command)
+pub(super) fn accepted(command: &Command) -> Result<Answer, Refused> {
+    Answer::json(StatusCode::ACCEPTED, command)
 }
 
 /// Where an op needs a code it is looked at; elsewhere a code is not used up.
