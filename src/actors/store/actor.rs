@@ -112,7 +112,7 @@ impl Actor for Store {
 impl State {
     fn hand_over(&self, job: Job) {
         self.shared.queue.fetch_add(1, Ordering::Relaxed);
-        if !self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok()) {
+        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
             // The writer died, and the news of it is on the way. Who asked hears that nobody answers.
             self.shared.queue.fetch_sub(1, Ordering::Relaxed);
         }
