@@ -31,7 +31,7 @@ struct Dashboard {
     /// Address of the dashboard.
     #[arg(long, env = "FLEET_URL", global = true, default_value = "http://127.0.0.1:8000")]
     url: String,
-    /// API token; FLEET_TOKEN is safer, arguments are seen by everyone on the machine.
+    /// API token; `FLEET_TOKEN` is safer, arguments are seen by everyone on the machine.
     #[arg(long, env = "FLEET_TOKEN", hide_env_values = true, global = true)]
     token: Option<String>,
     /// File with the API token.

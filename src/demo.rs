@@ -27,6 +27,7 @@ use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::hosts::Host;
+use self::leftovers::Left;
 use self::place::{Memory, Place};
 use self::processes::{Processes, Program};
 use self::repository::Repository;
@@ -91,7 +92,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<()> {
     };
     note("ending the demo …");
     processes.stop().await;
-    leftovers::sweep(&dir).await;
+    leftovers::sweep(&dir, Left::Commands).await;
     if outcome.is_err() && args.dir.is_none() {
         note("for the logs of what failed, try again with --dir");
     }
@@ -129,7 +130,7 @@ async fn begin(args: &DemoArgs, place: &Place, processes: &mut Processes) -> any
     let agent = binaries::agent(&daemon).await?;
     let mut memory = place.remember()?;
     place.keep(&memory)?;
-    leftovers::sweep(place.dir()).await;
+    leftovers::sweep(place.dir(), Left::Orphans).await;
     let hosts = hosts::fleet(usize::from(args.hosts));
     let repository = Repository::new(place.dir());
     repository.make(&hosts).await?;
@@ -143,15 +144,11 @@ async fn begin(args: &DemoArgs, place: &Place, processes: &mut Processes) -> any
     }
     note(&format!("starting {} agents", hosts.len()));
     for host in &hosts {
-        let token = match memory.tokens.get(&host.name) {
-            Some(token) => token.clone(),
-            None => {
-                let token = story::token(&client, &host.name).await?;
-                memory.tokens.insert(host.name.clone(), token.clone());
-                token
-            }
-        };
-        processes.keep(agent_program(&agent, place, host, &token, &repository, listen));
+        if !memory.tokens.contains_key(&host.name) {
+            memory.tokens.insert(host.name.clone(), story::token(&client, &host.name).await?);
+        }
+        let Some(token) = memory.tokens.get(&host.name) else { continue };
+        processes.keep(agent_program(&agent, place, host, token, &repository, listen));
     }
     place.keep(&memory)?;
     story::arrived(&client, &hosts, AGENTS + Duration::from_millis(500) * u32::from(args.hosts)).await?;

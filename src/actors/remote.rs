@@ -34,7 +34,9 @@ use nixfleet_model::remote::RemoteState;
 use nixfleet_protocol::{CommandId, Commit, RunId};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
-use self::mirror::{Mirror, MirrorSettings};
+pub use self::address::Address;
+use self::mirror::Mirror;
+pub use self::mirror::MirrorSettings;
 use self::source::{Answer, Related, Source, Unreadable};
 pub use self::state::State;
 use super::slot::{Slot, Unanswered};

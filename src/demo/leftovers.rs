@@ -1,4 +1,5 @@
-//! What outlives its agent on purpose: a running switch. The product wants it so; the demo, at its end, does not.
+//! What is left in the demo's folder. A running switch outlives its agent: the product wants it so; the demo, at
+//! its end, does not. And where an earlier demo in the folder was killed, its daemon and agents still run.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,28 +9,41 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Kills everything that works in the folder, until nothing does.
-pub(super) async fn sweep(dir: &Path) {
+/// What is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Commands that run, and what they started.
+    Commands,
+    /// A daemon and agents that no demo watches over.
+    Orphans,
+}
+
+/// Kills what is left in the folder, until nothing is.
+pub(super) async fn sweep(dir: &Path, left: Left) {
     for _ in 0..40 {
-        let found = inhabitants(dir);
+        let found = inhabitants(dir, left);
         if found.is_empty() {
             return;
         }
         for pid in found.into_iter().filter_map(|pid| i32::try_from(pid).ok()).filter_map(Pid::from_raw) {
-            // Gone meanwhile: as good.
-            drop(kill_process(pid, Signal::KILL));
+            if let Err(error) = kill_process(pid, Signal::KILL) {
+                tracing::debug!(%error, ?pid, "gone meanwhile: as good");
+            }
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tracing::warn!(dir = %dir.display(), "something still works here");
 }
 
-/// Processes that work in the folder or were started with a path in it, and what these started; not ourselves.
-fn inhabitants(dir: &Path) -> BTreeSet<u32> {
+/// Such processes, and for commands what these started; not ourselves.
+fn inhabitants(dir: &Path, left: Left) -> BTreeSet<u32> {
     let processes = if Path::new("/proc/self/stat").exists() { from_proc(dir) } else { from_ps(dir) };
     let own = std::process::id();
     let mut found: BTreeSet<u32> =
-        processes.iter().filter(|process| process.inside && process.pid != own).map(|process| process.pid).collect();
+        processes.iter().filter(|process| process.left == Some(left) && process.pid != own).map(|process| process.pid).collect();
+    if left == Left::Orphans {
+        return found;
+    }
     loop {
         let more: Vec<u32> = processes
             .iter()
@@ -46,7 +60,7 @@ fn inhabitants(dir: &Path) -> BTreeSet<u32> {
 struct Process {
     pid: u32,
     parent: u32,
-    inside: bool,
+    left: Option<Left>,
 }
 
 fn from_proc(dir: &Path) -> Vec<Process> {
@@ -68,7 +82,16 @@ fn from_proc(dir: &Path) -> Vec<Process> {
             let is_runner = contains(&arguments, b"run-command") && contains(&arguments, needle);
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
             let is_command = works_here && contains(&environment, b"NIXFLEET_HOST=");
-            Some(Process { pid, parent, inside: is_runner || is_command })
+            let is_service = !is_runner
+                && [&b"NIXFLEET_DATA_DIR="[..], b"NIXFLEET_STATE_DIR="]
+                    .iter()
+                    .any(|name| contains(&environment, &[name, needle, b"/"].concat()));
+            let left = if is_runner || is_command {
+                Some(Left::Commands)
+            } else {
+                is_service.then_some(Left::Orphans)
+            };
+            Some(Process { pid, parent, left })
         })
         .collect()
 }
@@ -86,7 +109,7 @@ fn from_ps(dir: &Path) -> Vec<Process> {
             let mut words = line.split_whitespace();
             let (pid, parent) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
             let inside = line.contains("run-command") && line.contains(&needle);
-            Some(Process { pid, parent, inside })
+            Some(Process { pid, parent, left: inside.then_some(Left::Commands) })
         })
         .collect()
 }
@@ -105,7 +128,7 @@ mod tests {
         let (mut command, mut person) = (sleep("NIXFLEET_HOST"), sleep("SOMETHING_ELSE"));
         tokio::time::sleep(Duration::from_millis(200)).await;
         let reaper = std::thread::spawn(move || command.wait().unwrap());
-        sweep(&path).await;
+        sweep(&path, Left::Commands).await;
         assert!(!reaper.join().unwrap().success());
         assert!(person.try_wait().unwrap().is_none());
         person.kill().unwrap();

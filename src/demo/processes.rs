@@ -38,7 +38,9 @@ const INHERITED: &[&str] = &["PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG"
 
 impl Program {
     fn start(&self) -> std::io::Result<Child> {
-        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log)?;
+        let log = OpenOptions::new().create(true).append(true).mode(0o600).open(&self.log).map_err(|error| {
+            std::io::Error::other(format!("its log {} can't be opened: {error}", self.log.display()))
+        })?;
         Command::new(&self.path)
             .args(&self.arguments)
             .env_clear()
@@ -115,7 +117,7 @@ async fn keep(program: Program, mut stop: watch::Receiver<bool>, pids: Arc<Mutex
                 }
             }
             Err(error) => {
-                note(&format!("{} can't be started: {error}", program.path.display()));
+                note(&format!("{} ({}) can't be started: {error}", program.name, program.path.display()));
                 AGAIN
             }
         };

@@ -142,6 +142,8 @@ const SWITCH: &str = r#"#!/bin/sh
 # Deploys hosts/$NIXFLEET_HOST/packages: "builds" what changed, makes a generation beside the checkout, and makes
 # it the current one. Prints what a switch prints; touches nothing else.
 set -eu
+# One stream, so that the lines stay in order; what failed goes to the other.
+exec 3>&2 2>&1
 host=$NIXFLEET_HOST
 commit=${NIXFLEET_COMMIT:-$(git rev-parse HEAD)}
 wanted=hosts/$host/packages
@@ -158,45 +160,45 @@ path() { printf '/nix/store/%s-%s' "$(printf '%s' "$1" | git hash-object --stdin
 wait_a_bit() { sleep "$pace"; }
 
 echo "${bold}demo: this switch makes a directory and changes nothing on this machine${plain}"
-echo "building the system configuration..." >&2
+echo "building the system configuration..."
 wait_a_bit
 changed=0 total=0
 while read -r name version; do
   total=$((total + 1))
   grep -qx "$name $version" "$current/packages" 2>/dev/null || changed=$((changed + 1))
 done <"$wanted"
-echo "these $((changed + 1)) derivations will be built:" >&2
+echo "these $((changed + 1)) derivations will be built:"
 while read -r name version; do
-  grep -qx "$name $version" "$current/packages" 2>/dev/null || echo "  $(path "$name-$version").drv" >&2
+  grep -qx "$name $version" "$current/packages" 2>/dev/null || echo "  $(path "$name-$version").drv"
 done <"$wanted"
 system=$(path "nixos-system-$host-25.05.$(printf '%s' "$commit" | cut -c 1-7)")
-echo "  $system.drv" >&2
+echo "  $system.drv"
 
 done_so_far=0
 while read -r name version; do
   if grep -qx "$name $version" "$current/packages" 2>/dev/null; then continue; fi
   done_so_far=$((done_so_far + 1))
-  echo "${magenta}[$done_so_far/$((changed + 1)) built]${plain} building '$(path "$name-$version").drv'..." >&2
+  echo "${magenta}[$done_so_far/$((changed + 1)) built]${plain} building '$(path "$name-$version").drv'..."
   for phase in unpackPhase patchPhase configurePhase buildPhase installPhase; do
-    echo "$name> Running phase: $phase" >&2
+    echo "$name> Running phase: $phase"
     wait_a_bit
     if [ "$phase" = patchPhase ] && [ "$name" = gpu-driver ] && [ ! -e "hosts/$host/gpu-driver.patch" ]; then
-      echo "$name> applying patch hosts/$host/gpu-driver.patch" >&2
-      echo "$name> patch: **** Can't open patch file hosts/$host/gpu-driver.patch : No such file or directory" >&2
-      echo "${red}error:${plain} builder for '${bold}$(path "$name-$version").drv${plain}' failed with exit code 1;" >&2
-      echo "       last 2 log lines:" >&2
-      echo "       > applying patch hosts/$host/gpu-driver.patch" >&2
-      echo "       > patch: **** Can't open patch file hosts/$host/gpu-driver.patch : No such file or directory" >&2
-      echo "${red}error:${plain} 1 dependencies of derivation '${bold}$system.drv${plain}' failed to build" >&2
+      echo "$name> applying patch hosts/$host/gpu-driver.patch"
+      echo "$name> patch: **** Can't open patch file hosts/$host/gpu-driver.patch : No such file or directory"
+      echo "${red}error:${plain} builder for '${bold}$(path "$name-$version").drv${plain}' failed with exit code 1;" >&3
+      echo "       last 2 log lines:" >&3
+      echo "       > applying patch hosts/$host/gpu-driver.patch" >&3
+      echo "       > patch: **** Can't open patch file hosts/$host/gpu-driver.patch : No such file or directory" >&3
+      echo "${red}error:${plain} 1 dependencies of derivation '${bold}$system.drv${plain}' failed to build" >&3
       exit 1
     fi
   done
 done <"$wanted"
 for name in openssl curl; do
-  echo "copying path '$(path "$name-doc")' from 'https://cache.nixos.org'..." >&2
+  echo "copying path '$(path "$name-doc")' from 'https://cache.nixos.org'..."
   wait_a_bit
 done
-echo "${magenta}[$((changed + 1))/$((changed + 1)) built]${plain} building '$system.drv'..." >&2
+echo "${magenta}[$((changed + 1))/$((changed + 1)) built]${plain} building '$system.drv'..."
 wait_a_bit
 
 number=1
@@ -207,17 +209,17 @@ cp "$wanted" "$profiles/.new-$$/packages"
 printf '%s\n' "$commit" >"$profiles/.new-$$/configuration-revision"
 printf '25.05.%s\n' "$(printf '%s' "$commit" | cut -c 1-7)" >"$profiles/.new-$$/nixos-version"
 mv "$profiles/.new-$$" "$generation"
-echo "stopping the following units: systemd-modules-load.service, systemd-udevd.service" >&2
+echo "stopping the following units: systemd-modules-load.service, systemd-udevd.service"
 wait_a_bit
-echo "activating the configuration..." >&2
-echo "setting up /etc..." >&2
+echo "activating the configuration..."
+echo "setting up /etc..."
 wait_a_bit
 ln -sfn "system-$number-link" "$current"
-echo "reloading the following units: dbus.service, firewall.service" >&2
+echo "reloading the following units: dbus.service, firewall.service"
 wait_a_bit
-echo "restarting the following units: nscd.service, sshd.service, systemd-journald.service" >&2
+echo "restarting the following units: nscd.service, sshd.service, systemd-journald.service"
 wait_a_bit
-echo "starting the following units: systemd-modules-load.service, systemd-udevd.service" >&2
+echo "starting the following units: systemd-modules-load.service, systemd-udevd.service"
 echo "${green}Done.${plain} $total packages; generation $number is $system"
 "#;
 

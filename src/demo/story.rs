@@ -20,7 +20,7 @@ use crate::cli::output::note;
 /// So many hosts deploy at the same time: a machine with two cores has enough of it.
 const SIDE_BY_SIDE: usize = 8;
 /// How long one op may take.
-const OP: Duration = Duration::from_secs(120);
+const OP: Duration = Duration::from_mins(2);
 /// How often is looked.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -90,8 +90,8 @@ pub(super) async fn tell(client: &Client, hosts: &[Host], repository: &Repositor
 async fn each(client: &Client, hosts: &[Host], ops: impl Fn(&Host) -> &'static [Op]) {
     let slots = Arc::new(Semaphore::new(SIDE_BY_SIDE));
     let mut tasks = JoinSet::new();
-    for host in hosts.iter().cloned() {
-        let (ops, client, slots) = (ops(&host), client.clone(), Arc::clone(&slots));
+    for host in hosts {
+        let (ops, host, client, slots) = (ops(host), host.clone(), client.clone(), Arc::clone(&slots));
         tasks.spawn(async move {
             let Ok(_slot) = slots.acquire().await else { return };
             for op in ops {
