@@ -267,7 +267,7 @@ fn access(from: &mut Sources<'_>) -> Option<AccessConfig> {
     }
     let totp_secret = from.secret("totp_secret", |secret| totp_key(&secret));
     let session_secrets = from.secret("session_secret", |secret| session_secrets(&secret)).unwrap_or_default();
-    let session_duration = from.or("session_duration", Duration::from_secs(24 * 3600), values::duration);
+    let session_duration = from.or("session_duration", Duration::from_hours(24), values::duration);
     let agent_token = from.secret("agent_token", token);
     let admin_token = from.secret("admin_token", token);
     if let (Some(agent), Some(admin)) = (&agent_token, &admin_token)

@@ -21,15 +21,15 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
+use crate::actors::access;
 use crate::actors::handles::{Handles, Slots};
-use crate::actors::remote::address::Address;
 use crate::actors::remote;
+use crate::actors::remote::address::Address;
 use crate::actors::remote::mirror::MirrorSettings;
 use crate::actors::root::{self, Root, Settings};
-use crate::actors::access;
 use crate::config::{self, Config, LogFormat, RemoteConfig, TimeoutAction};
-use crate::web::render::Pages;
 use crate::web::App;
+use crate::web::render::Pages;
 use crate::web::server::{self, Limits};
 
 /// The version that pages, agents and the API are told.
@@ -86,8 +86,10 @@ pub fn serve(args: ServeArgs) -> Result<ExitCode, ServeError> {
     for warning in warnings {
         tracing::warn!("{}", warning.0);
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(system("the runtime does not start"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(system("the runtime does not start"))?;
     runtime.block_on(run(config))
 }
 

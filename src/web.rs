@@ -205,7 +205,7 @@ impl App {
             Endpoint::RevokeToken => api::tokens::revoke(self, asked).await,
             Endpoint::Enrol => api::tokens::enrol(self, asked, body).await,
             Endpoint::OpenApi => Ok(openapi::document()),
-            Endpoint::GithubWebhook => api::status::github(self, asked, body).await,
+            Endpoint::GithubWebhook => api::status::github(self, asked, body),
         }
     }
 }

@@ -10,7 +10,6 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use nixfleet_protocol::Time;
-use nixfleet_protocol::agent::Stream;
 use nixfleet_protocol::log::{BadRecord, MAX_RECORD, Record};
 
 use crate::journal::entry::{HOLE, LOG};
@@ -97,9 +96,4 @@ impl Transcript {
         };
         Ok((to > offset).then(|| Piece { offset, end: to, record: Record::mark(Time::now(), to, text) }))
     }
-}
-
-/// Whether a piece is output of the command or a word about it.
-pub fn is_error(stream: Stream) -> bool {
-    stream == Stream::Stderr
 }

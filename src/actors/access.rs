@@ -50,7 +50,7 @@ const LOOK: Duration = Duration::from_secs(3);
 /// How long a login or a change may take: bcrypt on a busy machine, a slow disk.
 const CHANGE: Duration = Duration::from_secs(30);
 /// The clock is looked at again at least this often, for it may jump.
-const LONGEST_SLEEP: Duration = Duration::from_secs(600);
+const LONGEST_SLEEP: Duration = Duration::from_mins(10);
 
 /// The store can't write, or this actor is being restarted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -436,8 +436,8 @@ impl State {
             .as_ref()
             .map(|key| proof::take_totp(&mut steps, key, login.totp.as_deref().unwrap_or_default(), now));
         if !right || step == Some(None) {
-            self.failed(myself, "login_failed", format!("A login from {} failed.", login.address), now);
-            return answer(reply, Err(LoginRefused::Wrong));
+            let message = format!("A login from {} failed.", login.address);
+            return self.failed(myself, "login_failed", message, Then::Refuse(reply), now);
         }
         let (id, csrf) = match (random(), random()) {
             (Ok(id), Ok(csrf)) => (id, csrf),
@@ -465,10 +465,10 @@ impl State {
         self.write(myself, writes, vec![event], then, false);
     }
 
-    /// A wrong password or code: an event, and nobody waits for it.
-    fn failed(&mut self, myself: &ActorRef<Msg>, action: &str, message: String, now: Time) {
+    /// A wrong password or code: who tried is told when the event is on disk.
+    fn failed(&mut self, myself: &ActorRef<Msg>, action: &str, message: String, then: Then, now: Time) {
         let event = event(now, Level::Warn, "user", action, message);
-        self.write(myself, Vec::new(), vec![event], Then::Nothing, false);
+        self.write(myself, Vec::new(), vec![event], then, false);
     }
 
     fn logout(
@@ -520,15 +520,12 @@ impl State {
             Ok(attempt) => attempt,
             Err(many) => return answer(reply, Err(LoginRefused::TooMany { retry_after: many.retry_after })),
         };
-        match proof::take_totp(&mut self.totp, key, &code, now) {
-            Some(step) => {
-                self.limits.succeeded(attempt);
-                self.write(myself, vec![put_step(step)], Vec::new(), Then::Proved(reply), true);
-            }
-            None => {
-                self.failed(myself, "totp_failed", format!("A wrong code was given from {address}."), now);
-                answer(reply, Ok(TotpProof::Invalid));
-            }
+        if let Some(step) = proof::take_totp(&mut self.totp, key, &code, now) {
+            self.limits.succeeded(attempt);
+            self.write(myself, vec![put_step(step)], Vec::new(), Then::Proved(reply), true);
+        } else {
+            let message = format!("A wrong code was given from {address}.");
+            self.failed(myself, "totp_failed", message, Then::Disprove(reply), now);
         }
     }
 
@@ -627,6 +624,8 @@ impl State {
                 answer(reply, Ok(MadeToken { info, token: secret }));
             }
             Then::Proved(reply) => answer(reply, Ok(TotpProof::Valid)),
+            Then::Disprove(reply) => answer(reply, Ok(TotpProof::Invalid)),
+            Then::Refuse(reply) => answer(reply, Err(LoginRefused::Wrong)),
             Then::Over(reply) => answer(reply, Ok(true)),
         }
     }

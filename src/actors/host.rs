@@ -16,36 +16,33 @@
 mod escape;
 pub mod log;
 mod tail;
-#[cfg(test)]
-mod tests;
+pub mod world;
 mod writer;
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nixfleet_model::command::Command;
-use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host::HostRecord;
 pub use nixfleet_model::host_core::{Act, ActRefused, Submit, Submitted};
-use nixfleet_model::host_core::{Core, Effect, Input, Settings, Step, Writes};
+use nixfleet_model::host_core::{Core, Effect, Input, Step, Writes};
 use nixfleet_model::remote::RemoteState;
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Output, OutputAck, Register, Registered};
-use nixfleet_protocol::{CommandId, Commit, HostId, PROTOCOL, api};
+use nixfleet_protocol::{CommandId, HostId, PROTOCOL, api};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use uuid::Uuid;
 
 use self::log::{LogEnd, log_path};
+pub use self::world::{AskRemote, World};
 pub use self::writer::News;
 use self::writer::Writer;
-use super::clock::Clock;
 use super::committer::Committer;
 use super::hosts;
 use super::links::link::{LinkRef, close};
 use super::slot::answer;
-use super::store::{Batch, StoreError, StoreHandle, Write};
+use super::store::{Batch, StoreError, Write};
 
 /// A host's actor.
 pub type HostRef = ActorRef<Msg>;
@@ -141,33 +138,6 @@ pub enum Msg {
         /// Which timer.
         generation: u64,
     },
-}
-
-/// What all hosts' actors need. Where they publish and whom they ask are functions, so that a host knows neither
-/// the sync actor nor the remote.
-pub struct World {
-    /// What all hosts share.
-    pub settings: Arc<Settings>,
-    /// Where records go.
-    pub store: StoreHandle,
-    /// Where facts go: to the sync actor.
-    pub publish: Box<dyn Fn(Vec<StateChange>) + Send + Sync>,
-    /// Asks the remote again. The answer is [`hosts::Msg::RemoteAsked`], behind what the remote said.
-    pub ask_remote: Box<dyn Fn(AskRemote) + Send + Sync>,
-    /// Tells the remote of a commit that a host reported.
-    pub interest: Box<dyn Fn(Commit) + Send + Sync>,
-    /// Where the logs lie.
-    pub data_dir: PathBuf,
-    /// The time.
-    pub clock: Clock,
-}
-
-/// A question to the remote.
-pub struct AskRemote {
-    /// How long it may take.
-    pub within: Duration,
-    /// To be called when it has ended, with or without success, behind [`hosts::Msg::RemoteChanged`].
-    pub done: Box<dyn FnOnce() + Send>,
 }
 
 /// What one host's actor is started from.
@@ -279,7 +249,7 @@ impl Actor for Host {
             }
             Msg::RemoteChanged(remote) => state.step(&myself, Input::Remote(remote)),
             Msg::RemoteAsked { number } => state.step(&myself, Input::RemoteAsked { number }),
-            Msg::Submit { request, reply } => state.submit(&myself, request, reply),
+            Msg::Submit { request, reply } => state.submit(&myself, *request, reply),
             Msg::Act { command, action, actor, reply } => state.act(&myself, command, action, actor, reply),
             Msg::FollowLog { command, reply } => {
                 let open = state.core.open().is_some_and(|open| open.id == command);
@@ -483,13 +453,13 @@ impl State {
         self.logs.retain(|command, _| Some(*command) == open);
     }
 
-    fn submit(&mut self, myself: &HostRef, request: Box<Submit>, reply: RpcReplyPort<Submitted>) {
+    fn submit(&mut self, myself: &HostRef, request: Submit, reply: RpcReplyPort<Submitted>) {
         if let Some(why) = self.disk_hangs() {
             return answer(reply, Submitted::Unavailable(why));
         }
         let ask = self.ask(Waiting::Submit(reply));
         let id = CommandId::from_uuid(Uuid::now_v7());
-        self.step(myself, Input::Submit { ask, id, request: *request });
+        self.step(myself, Input::Submit { ask, id, request });
     }
 
     fn act(

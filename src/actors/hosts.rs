@@ -34,6 +34,7 @@ use super::store::{Batch, StoreError, Write};
 
 /// What the hosts actor answers to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a message is moved a few times, and no queue of these grows long")]
 pub enum Msg {
     /// An agent may speak for a host. A host that is not known is made.
     LinkUp {
@@ -154,7 +155,7 @@ pub struct Health {
     pub hosts: usize,
     /// Their actors do not answer.
     pub silent: Vec<HostId>,
-    /// Their actors keep failing; why. No reason for the fleet to be unready.
+    /// Their actors keep failing: why. No reason for the fleet to be unready.
     pub quarantined: Vec<(HostId, String)>,
 }
 
@@ -232,7 +233,7 @@ impl HostsHandle {
 pub struct Args {
     /// What all hosts' actors need.
     pub world: Arc<World>,
-    /// The remote as it is now.
+    /// The remote, as far as it is known before its actor tells.
     pub remote: Arc<RemoteState>,
 }
 
@@ -269,6 +270,11 @@ impl Actor for Hosts {
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         let Args { world, remote } = args;
         let loaded = world.store.load().await?;
+        // The last good answer, where it is of the same remote: lights that are right from the first moment.
+        let remote = match loaded.remote {
+            Some(known) if known.source == remote.source => Arc::new(known),
+            Some(_) | None => remote,
+        };
         let mut open: HashMap<CommandId, Command> = loaded.open.into_iter().map(|it| (it.id, it)).collect();
         let mut state = State { world, remote, hosts: BTreeMap::new(), by_actor: HashMap::new() };
         for record in loaded.hosts {

@@ -20,8 +20,8 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 pub use self::children::{Child, Settings};
-pub use self::readiness::Readiness;
 use self::children::{Tree, spawn};
+pub use self::readiness::Readiness;
 use super::handles::{Handles, Slots};
 use super::slot::{Slot, Unanswered, answer};
 use super::{hosts, remote, sessions};

@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use super::slot::{Slot, Unanswered};
 
 mod actor;
+mod disk;
 mod folder;
 mod health;
 mod migrations;

@@ -29,8 +29,8 @@ const fn secret(key: &'static str) -> Setting {
     Setting { key, secret: true, works: true }
 }
 
-const fn later(setting: Setting) -> Setting {
-    Setting { works: false, ..setting }
+const fn later(setting: &Setting) -> Setting {
+    Setting { works: false, key: setting.key, secret: setting.secret }
 }
 
 /// Every setting there is. What is not here is unknown.
@@ -47,21 +47,21 @@ const SETTINGS: &[Setting] = &[
     plain("session_duration"),
     secret("agent_token"),
     secret("admin_token"),
-    later(plain("tls_cert")),
-    later(plain("tls_key")),
+    later(&plain("tls_cert")),
+    later(&plain("tls_key")),
     plain("repo_url"),
     plain("branch"),
     plain("ssh_key"),
     plain("remote_interval"),
-    later(plain("github_repo")),
-    later(secret("github_token")),
-    later(plain("github_api_url")),
+    later(&plain("github_repo")),
+    later(&secret("github_token")),
+    later(&plain("github_api_url")),
     secret("github_webhook_secret"),
-    later(plain("version_url")),
+    later(&plain("version_url")),
     plain("sync_beacon_interval"),
     plain("timeout_action"),
-    later(plain("cmd_retention_days")),
-    later(plain("log_retention_days")),
+    later(&plain("cmd_retention_days")),
+    later(&plain("log_retention_days")),
     plain("log"),
     plain("log_format"),
 ];

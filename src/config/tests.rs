@@ -39,7 +39,7 @@ fn without_anything_but_the_password_the_defaults_hold() {
     let config = fine(&[], "");
     assert_eq!(config.listen.to_string(), "127.0.0.1:8000");
     assert_eq!(config.data_dir, Path::new("/var/lib/nixfleet"));
-    assert_eq!(config.access.session_duration, Duration::from_secs(86_400));
+    assert_eq!(config.access.session_duration, Duration::from_hours(24));
     assert_eq!(config.remote.interval, Duration::from_secs(30));
     assert_eq!(config.remote.branch, "main");
     assert_eq!(config.timeout_action, TimeoutAction::Ask);
@@ -53,7 +53,7 @@ fn the_environment_wins_over_the_file() {
                 allowed_origins = [\"https://a.example\", \"http://b.example:8080\"]";
     let config = fine(&[("LISTEN", "127.0.0.1:2")], file);
     assert_eq!(config.listen.port(), 2);
-    assert_eq!(config.remote.interval, Duration::from_secs(60));
+    assert_eq!(config.remote.interval, Duration::from_mins(1));
     assert_eq!(config.web.allowed_origins.len(), 2);
 }
 

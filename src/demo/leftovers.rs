@@ -39,8 +39,11 @@ pub(super) async fn sweep(dir: &Path, left: Left) {
 fn inhabitants(dir: &Path, left: Left) -> BTreeSet<u32> {
     let processes = if Path::new("/proc/self/stat").exists() { from_proc(dir) } else { from_ps(dir) };
     let own = std::process::id();
-    let mut found: BTreeSet<u32> =
-        processes.iter().filter(|process| process.left == Some(left) && process.pid != own).map(|process| process.pid).collect();
+    let mut found: BTreeSet<u32> = processes
+        .iter()
+        .filter(|process| process.left == Some(left) && process.pid != own)
+        .map(|process| process.pid)
+        .collect();
     if left == Left::Orphans {
         return found;
     }
@@ -86,11 +89,7 @@ fn from_proc(dir: &Path) -> Vec<Process> {
                 && [&b"NIXFLEET_DATA_DIR="[..], b"NIXFLEET_STATE_DIR="]
                     .iter()
                     .any(|name| contains(&environment, &[name, needle, b"/"].concat()));
-            let left = if is_runner || is_command {
-                Some(Left::Commands)
-            } else {
-                is_service.then_some(Left::Orphans)
-            };
+            let left = if is_runner || is_command { Some(Left::Commands) } else { is_service.then_some(Left::Orphans) };
             Some(Process { pid, parent, left })
         })
         .collect()

@@ -18,7 +18,7 @@ use crate::actors::access::{self, Login, LoginRefused};
 use crate::config::Secret;
 
 /// How long a login form may lie open.
-const FORM: Duration = Duration::from_secs(3600);
+const FORM: Duration = Duration::from_hours(1);
 
 /// A form as it was sent.
 pub(super) struct Form(Vec<(String, String)>);

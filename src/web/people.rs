@@ -1,5 +1,10 @@
 //! The pages: the state as it is now, given to the templates.
 
+#![expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "the table leads only pages here, and those that are not drawn yet are one answer"
+)]
+
 use hyper::StatusCode;
 use nixfleet_protocol::{HostId, RunId};
 

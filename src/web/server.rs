@@ -152,12 +152,11 @@ impl Connection {
             ended = connection.as_mut() => Some(ended),
             _ = stopped => None,
         };
-        let ended = match early {
-            Some(ended) => ended,
-            None => {
-                connection.as_mut().graceful_shutdown();
-                connection.as_mut().await
-            }
+        let ended = if let Some(ended) = early {
+            ended
+        } else {
+            connection.as_mut().graceful_shutdown();
+            connection.as_mut().await
         };
         if let Err(error) = ended {
             tracing::debug!(address = %peer.address, %error, "a connection broke");

@@ -13,22 +13,20 @@ fn everywhere(fleet: &Fleet, tab: &mut Tab, lights: &str) {
 
 /// The lights of a host in the page as it is rendered now.
 fn rendered(fleet: &Fleet, host: &str) -> String {
-    let browser = crate::security::Browser::log_in(fleet);
-    let page = browser.page("/");
-    ["agent", "git", "lock", "system", "tests"]
-        .iter()
-        .map(|light| {
-            let at =
-                page.find(&format!("id=\"light:{host}:{light}\"")).unwrap_or_else(|| panic!("no {light} in the page"));
-            let tag = &page[at..at + page[at..].find('>').unwrap()];
-            match tag.split("data-status=\"").nth(1).and_then(|rest| rest.split('"').next()) {
-                Some("ok") => '🟢',
-                Some("outdated") => '🟡',
-                Some("error") => '🔴',
-                Some("working") => '🔵',
-                Some("unknown") => '⚪',
-                other => panic!("{light} is {other:?} in {tag}"),
-            }
+    let page = crate::security::Browser::log_in(fleet).page("/");
+    let group = format!("aria-label=\"Lights of {host}\"");
+    let at = page.find(&group).unwrap_or_else(|| panic!("no lights of {host} in the page"));
+    page[at..]
+        .split("class=\"light is-")
+        .skip(1)
+        .take(5)
+        .map(|rest| match rest.split('"').next() {
+            Some("ok") => '🟢',
+            Some("outdated") => '🟡',
+            Some("error") => '🔴',
+            Some("working") => '🔵',
+            Some("unknown") => '⚪',
+            other => panic!("a light is {other:?}"),
         })
         .collect()
 }

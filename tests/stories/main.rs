@@ -1,6 +1,14 @@
 //! Stories over the whole system from outside: the real daemon, real agents, real git, real sockets, real
 //! `kill -9`. One binary; each story sets up its own fleet in its own directory.
 
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a story that can't go on fails, and says where"
+)]
+
 mod fleet;
 mod repository;
 mod tab;

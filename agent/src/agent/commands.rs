@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use nixfleet_protocol::agent::{Command, CommandRejected, KillCommand, Signal};
 use nixfleet_protocol::{BootId, CommandId, InstanceId, Op, Time};
-use tokio::time::Instant;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -337,9 +336,4 @@ fn cut_log(entry: &Entry) -> io::Result<u64> {
         file.sync_all()?;
     }
     Ok(whole)
-}
-
-/// When a delivery was made; kept apart so that tests can wait for it.
-pub(super) fn now() -> Instant {
-    Instant::now()
 }

@@ -50,6 +50,8 @@ struct Standing {
 /// Talks until the link ends or the agent goes. Also says for how long it was registered.
 pub async fn run(agent: &mut Agent, mut link: Link, ending: &mut Ending) -> (SessionEnd, Option<Duration>) {
     let mut standing = Standing::default();
+    // What ended while there was no link must not be called running.
+    agent.commands.look();
     let register = agent.facts.register(
         &agent.config,
         &agent.identity,

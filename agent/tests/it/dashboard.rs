@@ -22,6 +22,8 @@ use crate::world::LONG;
 #[derive(Default)]
 pub(crate) struct Kept {
     pub(crate) end: u64,
+    /// Acknowledged so far: in steps, as a dashboard does that shares its flushes.
+    acknowledged: u64,
     pub(crate) output: Vec<Output>,
     pub(crate) accepted: usize,
     pub(crate) status: Option<Status>,
@@ -171,7 +173,8 @@ impl Dashboard {
                 assert_eq!(offset, kept.end, "an output that does not join");
                 kept.end = end;
                 kept.output.push(output.clone());
-                if self.acks_output {
+                if self.acks_output && end - kept.acknowledged > 32 * 1024 {
+                    kept.acknowledged = end;
                     let ack = OutputAck { command_id: id, offset: end };
                     self.send(link, DashboardMessage::OutputAck(ack)).await;
                 }

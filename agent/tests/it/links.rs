@@ -1,8 +1,11 @@
 //! The link: refused, closed, silent, flooded; and what the agent does then.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::SinkExt as _;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -84,6 +87,79 @@ async fn a_heartbeat_follows_the_register_and_each_result_at_once() {
         .await;
     let beat = &world.dashboard.heartbeats[0];
     assert!(beat.generation.is_some());
+}
+
+fn openssl(dir: &std::path::Path, arguments: &str) -> bool {
+    let run = std::process::Command::new("openssl").current_dir(dir).args(arguments.split(' ')).output();
+    run.is_ok_and(|run| run.status.success())
+}
+
+#[tokio::test]
+async fn tls_is_spoken_with_those_whom_the_ca_file_names() {
+    let world = World::new().await;
+    let dir = world.path("tls");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
+    let made = openssl(&dir, &format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=ca"))
+        && openssl(&dir, &format!("req -x509 {key} -keyout other.key -out other.pem -days 2 -subj /CN=other"))
+        && openssl(&dir, &format!("req {key} -keyout key.pem -out csr.pem -subj /CN=dashboard"))
+        && openssl(
+            &dir,
+            "x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem",
+        );
+    if !made {
+        eprintln!("skipped: tls_is_spoken_with_those_whom_the_ca_file_names: no openssl to make certificates");
+        return;
+    }
+    let certificates: Vec<CertificateDer<'_>> =
+        CertificateDer::pem_file_iter(dir.join("cert.pem")).unwrap().map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_file(dir.join("key.pem")).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let server = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(certificates, key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
+    let url = world.dashboard.url().replace("ws://", "wss://");
+    let mut world = world.with("NIXFLEET_URL", url);
+    for (ca, trusted) in [("other.pem", false), ("ca.pem", true)] {
+        world = world.with("NIXFLEET_CA_FILE", dir.join(ca).display().to_string());
+        let agent = world.start();
+        let tls = acceptor.accept(world.dashboard.raw().await).await;
+        assert_eq!(tls.is_ok(), trusted, "{ca}");
+        if let Ok(tls) = tls {
+            let mut socket = tokio_tungstenite::accept_async(tls).await.unwrap();
+            let first = futures_util::StreamExt::next(&mut socket).await.unwrap().unwrap();
+            assert!(first.to_text().unwrap().contains("\"type\":\"register\""));
+            eprintln!("resident with TLS: {} KiB", agent.resident());
+        }
+        agent.kill();
+    }
+}
+
+#[tokio::test]
+async fn what_ended_while_the_link_was_down_is_a_result_and_not_running() {
+    let mut world = World::new().await;
+    world.commit(&[("hosts/h1/switch", "#!/bin/sh\necho ready\nwhile [ ! -e \"$HOME/go\" ]; do sleep 0.05; done\n")]);
+    let _agent = world.start();
+    let mut link = world.dashboard.registered().await;
+    world.dashboard.run(&mut link, "pull").await;
+    let id = crate::world::new_id();
+    world.dashboard.order(&mut link, id, "switch").await;
+    world.dashboard.until_line(&mut link, id, "ready").await;
+    // The agent dials again, and nobody answers until the command is over.
+    drop(link);
+    let tcp = world.dashboard.raw().await;
+    std::fs::write(world.path("go"), "").unwrap();
+    let result = world.folder(id).join("result.json");
+    crate::world::until("the result", || result.exists()).await;
+    drop(tcp);
+    let mut link = world.dashboard.registered().await;
+    assert_eq!((link.register.running.as_slice(), link.register.results.as_slice()), (&[][..], &[id][..]));
+    world.dashboard.until_ended(&mut link, id).await;
 }
 
 #[tokio::test]

@@ -20,10 +20,27 @@ async fn twenty_thousand_lines_at_once_arrive_in_order() {
     let (mut world, _agent, mut link) = deployed("#!/bin/sh\nseq 1 20000\n").await;
     let begun = Instant::now();
     let id = world.dashboard.run(&mut link, "switch").await;
-    eprintln!("20,000 lines in {:?}", begun.elapsed());
+    let whole = begun.elapsed();
+    let result = world.dashboard.of(id).result();
+    let runner = result.finished_at.unwrap().since(result.started_at.unwrap());
+    eprintln!("20,000 lines in {whole:?}, of which the runner took {runner:?}");
     let lines = world.dashboard.of(id).lines();
     assert_eq!(lines.len(), 20_000);
     assert!(lines.iter().zip(1..).all(|(line, n)| *line == n.to_string()));
+}
+
+#[tokio::test]
+async fn memory_does_not_grow_with_what_is_printed() {
+    let (mut world, agent, mut link) = deployed("#!/bin/sh\nseq 1 20000\n").await;
+    let rest = agent.resident();
+    world.dashboard.run(&mut link, "switch").await;
+    let once = agent.resident();
+    for _ in 0..5 {
+        world.dashboard.run(&mut link, "switch").await;
+    }
+    let often = agent.resident();
+    eprintln!("resident: {rest} KiB at rest, {once} after 20,000 lines, {often} after 120,000");
+    assert!(often < once + 1024, "{once} KiB, then {often} KiB");
 }
 
 #[tokio::test]

@@ -119,7 +119,9 @@ impl World {
     }
 
     pub(crate) fn agent_command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet-agent"));
+        // Another build of the agent, a release for instance, can be put to the same tests.
+        let binary = std::env::var_os("NIXFLEET_AGENT_BINARY");
+        let mut command = Command::new(binary.unwrap_or_else(|| env!("CARGO_BIN_EXE_nixfleet-agent").into()));
         let path = std::env::var("PATH").unwrap_or_default();
         command
             .env_clear()
@@ -178,6 +180,13 @@ pub(crate) struct AgentProcess {
 }
 
 impl AgentProcess {
+    /// Resident memory, in KiB.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -28,6 +28,10 @@ pub(super) enum Then {
     },
     /// The token is good, and is shown this once.
     Make { hash: SecretHash, token: Token, secret: Secret, reply: RpcReplyPort<Result<MadeToken, Unavailable>> },
+    /// The login was wrong.
+    Refuse(RpcReplyPort<Result<NewSession, LoginRefused>>),
+    /// The code was wrong.
+    Disprove(RpcReplyPort<Result<TotpProof, LoginRefused>>),
     /// The code counts.
     Proved(RpcReplyPort<Result<TotpProof, LoginRefused>>),
     /// It is over.
@@ -120,6 +124,9 @@ impl Then {
     fn refuse(self, why: &Unavailable) {
         match self {
             Self::Nothing => {}
+            // A full disk makes no login right.
+            Self::Refuse(reply) => answer(reply, Err(LoginRefused::Wrong)),
+            Self::Disprove(reply) => answer(reply, Ok(TotpProof::Invalid)),
             Self::Open { reply, .. } => answer(reply, Err(why.clone().into())),
             Self::Proved(reply) => answer(reply, Err(why.clone().into())),
             Self::Make { reply, .. } => answer(reply, Err(why.clone())),

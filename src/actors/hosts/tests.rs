@@ -1,1 +1,253 @@
+//! The hosts and a host's actor over a store that tests can slow down and break, with links that are channels, in
+//! paused time.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it expects; everything else is a failure")]
 
+mod bench;
+
+use std::time::Duration;
+
+use nixfleet_protocol::agent::{Accepted, AgentMessage, DashboardMessage, Heartbeat, Output, Status};
+use nixfleet_protocol::api::CommandState;
+use nixfleet_protocol::{CommandId, Op};
+
+use self::bench::{Bench, status, wish};
+use super::*;
+use crate::actors::host::log;
+
+fn host(name: &str) -> HostId {
+    name.parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_host_registers_and_is_there_when_it_is_told() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("hsb0", 3).await;
+    let DashboardMessage::Registered(registered) = link.next().await else { panic!("not registered first") };
+    assert_eq!((registered.host_id.as_str(), registered.protocol), ("hsb0", Some(3)));
+    assert!(bench.world().hosts.contains_key(&host("hsb0")), "on disk before it is told");
+    assert!(bench.seen(&host("hsb0")).is_some(), "and in the state that everyone sees");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_command_is_on_disk_before_its_frame_leaves() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("hsb0", 3).await;
+    link.next().await;
+    bench.world_mut().delay = Duration::from_secs(2);
+    let handle = bench.handle.clone();
+    let asked = tokio::spawn(async move { handle.submit(host("hsb0"), wish(Op::Test)).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(link.try_next().is_none(), "nothing leaves while the disk works");
+    assert!(bench.world().commands.is_empty());
+    let DashboardMessage::Command(command) = link.next().await else { panic!("no command") };
+    let id = command.command_id.unwrap();
+    assert_eq!(bench.world().commands[&id].state, CommandState::Executing);
+    assert!(matches!(asked.await.unwrap(), Submitted::Accepted(accepted) if accepted.id == id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn from_submit_to_acknowledged_result() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("hsb0", 3).await;
+    link.next().await;
+    let Submitted::Accepted(command) = bench.handle.submit(host("hsb0"), wish(Op::Test)).await else { panic!() };
+    let id = command.id;
+    assert!(matches!(link.next().await, DashboardMessage::Command(_)));
+    link.say(AgentMessage::Accepted(Accepted { command_id: id })).await;
+    let mut follow = bench.handle.follow_log(host("hsb0"), id).await.unwrap().unwrap();
+    let end = link.print(id, 0, &["one", "two"]).await;
+    link.say(status(id, "test", 0, end)).await;
+    let mut acked = 0;
+    loop {
+        match link.next().await {
+            DashboardMessage::OutputAck(ack) => {
+                let path = log::log_path(bench.data_dir(), &host("hsb0"), id);
+                assert!(std::fs::metadata(path).unwrap().len() >= ack.offset, "acknowledged when it is on disk");
+                acked = ack.offset;
+            }
+            DashboardMessage::StatusAck(ack) => {
+                assert_eq!(ack.command_id, id);
+                break;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(acked, end);
+    let stored = bench.world().commands[&id].clone();
+    assert_eq!((stored.state, stored.log_bytes), (CommandState::Success, end));
+    assert!(bench.world().events.iter().any(|event| event == "command_finished"));
+    while !follow.borrow_and_update().over {
+        follow.changed().await.unwrap();
+    }
+    let read = log::read(&log::log_path(bench.data_dir(), &host("hsb0"), id), 0, 1000).unwrap();
+    assert_eq!(read.lines.iter().map(|line| line.line.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(bench.seen(&host("hsb0")).unwrap().command, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn facts_wait_for_a_commit_under_way() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("hsb0", 3).await;
+    link.next().await;
+    bench.world_mut().delay = Duration::from_secs(2);
+    let handle = bench.handle.clone();
+    let asked = tokio::spawn(async move { handle.submit(host("hsb0"), wish(Op::Test)).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    link.say(AgentMessage::Heartbeat(Box::new(Heartbeat { tests: Some(7), ..Heartbeat::default() }))).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let seen = bench.seen(&host("hsb0")).unwrap();
+    assert_eq!(seen.command, None, "what is not on disk is not seen, by no way");
+    asked.await.unwrap();
+    assert!(bench.seen(&host("hsb0")).unwrap().command.is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_person_is_told_when_the_disk_hangs_and_nothing_is_done_later() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("hsb0", 3).await;
+    link.next().await;
+    bench.world_mut().failing = true;
+    let handle = bench.handle.clone();
+    let first = tokio::spawn(async move { handle.submit(host("hsb0"), wish(Op::Test)).await });
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    let second = bench.handle.submit(host("hsb0"), wish(Op::Switch)).await;
+    assert!(matches!(second, Submitted::Unavailable(_)), "{second:?}");
+    assert!(link.try_next().is_none());
+    bench.world_mut().failing = false;
+    assert!(matches!(first.await.unwrap(), Submitted::Accepted(_)), "it goes on when there is room");
+    let DashboardMessage::Command(command) = link.next().await else { panic!() };
+    assert_eq!(command.command, "test");
+    assert!(link.try_next().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dead_host_comes_back_from_the_store_and_its_neighbours_do_not_notice() {
+    let bench = Bench::new().await;
+    let mut one = bench.link("one", 3).await;
+    let mut two = bench.link("two", 3).await;
+    one.next().await;
+    two.next().await;
+    let Submitted::Accepted(command) = bench.handle.submit(host("one"), wish(Op::Test)).await else { panic!() };
+    one.actor.kill();
+    let closed = one.closed().await;
+    assert_eq!(closed, close::RESTART, "its agent is sent away to come back");
+    let answer = bench.handle.submit(host("two"), wish(Op::Test)).await;
+    assert!(matches!(answer, Submitted::Accepted(_)), "the neighbour goes on: {answer:?}");
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let seen = bench.seen(&host("one")).unwrap().command.clone().unwrap();
+    assert_eq!((seen.id, seen.state), (command.id, CommandState::AwaitingReconnect));
+    let mut back = bench.link_with("one", 3, |register| register.running = vec![command.id]).await;
+    let DashboardMessage::Registered(registered) = back.next().await else { panic!() };
+    assert_eq!(registered.offsets.get(&command.id), Some(&0));
+    let health = bench.handle.health().await.unwrap();
+    assert_eq!((health.hosts, health.silent.len(), health.quarantined.len()), (2, 0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_keeps_dying_is_quarantined_shown_as_broken_and_tried_again() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("one", 3).await;
+    link.next().await;
+    bench.link("two", 3).await.next().await;
+    let mut quarantined = false;
+    for _ in 0..50 {
+        bench.kill("one").await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        if bench.handle.health().await.unwrap().quarantined.iter().any(|(broken, _)| *broken == host("one")) {
+            quarantined = true;
+            break;
+        }
+    }
+    assert!(quarantined);
+    assert!(bench.seen(&host("one")).unwrap().broken.is_some());
+    assert!(matches!(bench.handle.submit(host("one"), wish(Op::Test)).await, Submitted::Unavailable(_)));
+    tokio::time::sleep(Duration::from_hours(2)).await;
+    assert_eq!(bench.handle.health().await.unwrap().quarantined, []);
+    assert_eq!(bench.seen(&host("one")).unwrap().broken, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_of_all_begins_from_the_records() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("one", 3).await;
+    link.next().await;
+    let Submitted::Accepted(command) = bench.handle.submit(host("one"), wish(Op::Switch)).await else { panic!() };
+    let bench = bench.restart().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let seen = bench.seen(&host("one")).unwrap().command.clone().unwrap();
+    assert_eq!((seen.id, seen.state), (command.id, CommandState::AwaitingReconnect));
+    // It never reached the agent: the same id goes out again.
+    let mut link = bench.link("one", 3).await;
+    assert!(matches!(link.next().await, DashboardMessage::Registered(_)));
+    let DashboardMessage::Command(again) = link.next().await else { panic!() };
+    assert_eq!(again.command_id, Some(command.id));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_host_is_gone_and_can_come_anew() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.handle.create(host("one"), "user".into()).await.unwrap(), Created::Made);
+    assert_eq!(bench.handle.create(host("one"), "user".into()).await.unwrap(), Created::Existed);
+    let removed = bench.handle.submit(host("one"), wish(Op::Remove)).await;
+    assert!(matches!(removed, Submitted::Accepted(_)), "{removed:?}");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(matches!(bench.handle.submit(host("one"), wish(Op::Test)).await, Submitted::NoSuchHost));
+    assert!(bench.world().hosts.is_empty() && bench.seen(&host("one")).is_none());
+    bench.link("one", 3).await.next().await;
+    assert!(bench.seen(&host("one")).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_agent_gets_words_it_knows() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("old", 2).await;
+    let DashboardMessage::Registered(registered) = link.next().await else { panic!() };
+    assert_eq!((registered.protocol, registered.server_version), (None, None));
+    let Submitted::Accepted(command) = bench.handle.submit(host("old"), wish(Op::Test)).await else { panic!() };
+    let DashboardMessage::Command(order) = link.next().await else { panic!() };
+    assert_eq!((order.command.as_str(), order.command_id), ("test", None));
+    link.say(AgentMessage::Output(Output { line: "fine".into(), ..Output::default() })).await;
+    let status = Status { command: "test".into(), exit_code: Some(0), status: "ok".into(), ..Status::default() };
+    link.say(AgentMessage::Status(Box::new(status))).await;
+    let over = async {
+        while bench.world().commands[&command.id].state != CommandState::Success {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), over).await.unwrap();
+    assert!(bench.world().commands[&command.id].log_bytes > 0);
+    assert!(link.try_next().is_none(), "an old agent knows no acknowledgements");
+}
+
+#[tokio::test]
+async fn twenty_thousand_lines_take_no_time() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("one", 3).await;
+    link.next().await;
+    let Submitted::Accepted(command) = bench.handle.submit(host("one"), wish(Op::Test)).await else { panic!() };
+    link.next().await;
+    let lines: Vec<String> = (0..20_000).map(|n| format!("line {n} of a build that prints a lot")).collect();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    let began = std::time::Instant::now();
+    let end = link.print(command.id, 0, &lines).await;
+    loop {
+        match link.next().await {
+            DashboardMessage::OutputAck(ack) if ack.offset == end => break,
+            DashboardMessage::OutputAck(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    println!("20,000 lines in {:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_foreign_id_opens_no_log() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("one", 3).await;
+    link.next().await;
+    let foreign: CommandId = "0190b6a8-0000-7000-8000-000000000001".parse().unwrap();
+    link.print(foreign, 0, &["x"]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(!log::log_path(bench.data_dir(), &host("one"), foreign).exists());
+}

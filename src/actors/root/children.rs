@@ -12,13 +12,13 @@ use nixfleet_protocol::api::Server;
 use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
 
 use super::Msg;
+use crate::actors::clock::Clock;
 use crate::actors::handles::{Handles, Slots};
+use crate::actors::host::{self, AskRemote};
 use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
 use crate::actors::sync::Render;
-use crate::actors::clock::Clock;
-use crate::actors::host::{self, AskRemote};
 use crate::actors::{access, hosts, links, remote, sessions, store, sync};
 
 /// How long an actor may take to stop.
@@ -107,7 +107,8 @@ impl Tree {
     }
 
     fn store_args(&self) -> store::Args {
-        let (sync, health, server) = (self.handles.sync.clone(), self.handles.sync.clone(), self.settings.server.clone());
+        let (sync, health, server) =
+            (self.handles.sync.clone(), self.handles.sync.clone(), self.settings.server.clone());
         store::Args {
             dir: self.settings.data_dir.clone(),
             publish: Box::new(move |changes| sync.publish(changes)),

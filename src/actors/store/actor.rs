@@ -72,9 +72,9 @@ impl Actor for Store {
 
     async fn handle(&self, _myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            Msg::Commit { batch, reply } => state.hand_over(Job::Commit { batch, since: Instant::now(), reply })?,
-            Msg::RaiseMark { to, reply } => state.hand_over(Job::RaiseMark { to, reply })?,
-            Msg::Probe { reply } => state.hand_over(Job::Probe { reply })?,
+            Msg::Commit { batch, reply } => state.hand_over(Job::Commit { batch, since: Instant::now(), reply }),
+            Msg::RaiseMark { to, reply } => state.hand_over(Job::RaiseMark { to, reply }),
+            Msg::Probe { reply } => state.hand_over(Job::Probe { reply }),
             Msg::Load { reply } => state.read(reply, reader::load),
             Msg::LoadHost { host, reply } => state.read(reply, move |shared| reader::load_host(shared, &host)),
             Msg::Command { id, reply } => state.read(reply, move |shared| reader::command(shared, id)),
@@ -110,11 +110,12 @@ impl Actor for Store {
 }
 
 impl State {
-    fn hand_over(&self, job: Job) -> Result<(), ActorProcessingErr> {
+    fn hand_over(&self, job: Job) {
         self.shared.queue.fetch_add(1, Ordering::Relaxed);
-        let sent = self.jobs.as_ref().is_some_and(|jobs| jobs.send(job).is_ok());
-        // Its last news may still be on the way; whoever waits hears of the restart either way.
-        if sent { Ok(()) } else { Err("the store's writer is gone".into()) }
+        if self.jobs.as_ref().is_none_or(|jobs| jobs.send(job).is_err()) {
+            // The writer died, and the news of it is on the way. Who asked hears that nobody answers.
+            self.shared.queue.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     fn read<R: Send + 'static>(

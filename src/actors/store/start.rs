@@ -7,13 +7,13 @@ use std::time::Instant;
 use nixfleet_protocol::Epoch;
 use uuid::Uuid;
 
+use super::disk::{CantWrite, Disk};
 use super::folder::{CantUse, Folder};
 use super::migrations::{SCHEMA as NEWEST_SCHEMA, Stored, v1};
 use super::plan::{self, CantPlan, Counts, Plan};
 use super::reader;
 use super::record::{self, BadRecord, Place, Unreadable};
 use super::trees::{self, Tree, Trees};
-use super::writer::{self, Disk};
 
 /// How many damaged records are named one by one.
 const NAMED: usize = 20;
@@ -35,7 +35,7 @@ pub(super) enum CantStart {
     #[error("can't write what a new store needs: {0}")]
     Plan(#[from] CantPlan),
     #[error("can't write what a new store needs: {0}")]
-    Write(#[from] writer::CantWrite),
+    Write(#[from] CantWrite),
 }
 
 impl From<Unreadable> for CantStart {
@@ -61,7 +61,7 @@ pub(super) fn start(folder: Folder) -> Result<Started, CantStart> {
     let begun = Instant::now();
     let open = folder.open()?;
     let trees = Arc::new(open.trees);
-    let mut disk = Disk::new(folder, open.file);
+    let disk = Disk::new(folder, open.file);
 
     let schema = reader::get::<u64>(&trees, Tree::Meta, plan::SCHEMA)?;
     if let Some(found) = schema.filter(|found| *found > NEWEST_SCHEMA) {

@@ -13,7 +13,6 @@
 //! - A panic in here or in sled ends the thread: it says so, the actor fails and is started again.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -24,12 +23,10 @@ use std::time::{Duration, Instant};
 
 use nixfleet_model::fleet_state::StateChange;
 use ractor::RpcReplyPort;
-use sled::Transactional;
-use sled::transaction::{ConflictableTransactionError, TransactionError};
 
-use super::folder::Folder;
+use super::disk::{CantWrite, Disk};
 use super::health::Shared;
-use super::plan::{self, CantPlan, Counts, Finished, Plan};
+use super::plan::{self, CantPlan, Counts, Plan};
 use super::record::Unreadable;
 use super::start::{self, Started};
 use super::trees::{Tree, Trees};
@@ -39,9 +36,6 @@ use super::{Batch, StoreError, WriterNews};
 const GROUP: usize = 1024;
 /// The most bytes of a group, about: a transaction is in memory as a whole.
 const GROUP_BYTES: usize = 8 * 1024 * 1024;
-/// Below this much room nothing is written: sled takes room by segments of 512 KiB, and running into the end
-/// of the disk costs a reopening.
-const RESERVE: u64 = 2 * 1024 * 1024;
 /// How soon room is looked for.
 const SOON: Duration = Duration::from_millis(500);
 /// How late at most, when opening keeps failing.
@@ -64,75 +58,6 @@ pub(super) type Publish = Box<dyn Fn(Vec<StateChange>) + Send + Sync>;
 /// Called with the writer's news.
 pub(super) type News = Arc<dyn Fn(WriterNews) + Send + Sync>;
 
-/// Why a group could not be made durable.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CantWrite {
-    #[error("the disk is full: {room} bytes are left, {needed} are needed; make room")]
-    Full { room: u64, needed: u64 },
-    #[error("{0}")]
-    Sled(#[from] sled::Error),
-    #[error("syncing to disk failed: {0}")]
-    Sync(#[from] io::Error),
-    #[error(transparent)]
-    Plan(#[from] CantPlan),
-    #[error("the store is closed")]
-    Closed,
-}
-
-/// sled's files, and what they need besides sled.
-pub(super) struct Disk {
-    folder: Folder,
-    file: File,
-    reserve: u64,
-}
-
-impl Disk {
-    pub(super) fn new(folder: Folder, file: File) -> Self {
-        let reserve = RESERVE;
-        #[cfg(test)]
-        let reserve = if folder.told(NO_RESERVE) { 0 } else { reserve };
-        Self { folder, file, reserve }
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        #[cfg(test)]
-        if self.folder.told(NO_SYNC) {
-            return Ok(());
-        }
-        self.file.sync_data()
-    }
-
-    /// Makes a plan durable: one transaction over all its trees, flush, fdatasync.
-    pub(super) fn write(&mut self, trees: &Trees, plan: &Finished) -> Result<(), CantWrite> {
-        let room = self.folder.room()?;
-        if room < self.reserve {
-            return Err(CantWrite::Full { room, needed: self.reserve });
-        }
-        let (touched, changes): (Vec<&sled::Tree>, Vec<_>) =
-            plan.by_tree.iter().map(|(tree, changes)| (trees.at(*tree), changes)).unzip();
-        if touched.is_empty() {
-            return Ok(());
-        }
-        let written = touched.as_slice().transaction(|views| {
-            for (view, changes) in views.iter().zip(&changes) {
-                for (key, value) in *changes {
-                    match value {
-                        Some(value) => view.insert(key, value)?,
-                        None => view.remove(key)?,
-                    };
-                }
-            }
-            Ok::<_, ConflictableTransactionError<()>>(())
-        });
-        // Nothing above aborts, so what is left is an error of the disk.
-        if let Err(TransactionError::Storage(error)) = written {
-            return Err(error.into());
-        }
-        trees.db().flush()?;
-        Ok(self.sync()?)
-    }
-}
-
 /// Starts the thread over a store that was just opened. It ends when the sender of jobs is dropped, after
 /// all jobs that wait.
 pub(super) fn spawn(
@@ -142,7 +67,7 @@ pub(super) fn spawn(
 ) -> io::Result<(Sender<Job>, Arc<Shared>, JoinHandle<()>)> {
     let (sender, jobs) = channel();
     let Started { disk, trees, epoch, counts, warnings } = started;
-    let shared = Arc::new(Shared::new(epoch, warnings, disk.folder.store().to_owned(), Arc::clone(&trees)));
+    let shared = Arc::new(Shared::new(epoch, warnings, disk.store().to_owned(), Arc::clone(&trees)));
     let mut writer = Writer {
         jobs,
         waiting: VecDeque::new(),
@@ -363,22 +288,17 @@ impl Writer {
     }
 
     fn reopened(&mut self) -> Result<(), String> {
-        let room = self.disk.folder.room().map_err(|error| error.to_string())?;
-        if room < self.disk.reserve {
-            return Err(CantWrite::Full { room, needed: self.disk.reserve }.to_string());
-        }
+        self.disk.room().map_err(|error| error.to_string())?;
         let trees = if let Some(trees) = &self.trees {
             Arc::clone(trees)
         } else {
-            let open = self.disk.folder.open().map_err(|error| error.to_string())?;
-            let trees = Arc::new(open.trees);
+            let trees = Arc::new(self.disk.open_again().map_err(|error| error.to_string())?);
             let mut warnings = Vec::new();
             // What was in flight may have reached the disk or not: what counts is what is there.
             self.counts = start::count(&trees, &mut warnings).map_err(|error| error.to_string())?;
             for warning in warnings {
                 tracing::error!(warning, "the store is not whole");
             }
-            self.disk.file = open.file;
             self.shared.replace(Some(Arc::clone(&trees)));
             self.trees = Some(Arc::clone(&trees));
             trees
@@ -438,14 +358,6 @@ fn now() -> u64 {
 /// A setting of this name kills the writer: how tests see what happens then.
 #[cfg(test)]
 pub(super) const DIE: &str = "the writer dies";
-
-/// A file of this name in the data directory: run into the end of the disk, as when others fill it meanwhile.
-#[cfg(test)]
-pub(super) const NO_RESERVE: &str = "no-reserve";
-
-/// A file of this name in the data directory: no `fdatasync` of our own, to see what it is good for.
-#[cfg(test)]
-pub(super) const NO_SYNC: &str = "no-sync";
 
 #[cfg(test)]
 fn die_when_told(batch: &Batch) {

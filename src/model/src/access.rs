@@ -9,7 +9,7 @@ use nixfleet_protocol::Time;
 use serde::{Deserialize, Serialize};
 
 /// How far back attempts count.
-pub const WINDOW: Duration = Duration::from_secs(60);
+pub const WINDOW: Duration = Duration::from_mins(1);
 /// Attempts in the window for one address.
 pub const PER_ADDRESS: usize = 5;
 /// Attempts in the window for the account, from everywhere.

@@ -258,7 +258,8 @@ impl Core {
 
     /// Facts of a fleet are not written in step: each host has a delay of its own.
     fn facts_due(&self) -> Option<Time> {
-        let spread = self.record.id.as_str().bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31) + u64::from(byte));
+        let spread =
+            self.record.id.as_str().bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
         self.unsaved.map(|since| since.plus(SAVE_FACTS).plus(Duration::from_millis(spread % 30_000)))
     }
 

@@ -70,20 +70,20 @@ struct Nothing {}
 /// `POST /api/v1/commands/{id}/stop`, `/extend`, `/ignore`, `/give-up`.
 pub(in crate::web) async fn act(app: &App, asked: &Asked, bytes: &[u8]) -> Result<Answer, Refused> {
     let id: CommandId = asked.matched.id("id")?;
-    let action = match asked.matched.route.endpoint {
-        Endpoint::Extend => match body::<Extend>(bytes)?.minutes {
+    let endpoint = asked.matched.route.endpoint;
+    let action = if endpoint == Endpoint::Extend {
+        match body::<Extend>(bytes)?.minutes {
             Some(minutes @ 1..=LONGEST) => Act::Extend { minutes },
             Some(_) | None => return Err(Refused::bad(format!("minutes: a whole number from 1 to {LONGEST}."))),
-        },
-        endpoint => {
-            body::<Nothing>(bytes)?;
-            if endpoint == Endpoint::Stop {
-                Act::Stop
-            } else if endpoint == Endpoint::Ignore {
-                Act::Ignore
-            } else {
-                Act::GiveUp
-            }
+        }
+    } else {
+        body::<Nothing>(bytes)?;
+        if endpoint == Endpoint::Stop {
+            Act::Stop
+        } else if endpoint == Endpoint::Ignore {
+            Act::Ignore
+        } else {
+            Act::GiveUp
         }
     };
     let command = find(app, id).await?;

@@ -67,5 +67,6 @@ pub(in crate::web) async fn create(app: &App, asked: &Asked, bytes: &[u8]) -> Re
 pub(in crate::web) async fn remove(app: &App, asked: &Asked) -> Result<Answer, Refused> {
     let id: HostId = asked.matched.id("host")?;
     find(app, &id).await?;
-    ops::submit(app, asked, Op::Remove, Some(id), &ops::Wish::default()).await.and_then(ops::accepted)
+    let command = ops::submit(app, asked, Op::Remove, Some(id), &ops::Wish::default()).await?;
+    ops::accepted(&command)
 }

@@ -69,26 +69,26 @@ pub(in crate::web) async fn log(app: &App, asked: &Asked) -> Result<Answer, Refu
 
 impl Reader {
     async fn run(mut self, follow: bool) {
-        while follow {
-            let mut news = match self.handles.hosts.follow_log(self.host.clone(), self.command).await {
-                Ok(Some(news)) => news,
+        if !follow {
+            self.send_to_end().await;
+            return;
+        }
+        loop {
+            let asked = self.handles.hosts.follow_log(self.host.clone(), self.command).await;
+            let Ok(Some(mut news)) = asked else {
                 // Over, or its actor is being restarted: the record knows.
-                Ok(None) | Err(_) => {
-                    if self.is_over().await {
-                        break;
-                    }
-                    tokio::select! {
-                        () = tokio::time::sleep(LOOK_AGAIN) => continue,
-                        () = self.out.closed() => return,
-                    }
+                if self.is_over().await {
+                    self.send_to_end().await;
+                    return;
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK_AGAIN) => continue,
+                    () = self.out.closed() => return,
                 }
             };
             loop {
                 let over = news.borrow_and_update().over;
-                if !self.to_end().await {
-                    return;
-                }
-                if over {
+                if !self.send_to_end().await || over {
                     return;
                 }
                 tokio::select! {
@@ -97,7 +97,6 @@ impl Reader {
                 }
             }
         }
-        self.to_end().await;
     }
 
     async fn is_over(&self) -> bool {
@@ -113,7 +112,7 @@ impl Reader {
     }
 
     /// Sends what the file has. `false`: the reader is gone, or the file can't be read.
-    async fn to_end(&mut self) -> bool {
+    async fn send_to_end(&mut self) -> bool {
         loop {
             let (path, from) = (self.path.clone(), self.offset);
             let read = tokio::task::spawn_blocking(move || log::read(&path, from, PIECE)).await;

@@ -59,7 +59,7 @@ pub(in crate::web) async fn on_host(app: &App, asked: &Asked, bytes: &[u8]) -> R
     }
     hosts::find(app, &host).await?;
     let host = spec(op).per_host.then_some(host);
-    accepted(submit(app, asked, op, host, &wish).await?)
+    accepted(&submit(app, asked, op, host, &wish).await?)
 }
 
 /// `POST /api/v1/ops/{op}`: one outcome for each host.
@@ -86,7 +86,7 @@ pub(in crate::web) async fn on_many(app: &App, asked: &Asked, bytes: &[u8]) -> R
     let wish = &wish;
     let outcomes: Vec<Outcome> = futures_util::stream::iter(hosts)
         .map(|host| async move {
-            let submitted = submit_proven(app, asked, op, host.clone(), wish, totp).await;
+            let submitted = submit_proven(app, asked, op, host.as_ref(), wish, totp).await;
             match submitted.and_then(|submitted| judge(host.as_ref(), submitted)) {
                 Ok(command) => Outcome { host, command: Some(command), problem: None },
                 Err(refused) => Outcome { host, command: None, problem: Some(refused.problem()) },
@@ -101,7 +101,7 @@ pub(in crate::web) async fn on_many(app: &App, asked: &Asked, bytes: &[u8]) -> R
 
 /// `POST /api/v1/remote/refresh`: the op `refresh-git`.
 pub(in crate::web) async fn refresh_remote(app: &App, asked: &Asked) -> Result<Answer, Refused> {
-    accepted(submit(app, asked, Op::RefreshGit, None, &Wish::default()).await?)
+    accepted(&submit(app, asked, Op::RefreshGit, None, &Wish::default()).await?)
 }
 
 /// Starts an op, on a host or on none.
@@ -113,13 +113,13 @@ pub(super) async fn submit(
     wish: &Wish,
 ) -> Result<Command, Refused> {
     let totp = prove(app, asked, op, wish).await?;
-    let submitted = submit_proven(app, asked, op, host.clone(), wish, totp).await?;
+    let submitted = submit_proven(app, asked, op, host.as_ref(), wish, totp).await?;
     judge(host.as_ref(), submitted)
 }
 
 /// 202 with the command itself.
-pub(super) fn accepted(command: Command) -> Result<Answer, Refused> {
-    Answer::json(StatusCode::ACCEPTED, &command)
+pub(super) fn accepted(command: &Command) -> Result<Answer, Refused> {
+    Answer::json(StatusCode::ACCEPTED, command)
 }
 
 /// Where an op needs a code it is looked at; elsewhere a code is not used up.
@@ -134,7 +134,7 @@ async fn submit_proven(
     app: &App,
     asked: &Asked,
     op: Op,
-    host: Option<HostId>,
+    host: Option<&HostId>,
     wish: &Wish,
     totp: TotpProof,
 ) -> Result<Submitted, Refused> {
@@ -144,7 +144,7 @@ async fn submit_proven(
     let submitted = app.handles.hosts.submit(host.clone(), request).await;
     if let Submitted::Accepted(command) = &submitted
         && (op, command.state) == (Op::Remove, CommandState::Success)
-        && !app.handles.access.host_removed(host)
+        && !app.handles.access.host_removed(host.clone())
     {
         tracing::warn!("access is being restarted: it forgets the tokens of the removed host then");
     }

@@ -59,19 +59,19 @@ pub(in crate::web) async fn metrics(app: &App) -> Result<Answer, Refused> {
 }
 
 /// `POST /webhook/github`.
-pub(in crate::web) async fn github(app: &App, asked: &Asked, bytes: &[u8]) -> Result<Answer, Refused> {
+pub(in crate::web) fn github(app: &App, asked: &Asked, bytes: &[u8]) -> Result<Answer, Refused> {
     let Some(secret) = &app.web.github_webhook_secret else { return Err(Refused::no_such_path()) };
     let sent = asked.headers.get("x-hub-signature-256").and_then(|value| value.to_str().ok());
     let tag = sent
         .and_then(|text| text.strip_prefix("sha256="))
         .and_then(|hex| data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok());
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
-    if !tag.is_some_and(|tag| hmac::verify(&key, bytes, &tag).is_ok()) {
+    if tag.is_none_or(|tag| hmac::verify(&key, bytes, &tag).is_err()) {
         return Err(Refused::forbidden("signature", "The signature is missing or wrong."));
     }
     let remote = app.handles.remote.clone();
     tokio::spawn(async move {
-        if let Err(error) = remote.ask(Duration::from_secs(60)).await {
+        if let Err(error) = remote.ask(Duration::from_mins(1)).await {
             tracing::info!(%error, "the webhook could not have the remote asked");
         }
     });

@@ -16,7 +16,7 @@ use crate::actors::access::{MadeToken, NewToken, TokenInfo};
 use crate::actors::store::TokenKind;
 
 /// How long a one-time token lies ready when nobody says.
-const ENROL: Duration = Duration::from_secs(24 * 3600);
+const ENROL: Duration = Duration::from_hours(24);
 /// The longest name, in characters.
 const NAME: usize = 80;
 

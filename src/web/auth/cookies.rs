@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn a_cookie_of_ours_is_good_for_its_purpose_alone() {
         let keys = CookieKeys::new(&secret('a'), &[]);
-        let cookie = keys.make(Purpose::Session, "abc", Duration::from_secs(60), true);
+        let cookie = keys.make(Purpose::Session, "abc", Duration::from_mins(1), true);
         assert_eq!(keys.find(&sent(&cookie), Purpose::Session).as_deref(), Some("abc"));
         let other = format!("{}={}", Purpose::LoginForm.name(), cookie.value());
         assert_eq!(keys.find(&headers(&other), Purpose::LoginForm), None);
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn a_forged_one_is_not() {
         let keys = CookieKeys::new(&secret('a'), &[]);
-        let good = keys.make(Purpose::Session, "abc", Duration::from_secs(60), true).value().to_owned();
+        let good = keys.make(Purpose::Session, "abc", Duration::from_mins(1), true).value().to_owned();
         let tag = good.split_once('.').unwrap().1.to_owned();
         let theirs = CookieKeys::new(&secret('b'), &[]).make(Purpose::Session, "abc", Duration::ZERO, true);
         for value in ["abc", "abc.", ".", "", &format!("abd.{tag}"), &format!("abc.{}", &tag[1..]), theirs.value()] {
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn it_is_hidden_from_scripts_and_other_sites() {
         let keys = CookieKeys::new(&secret('a'), &[]);
-        let text = keys.make(Purpose::Session, "x", Duration::from_secs(60), true).to_string();
+        let text = keys.make(Purpose::Session, "x", Duration::from_mins(1), true).to_string();
         for part in ["HttpOnly", "SameSite=Strict", "Secure", "Path=/", "Max-Age=60"] {
             assert!(text.contains(part), "{part}: {text}");
         }

@@ -180,7 +180,9 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
                 .into_iter()
                 .map(|op| {
                     let look = if next == Some(op) { "quick next" } else { "quick" };
-                    let does = Does::op(fleet, name, op).not(why_not(host, &refused, op));
+                    let about = fleet.op(op).map_or("", |entry| entry.description.as_str());
+                    let tip = format!("{}: {about}", fleet.label(op));
+                    let does = Does::op(fleet, name, op).tip(tip).not(why_not(host, &refused, op));
                     Button::new(fleet.label(op), look, does).icon(op_icon(op)).of(name)
                 })
                 .collect(),

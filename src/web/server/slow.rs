@@ -1,5 +1,5 @@
 //! A connection that breaks when its other end takes nothing for too long, so that nobody holds a place and an
-//! answer in memory by not reading. WebSockets have their own rules: `links` and `sessions` see to them.
+//! answer in memory by not reading. Web sockets have their own rules: `links` and `sessions` see to them.
 
 use std::future::Future as _;
 use std::io;

@@ -45,7 +45,7 @@ export function keys({ dock }) {
       input.dispatchEvent(new Event("input"));
       return input.blur();
     }
-    if (on.closest("dialog, input, textarea, select, .log-lines, [role=tablist]")) {
+    if (on.closest("dialog, input, textarea, select, .log-lines")) {
       if (!(on === input && (event.key === "ArrowDown" || event.key === "Enter"))) return;
     }
     const step = { j: 1, k: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];

@@ -167,7 +167,7 @@ export function logs({ socket, copy, toast }) {
       }
       one.querySelector(".tab-name").textContent = title;
       one.querySelector(".tab-close").setAttribute("aria-label", `Close ${title}`);
-      one.querySelector("[role=tab]").setAttribute("aria-selected", id === store.active);
+      one.querySelector(".tab-open").setAttribute("aria-current", id === store.active);
     }
     for (const one of [...strip.children]) {
       if (!store.tabs.some(({ id }) => id === one.dataset.id)) one.remove();
@@ -211,7 +211,7 @@ export function logs({ socket, copy, toast }) {
     const on = event.target.closest.bind(event.target);
     const id = on("[data-id]")?.dataset.id;
     if (on(".tab-close")) close(id);
-    else if (on("[role=tab]")) open(id);
+    else if (on(".tab-open")) open(id);
     const what = on("[data-dock]")?.dataset.dock;
     if (what === "size") size();
     if (what === "close") for (const { id } of [...store.tabs]) close(id);
@@ -221,7 +221,7 @@ export function logs({ socket, copy, toast }) {
     const at = store.tabs.findIndex(({ id }) => id === store.active) + step;
     if (!store.tabs[at]) return;
     open(store.tabs[at].id);
-    tab(store.active).querySelector("[role=tab]").focus();
+    tab(store.active).querySelector(".tab-open").focus();
   });
   addEventListener("pagehide", () => {
     for (const { keep } of views.values()) keep();

@@ -33,22 +33,9 @@ macro_rules! as_it_is {
 }
 
 // Ids and ops are stored as their text or their bytes, a time as milliseconds, a duration as seconds and
-// nanoseconds; u8 stands for bytes.
-as_it_is!(bool, u8, u32, u64, i32, String, Duration);
+// nanoseconds.
+as_it_is!(bool, u8, u32, u64, i32, f64, String, Duration);
 as_it_is!(BootId, CommandId, Commit, Epoch, HostId, InstanceId, JournalId, LockHash, Op, RunId, Time);
-
-/// An `f64` by its bits: what is stored compares equal even where numbers do not.
-impl Frozen for f64 {
-    type Live = Self;
-
-    fn freeze(live: &Self) -> Self {
-        *live
-    }
-
-    fn thaw(self) -> Self {
-        self
-    }
-}
 
 impl<T: Frozen> Frozen for Option<T> {
     type Live = Option<T::Live>;

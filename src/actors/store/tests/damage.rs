@@ -16,7 +16,7 @@ fn everything(dir: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
     let db = sled_of(dir);
     let mut all = BTreeMap::new();
     for tree in Tree::ALL {
-        for entry in db.open_tree(tree.name()).unwrap().iter() {
+        for entry in &db.open_tree(tree.name()).unwrap() {
             let (key, value) = entry.unwrap();
             all.insert((tree.name(), key.to_vec()), value.to_vec());
         }

@@ -1,6 +1,6 @@
 //! A full disk is a state: nothing is acknowledged, everyone is told, and it goes on when there is room.
 
-use super::super::writer::NO_RESERVE;
+use super::super::disk::NO_RESERVE;
 use super::mounts::{Mounted, skipped};
 use super::*;
 

@@ -30,9 +30,7 @@ async fn child_that_commits_until_it_is_killed() {
             }
         }));
     }
-    for task in tasks {
-        task.await.unwrap();
-    }
+    futures_util::future::join_all(tasks).await;
 }
 
 async fn first_free(store: &StoreHandle) -> u64 {

@@ -2,7 +2,7 @@
 //! it. It is stopped, and the image is copied as it is: what the kernel still holds in memory is not in it,
 //! as after a power cut. Every record that was acknowledged before must be in the copy.
 
-use super::super::writer::NO_SYNC;
+use super::super::disk::NO_SYNC;
 use super::kill::{Committing, missing, some_millis};
 use super::mounts::{Mounted, skipped};
 

@@ -71,6 +71,11 @@ pub(super) fn idle(request: &Request, standing: &Standing<'_>) -> Result<(), Ref
         let message = format!("The agent of {} still runs command {running}: wait for it, or stop it.", host.id);
         return Err(Refusal::new("host_busy", message).because_of(*running).offering(actions::stop(*running)));
     }
+    // An old agent names no ids, but what it runs.
+    if let Some(op) = host.facts.pending.as_deref().filter(|_| host.facts.protocol.is_some_and(|protocol| protocol < 3))
+    {
+        return Err(Refusal::new("host_busy", format!("The agent of {} runs {op} already: wait for it.", host.id)));
+    }
     Ok(())
 }
 

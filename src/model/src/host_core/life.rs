@@ -143,7 +143,7 @@ impl Core {
 
     /// A command is over: the slot is free, and the lights remember what they need.
     pub(super) fn over(&mut self, command: Command, now: Time, step: &mut Step) {
-        if self.record.open == Some(command.id) {
+        if self.open.is_none() && self.record.open == Some(command.id) {
             self.record.open = None;
             self.judging = None;
             self.results.remove(&command.id);
@@ -227,11 +227,10 @@ fn test_run(command: &Command, ok: bool, at: Time) -> TestRun {
     let details: Value =
         command.details.as_deref().and_then(|details| serde_json::from_str(details).ok()).unwrap_or_default();
     let number = |name: &str| details.get(name).and_then(Value::as_u64);
-    let name = |test: &Value| test.as_str().or_else(|| test.get("name")?.as_str()).map(str::to_owned);
-    let failed = details
-        .get("failed")
-        .and_then(Value::as_array)
-        .map_or_else(Vec::new, |failed| failed.iter().filter_map(name).take(FAILED_TESTS).collect());
+    let failed = |test: &&Value| test.get("ok") == Some(&Value::Bool(false));
+    let name = |test: &Value| test.get("name").and_then(Value::as_str).map(str::to_owned);
+    let tests = details.get("tests").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let failed = tests.iter().filter(failed).filter_map(name).take(FAILED_TESTS).collect();
     let total = number("total").unwrap_or(0);
     let passed = number("passed").unwrap_or(0).min(total);
     TestRun {

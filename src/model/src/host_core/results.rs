@@ -69,6 +69,7 @@ impl Core {
         self.record.facts.running.retain(|running| *running != stray.id);
         if stray.state.is_final() {
             // Taken before, or given up: the agent may forget it.
+            step.then.push(Effect::LogOver(stray.id));
             return self.ack(stray.id, step);
         }
         stray.log_bytes = stray.log_bytes.max(bytes);

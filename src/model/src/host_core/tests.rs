@@ -1,1 +1,447 @@
+#![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it looks for")]
 
+use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Deployed, Heartbeat, Register, Status};
+use nixfleet_protocol::api::{CommandState, LightStatus};
+use nixfleet_protocol::{HostId, Op};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::*;
+use crate::checks::TotpProof;
+use crate::remote::Desired;
+
+const HEAD: &str = "bbbbbbb";
+
+fn at(seconds: i64) -> Time {
+    Time::from_millis(1_000_000_000_000 + seconds * 1000)
+}
+
+fn id(number: u8) -> CommandId {
+    format!("0190b6a8-0000-7000-8000-0000000000{number:02x}").parse().unwrap()
+}
+
+fn commit(text: &str) -> Option<Commit> {
+    text.parse().ok()
+}
+
+fn lock() -> Option<nixfleet_protocol::LockHash> {
+    "1".repeat(64).parse().ok()
+}
+
+fn remote(head: &str, read: i64) -> Arc<RemoteState> {
+    let mut remote = RemoteState::new(Some("/repo".into()), "main", Duration::from_secs(30));
+    let desired = Desired {
+        commit: head.parse().unwrap(),
+        subject: "a change".into(),
+        author: "a".into(),
+        committed_at: at(0),
+        lock_hash: lock(),
+    };
+    remote.read(desired, at(read));
+    Arc::new(remote)
+}
+
+fn host() -> HostId {
+    "h".parse().unwrap()
+}
+
+fn settings() -> Arc<Settings> {
+    Arc::new(Settings {
+        server_version: "3.0.0".into(),
+        daemon_started: at(0),
+        totp_configured: true,
+        kill_at_limit: false,
+    })
+}
+
+fn core() -> Core {
+    Core::revive(settings(), HostRecord::new(host(), at(0)), None, remote(HEAD, 0), at(0)).0
+}
+
+fn register(protocol: u32, generation: &str) -> Box<Register> {
+    let uuid = |number: u8| format!("0190b6a8-0000-7000-8000-0000000000{number:02x}");
+    let deployed =
+        Deployed { commit: commit("aaaaaaa").unwrap(), lock_hash: lock(), system_path: None, number: None, at: at(0) };
+    Box::new(Register {
+        hostname: "H".into(),
+        agent_version: "3.0.0".into(),
+        protocol: Some(protocol),
+        journal: uuid(1).parse().ok().filter(|_| protocol >= 3),
+        instance: uuid(2).parse().ok().filter(|_| protocol >= 3),
+        generation: commit(generation),
+        lock_hash: lock(),
+        deployed: Some(deployed).filter(|_| protocol >= 3),
+        heartbeat_interval: Some(5),
+        ..Register::default()
+    })
+}
+
+fn linked() -> Core {
+    let mut core = core();
+    core.step(Input::LinkUp { link: 1, register: register(3, "aaaaaaa") }, at(1));
+    core
+}
+
+fn wish(op: Op) -> Submit {
+    Submit { op, args: Map::new(), force: false, actor: "user".into(), run_id: None, totp: TotpProof::NotGiven }
+}
+
+fn submit(core: &mut Core, number: u8, op: Op, second: i64) -> Step {
+    let request = Submit { force: op == Op::Switch, ..wish(op) };
+    core.step(Input::Submit { ask: u64::from(number), id: id(number), request }, at(second))
+}
+
+fn status(number: u8, op: &str, exit_code: i32, end: u64) -> Box<Status> {
+    Box::new(Status {
+        command: op.into(),
+        exit_code: Some(exit_code),
+        command_id: Some(id(number)),
+        output_end: Some(end),
+        generation: commit(HEAD),
+        lock_hash: lock(),
+        ..Status::default()
+    })
+}
+
+fn heard(message: AgentMessage) -> Input {
+    Input::Heard { link: 1, message }
+}
+
+fn frames(step: &Step) -> Vec<&'static str> {
+    step.then
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Send { message, .. } => Some(match message {
+                DashboardMessage::Registered(_) => "registered",
+                DashboardMessage::Command(_) => "command",
+                DashboardMessage::KillCommand(_) => "kill",
+                DashboardMessage::OutputAck(_) => "output_ack",
+                DashboardMessage::StatusAck(_) => "status_ack",
+            }),
+            _ => None,
+        })
+        .collect()
+}
+
+fn state_of(step: &Step, number: u8) -> Option<CommandState> {
+    step.writes.commands.iter().rev().find(|command| command.id == id(number)).map(|command| command.state)
+}
+
+fn actions(step: &Step) -> Vec<&str> {
+    step.writes.events.iter().map(|event| event.action.as_str()).collect()
+}
+
+fn refusal(step: &Step) -> Option<&str> {
+    step.then.iter().find_map(|effect| match effect {
+        Effect::Answer { answer: Submitted::Blocked(_, refusal), .. } => Some(refusal.code),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_pull_from_the_click_to_the_light() {
+    let mut core = linked();
+    let step = submit(&mut core, 1, Op::Pull, 2);
+    assert_eq!((frames(&step), state_of(&step, 1)), (vec!["command"], Some(CommandState::Executing)));
+    assert_eq!(actions(&step), ["command_started"]);
+    assert_eq!(core.view(None, at(2)).host.lights.git.status, LightStatus::Working);
+
+    let step = core.step(heard(AgentMessage::Status(status(1, "pull", 0, 100))), at(3));
+    assert!(matches!(step.then[..], [Effect::FlushLog(_)]), "first the log");
+    let step = core.step(Input::LogFlushed { command: id(1), bytes: 100 }, at(3));
+    assert_eq!(frames(&step), ["status_ack"], "acknowledged behind its commit");
+    assert_eq!(state_of(&step, 1), Some(CommandState::Executing), "judged against the poll that follows");
+    assert!(step.then.iter().any(|effect| matches!(effect, Effect::AskRemote { number: 1, .. })));
+
+    core.step(Input::Remote(remote(HEAD, 4)), at(4));
+    let step = core.step(Input::RemoteAsked { number: 1 }, at(4));
+    assert_eq!((state_of(&step, 1), actions(&step)), (Some(CommandState::Success), vec!["command_finished"]));
+    assert_eq!(core.record().open, None);
+    let lights = core.view(None, at(4)).host.lights.clone();
+    assert_eq!(lights.git.status, LightStatus::Ok);
+    assert_eq!(lights.system.status, LightStatus::Outdated, "pulled, not switched");
+}
+
+#[test]
+fn a_result_waits_for_its_log_and_a_gap_brings_the_agent_back() {
+    let mut core = linked();
+    submit(&mut core, 1, Op::Test, 2);
+    core.step(heard(AgentMessage::Status(status(1, "test", 0, 100))), at(3));
+    let step = core.step(Input::LogFlushed { command: id(1), bytes: 60 }, at(3));
+    assert!(matches!(step.then[..], [Effect::CloseLink { link: 1, .. }]));
+    assert!(core.open().is_some());
+}
+
+#[test]
+fn a_second_op_is_refused_and_names_the_first() {
+    let mut core = linked();
+    submit(&mut core, 1, Op::Test, 2);
+    let step = submit(&mut core, 2, Op::Pull, 2);
+    assert_eq!((refusal(&step), state_of(&step, 2)), (Some("host_busy"), Some(CommandState::Blocked)));
+    assert_eq!(actions(&step), ["command_blocked"]);
+    assert!(frames(&step).is_empty());
+    assert_eq!(core.record().open, Some(id(1)));
+}
+
+#[test]
+fn an_op_on_a_host_that_is_not_linked_is_refused() {
+    let step = submit(&mut core(), 1, Op::Pull, 2);
+    assert_eq!(refusal(&step), Some("host_offline"));
+}
+
+#[test]
+fn a_pull_asks_the_remote_before_it_is_refused_as_current() {
+    for (head, state) in [("bbbbbbb", CommandState::Blocked), ("ccccccc", CommandState::Executing)] {
+        let mut core = core();
+        core.step(Input::LinkUp { link: 1, register: register(3, HEAD) }, at(1));
+        let step = submit(&mut core, 1, Op::Pull, 2);
+        assert_eq!(state_of(&step, 1), Some(CommandState::Validating));
+        assert!(matches!(step.then[..], [Effect::AskRemote { number: 1, .. }]), "nobody is answered yet");
+        core.step(Input::Remote(remote(head, 3)), at(3));
+        let step = core.step(Input::RemoteAsked { number: 1 }, at(3));
+        assert_eq!(state_of(&step, 1), Some(state), "{head}");
+        assert!(step.then.iter().any(|effect| matches!(effect, Effect::Answer { ask: 1, .. })));
+    }
+}
+
+#[test]
+fn people_choose_and_the_choice_is_written_with_its_event() {
+    let mut core = linked();
+    let mut wish = wish(Op::SetColor);
+    wish.args.insert("color".into(), json!("#ABCDEF"));
+    let step = core.step(Input::Submit { ask: 1, id: id(1), request: wish.clone() }, at(2));
+    assert_eq!(step.writes.host.unwrap().chosen.color.as_deref(), Some("#abcdef"));
+    assert_eq!(step.writes.events.len(), 1);
+    wish.args.insert("color".into(), json!("red"));
+    let step = core.step(Input::Submit { ask: 2, id: id(2), request: wish }, at(2));
+    assert_eq!(refusal(&step), Some("bad_args"));
+    assert_eq!(core.record().chosen.color.as_deref(), Some("#abcdef"));
+}
+
+#[test]
+fn a_linked_host_is_not_removed_and_a_lost_one_is() {
+    let mut core = linked();
+    assert_eq!(refusal(&submit(&mut core, 1, Op::Remove, 2)), Some("host_online"));
+    core.step(Input::LinkDown { link: 1 }, at(3));
+    let step = submit(&mut core, 2, Op::Remove, 4);
+    assert_eq!(step.writes.removed, Some(host()));
+    assert!(step.writes.host.is_none(), "what is removed is not written again");
+    assert!(matches!(step.then.last(), Some(Effect::Gone)));
+}
+
+#[test]
+fn stop_acts_on_what_runs() {
+    let mut core = linked();
+    submit(&mut core, 1, Op::Switch, 2);
+    let stop = |ask, number| Input::Act { ask, command: id(number), action: Act::Stop, actor: "user".into() };
+    let step = core.step(stop(5, 1), at(3));
+    assert_eq!((frames(&step), actions(&step)), (vec!["kill"], vec!["command_stop_asked"]));
+    let step = core.step(stop(6, 2), at(3));
+    assert!(matches!(step.then[..], [Effect::AnswerAct { ask: 6, answer: Err(ActRefused::NotOpen) }]));
+    let act = Input::Act { ask: 7, command: id(1), action: Act::Ignore, actor: "user".into() };
+    let step = core.step(act, at(3));
+    assert!(matches!(step.then[..], [Effect::AnswerAct { answer: Err(ActRefused::NotNow { .. }), .. }]));
+}
+
+#[test]
+fn a_failed_switch_is_remembered_until_one_succeeds() {
+    let mut core = linked();
+    for (number, exit_code) in [(1, 1), (2, 0)] {
+        core.step(Input::Submit { ask: 1, id: id(number), request: Submit { force: true, ..wish(Op::Switch) } }, at(2));
+        core.step(heard(AgentMessage::Status(status(number, "switch", exit_code, 0))), at(3));
+        core.step(Input::LogFlushed { command: id(number), bytes: 0 }, at(3));
+        let run = core.record().history.last_switch.clone().unwrap();
+        assert_eq!((run.command, run.ok), (id(number), exit_code == 0));
+    }
+}
+
+#[test]
+fn tests_are_remembered_with_what_was_deployed() {
+    let mut core = linked();
+    submit(&mut core, 1, Op::Test, 2);
+    let mut status = status(1, "test", 1, 0);
+    let tests = json!([{"name": "dns", "ok": false}, {"name": "web", "ok": true}]);
+    status.details = Some(json!({"passed": 1, "total": 2, "tests": tests}));
+    core.step(heard(AgentMessage::Status(status)), at(3));
+    core.step(Input::LogFlushed { command: id(1), bytes: 0 }, at(3));
+    let run = core.record().history.last_test.clone().unwrap();
+    assert_eq!((run.ok, run.passed, run.total), (false, 1, 2));
+    assert_eq!((run.failed, run.commit), (vec!["dns".to_owned()], commit("aaaaaaa")));
+}
+
+#[test]
+fn a_command_goes_on_over_a_crash() {
+    let mut core = linked();
+    let sent = submit(&mut core, 1, Op::Switch, 2);
+    assert_eq!(frames(&sent), ["command"]);
+    let open = sent.writes.commands.last().cloned();
+    let (mut core, step) = Core::revive(settings(), *sent.writes.host.unwrap(), open, remote(HEAD, 0), at(9));
+    assert_eq!(state_of(&step, 1), Some(CommandState::AwaitingReconnect));
+    let mut back = register(3, "aaaaaaa");
+    back.running = vec![id(1)];
+    let step = core.step(Input::LinkUp { link: 2, register: back }, at(10));
+    assert_eq!((frames(&step).len(), state_of(&step, 1)), (0, Some(CommandState::Executing)));
+    assert!(matches!(&step.then[0], Effect::Registered { link: 2, commands } if commands[..] == [id(1)]));
+}
+
+#[test]
+fn an_unknown_result_is_adopted_and_a_foreign_one_is_not() {
+    let mut core = linked();
+    let step = core.step(heard(AgentMessage::Status(status(9, "pull", 0, 0))), at(3));
+    assert!(matches!(step.then[..], [Effect::Find(_)]));
+    core.step(Input::Found { id: id(9), command: None }, at(3));
+    let step = core.step(Input::LogFlushed { command: id(9), bytes: 0 }, at(3));
+    assert_eq!((state_of(&step, 9), frames(&step)), (Some(CommandState::Success), vec!["status_ack"]));
+
+    core.step(heard(AgentMessage::Status(status(8, "pull", 0, 0))), at(4));
+    let other = Command::new(id(8), Some("other".parse().unwrap()), Op::Pull, "user".into(), at(0));
+    core.step(Input::Found { id: id(8), command: Some(Box::new(other)) }, at(4));
+    let step = core.step(Input::LogFlushed { command: id(8), bytes: 0 }, at(4));
+    assert!(step.writes.is_empty() && step.then.is_empty());
+}
+
+#[test]
+fn an_unknown_command_that_runs_takes_the_slot() {
+    let mut core = linked();
+    let beat = Heartbeat { running: Some(vec![id(9)]), pending_command: Some("switch".into()), ..Heartbeat::default() };
+    let step = core.step(heard(AgentMessage::Heartbeat(Box::new(beat))), at(3));
+    assert!(step.then.iter().any(|effect| matches!(effect, Effect::Find(_))));
+    let step = core.step(Input::Found { id: id(9), command: None }, at(3));
+    assert_eq!((actions(&step), core.record().open), (vec!["command_adopted"], Some(id(9))));
+}
+
+#[test]
+fn facts_alone_are_written_at_leisure() {
+    let mut core = linked();
+    let step = core.step(heard(AgentMessage::Heartbeat(Box::default())), at(5));
+    assert!(step.publish && step.writes.is_empty());
+    let due = core.facts_due().unwrap();
+    assert!(due >= at(65) && due <= at(95));
+    let step = core.step(Input::Timer, due);
+    assert!(step.writes.host.is_some());
+    assert_eq!(core.facts_due(), None);
+}
+
+#[test]
+fn an_old_link_says_nothing_any_more() {
+    let mut core = linked();
+    core.step(Input::LinkUp { link: 2, register: register(3, "aaaaaaa") }, at(2));
+    let before = core.record().clone();
+    let step = core.step(heard(AgentMessage::Heartbeat(Box::default())), at(3));
+    assert!(step.writes.is_empty() && !step.publish);
+    core.step(Input::LinkDown { link: 1 }, at(3));
+    assert_eq!((core.record(), core.link()), (&before, Some(2)));
+}
+
+fn messages() -> impl Strategy<Value = AgentMessage> {
+    let op = prop::sample::select(vec!["pull", "switch", "test", "restart", "reboot", "nonsense", ""]);
+    prop_oneof![
+        (any::<bool>(), 0_u8..6, op.clone()).prop_map(|(runs, number, op)| {
+            AgentMessage::Heartbeat(Box::new(Heartbeat {
+                running: Some(if runs { vec![id(number)] } else { Vec::new() }),
+                pending_command: runs.then(|| op.to_owned()),
+                ..Heartbeat::default()
+            }))
+        }),
+        (0_u8..6, op, 0_i32..2, 0_u64..50).prop_map(|(number, op, code, end)| {
+            let mut status = status(number, op, code, end);
+            status.details = Some(Value::Null);
+            AgentMessage::Status(status)
+        }),
+        (0_u8..6)
+            .prop_map(|number| AgentMessage::Accepted(nixfleet_protocol::agent::Accepted { command_id: id(number) })),
+        Just(AgentMessage::CommandRejected(nixfleet_protocol::agent::CommandRejected::default())),
+    ]
+}
+
+fn inputs() -> impl Strategy<Value = Input> {
+    let op = prop::sample::select(Op::ALL.to_vec());
+    let act = prop_oneof![
+        Just(Act::Stop),
+        any::<u32>().prop_map(|minutes| Act::Extend { minutes }),
+        Just(Act::Ignore),
+        Just(Act::GiveUp),
+    ];
+    prop_oneof![
+        4 => (1_u64..3, 2_u32..4, any::<bool>(), 0_u8..6).prop_map(|(link, protocol, runs, number)| {
+            let mut register = register(protocol, HEAD);
+            if runs { register.running.push(id(number)) } else { register.results.push(id(number)) }
+            Input::LinkUp { link, register }
+        }),
+        2 => (1_u64..3).prop_map(|link| Input::LinkDown { link }),
+        6 => (1_u64..3, messages()).prop_map(|(link, message)| Input::Heard { link, message }),
+        2 => (0_u8..6, 0_u64..60).prop_map(|(number, bytes)| Input::LogGrew { command: id(number), bytes }),
+        4 => (0_u8..6, 0_u64..60).prop_map(|(number, bytes)| Input::LogFlushed { command: id(number), bytes }),
+        2 => (0_u8..6, any::<bool>()).prop_map(|(number, known)| {
+            let command = known.then(|| Box::new(Command::new(id(number), Some(host()), Op::Pull, "user".into(), at(0))));
+            Input::Found { id: id(number), command }
+        }),
+        2 => (0_i64..5000).prop_map(|read| Input::Remote(remote(HEAD, read))),
+        2 => (0_u64..10).prop_map(|number| Input::RemoteAsked { number }),
+        8 => (any::<bool>(), op, any::<u8>()).prop_map(|(force, op, ask)| {
+            Input::Submit { ask: u64::from(ask), id: id(0), request: Submit { force, ..wish(op) } }
+        }),
+        3 => (100_u8..160, act).prop_map(|(number, action)| {
+            Input::Act { ask: 1000, command: id(number), action, actor: "user".into() }
+        }),
+        3 => Just(Input::Timer),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn no_sequence_breaks_a_host(steps in prop::collection::vec((inputs(), 0_i64..400), 1..60)) {
+        let mut core = core();
+        let mut now = 0;
+        let mut stored: BTreeMap<CommandId, Command> = BTreeMap::new();
+        let mut record = None;
+        for (number, (mut input, wait)) in (100_u8..).zip(steps) {
+            now += wait;
+            if let Input::Submit { id: submitted, .. } = &mut input {
+                *submitted = id(number);
+            }
+            let told = matches!(input, Input::Submit { .. } | Input::Act { .. });
+            let timer = matches!(input, Input::Timer);
+            let step = core.step(input, at(now));
+            if step.writes.removed.is_some() {
+                break;
+            }
+            for command in step.writes.commands {
+                if let Some(before) = stored.get(&command.id).filter(|before| before.state.is_final() && before.sent_at.is_some()) {
+                    prop_assert_eq!(before.state, command.state, "what is over on disk stays over");
+                }
+                stored.insert(command.id, command);
+            }
+            if !step.writes.changes.is_empty() {
+                prop_assert!(step.writes.host.is_some());
+            }
+            record = step.writes.host.or(record);
+            prop_assert_eq!(core.record().open, core.open().map(|open| open.id), "one slot, one truth");
+            prop_assert!(core.open().is_none_or(|open| !open.state.is_final()));
+            for command in stored.values() {
+                let over_or_open = command.state.is_final() || core.record().open == Some(command.id);
+                prop_assert!(over_or_open, "a command without an owner: {:?}", command);
+            }
+            // What is in memory is on disk, save for facts and what grows.
+            if let (Some(open), Some(record)) = (core.open(), &record) {
+                prop_assert_eq!(record.open, Some(open.id));
+                prop_assert_eq!(stored.get(&open.id).map(|command| command.state), Some(open.state));
+            }
+            if told {
+                let answers = |effect: &Effect| {
+                    matches!(effect, Effect::Answer { .. } | Effect::AnswerAct { .. } | Effect::AskRemote { .. })
+                };
+                prop_assert!(step.then.iter().any(answers));
+            }
+            if timer {
+                // A deadline that its own timer does not move would come again at once, for ever.
+                let wake = core.next_wake(at(now));
+                prop_assert!(wake.is_none_or(|wake| wake > at(now)), "{wake:?} at {:?}", at(now));
+            }
+            let view = core.view(None, at(now));
+            prop_assert_eq!(view.host.command.is_some(), core.open().is_some());
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! What the tests stand on: a store in memory, a state that everyone sees, and links that are channels.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use nixfleet_model::checks::TotpProof;
+use nixfleet_model::command::Command;
+use nixfleet_model::fleet_state::{FleetState, StateChange};
+use nixfleet_model::host::HostRecord;
+use nixfleet_model::host_core::{Settings, Submit};
+use nixfleet_model::remote::RemoteState;
+use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Output, Register, Status, Stream};
+use nixfleet_protocol::api::{Host, Remote, Server};
+use nixfleet_protocol::log::Record;
+use nixfleet_protocol::{CommandId, HostId, Op, Time};
+use ractor::{Actor, ActorProcessingErr, ActorRef};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::actors::clock::Clock;
+use crate::actors::host::{self, AskRemote, HostRef, World};
+use crate::actors::hosts::{self, Hosts, HostsHandle};
+use crate::actors::links::link::{LinkRef, Outgoing};
+use crate::actors::slot::{Slot, answer};
+use crate::actors::store::{self, Loaded, StoreError, StoreHandle, Write};
+
+/// What is on the tests' disk, and how that disk behaves.
+#[derive(Default)]
+pub(super) struct Disk {
+    pub(super) hosts: BTreeMap<HostId, HostRecord>,
+    pub(super) commands: BTreeMap<CommandId, Command>,
+    pub(super) events: Vec<String>,
+    pub(super) delay: Duration,
+    pub(super) failing: bool,
+}
+
+type Shared<T> = Arc<Mutex<T>>;
+
+/// A store in memory: one commit after the other, each as slow as the test says.
+struct FakeStore;
+
+impl Actor for FakeStore {
+    type Msg = store::Msg;
+    type State = (Shared<Disk>, Shared<FleetState>);
+    type Arguments = (Shared<Disk>, Shared<FleetState>);
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<store::Msg>,
+        args: Self::Arguments,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        Ok(args)
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<store::Msg>,
+        message: store::Msg,
+        (disk, seen): &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            store::Msg::Commit { batch, reply } => {
+                let delay = disk.lock().unwrap().delay;
+                tokio::time::sleep(delay).await;
+                let mut disk = disk.lock().unwrap();
+                if disk.failing {
+                    answer(reply, Err(StoreError::CantWrite("the disk is full".into())));
+                    return Ok(());
+                }
+                for write in batch.writes {
+                    match write {
+                        Write::PutHost(record) => drop(disk.hosts.insert(record.id.clone(), *record)),
+                        Write::RemoveHost(host) => drop(disk.hosts.remove(&host)),
+                        Write::PutCommand(command) => drop(disk.commands.insert(command.id, *command)),
+                        other => panic!("a host writes no {other:?}"),
+                    }
+                }
+                disk.events.extend(batch.events.into_iter().map(|event| event.action));
+                drop(disk);
+                apply(seen, batch.changes);
+                answer(reply, Ok(()));
+            }
+            store::Msg::Load { reply } => {
+                let disk = disk.lock().unwrap();
+                let open = disk.commands.values().filter(|command| !command.state.is_final()).cloned().collect();
+                answer(reply, Ok(Loaded { hosts: disk.hosts.values().cloned().collect(), open, ..Loaded::default() }));
+            }
+            store::Msg::LoadHost { host, reply } => {
+                let disk = disk.lock().unwrap();
+                let record = disk.hosts.get(&host).cloned();
+                let open = record.as_ref().and_then(|record| disk.commands.get(&record.open?).cloned());
+                answer(reply, Ok(record.map(|record| (record, open))));
+            }
+            store::Msg::Command { id, reply } => answer(reply, Ok(disk.lock().unwrap().commands.get(&id).cloned())),
+            other => panic!("a host asks no {other:?}"),
+        }
+        Ok(())
+    }
+}
+
+fn apply(seen: &Shared<FleetState>, changes: Vec<StateChange>) {
+    let mut seen = seen.lock().unwrap();
+    for change in changes {
+        seen.apply(change);
+    }
+}
+
+pub(super) struct Bench {
+    pub(super) handle: HostsHandle,
+    hosts: ActorRef<hosts::Msg>,
+    disk: Shared<Disk>,
+    seen: Shared<FleetState>,
+    dir: Arc<tempfile::TempDir>,
+}
+
+fn nothing_seen() -> FleetState {
+    let server = Server {
+        version: "3.0.0".into(),
+        started_at: Time::from_millis(0),
+        store_error: None,
+        shared_agent_token: false,
+    };
+    FleetState::new(Remote::default(), server)
+}
+
+impl Bench {
+    pub(super) async fn new() -> Self {
+        Self::over(Arc::default(), Arc::new(tempfile::tempdir().unwrap())).await
+    }
+
+    /// The daemon dies, and another starts on the same disk.
+    pub(super) async fn restart(self) -> Self {
+        self.hosts.stop_and_wait(None, None).await.unwrap();
+        Self::over(self.disk, self.dir).await
+    }
+
+    async fn over(disk: Shared<Disk>, dir: Arc<tempfile::TempDir>) -> Self {
+        let seen = Arc::new(Mutex::new(nothing_seen()));
+        let (store, _) = Actor::spawn(None, FakeStore, (Arc::clone(&disk), Arc::clone(&seen))).await.unwrap();
+        let slot = Slot::new("store");
+        slot.seat(store);
+        let began = Time::from_millis(1_800_000_000_000);
+        let published = Arc::clone(&seen);
+        let world = World {
+            settings: Arc::new(Settings {
+                server_version: "3.0.0".into(),
+                daemon_started: began,
+                totp_configured: false,
+                kill_at_limit: false,
+            }),
+            store: StoreHandle::new(slot),
+            publish: Box::new(move |changes| apply(&published, changes)),
+            ask_remote: Box::new(|AskRemote { done, .. }| done()),
+            interest: Box::new(|_| {}),
+            data_dir: dir.path().to_path_buf(),
+            clock: Clock::Runtime(began, tokio::time::Instant::now()),
+        };
+        let remote = Arc::new(RemoteState::new(None, "main", Duration::from_secs(30)));
+        let args = hosts::Args { world: Arc::new(world), remote };
+        let (hosts, _) = Actor::spawn(None, Hosts, args).await.unwrap();
+        let slot = Slot::new("hosts");
+        slot.seat(hosts.clone());
+        Self { handle: HostsHandle::new(slot), hosts, disk, seen, dir }
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap()
+    }
+
+    pub(super) fn world_mut(&self) -> MutexGuard<'_, Disk> {
+        self.world()
+    }
+
+    pub(super) fn data_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// A host as everyone sees it.
+    pub(super) fn seen(&self, host: &HostId) -> Option<Arc<Host>> {
+        self.seen.lock().unwrap().hosts.get(host).map(|view| Arc::clone(&view.host))
+    }
+
+    pub(super) async fn link(&self, name: &str, protocol: u32) -> TestLink {
+        self.link_with(name, protocol, |_| {}).await
+    }
+
+    pub(super) async fn link_with(&self, name: &str, protocol: u32, change: impl FnOnce(&mut Register)) -> TestLink {
+        let uuid = |number: u8| format!("0190b6a8-0000-7000-8000-0000000000{number:02x}");
+        let mut register = Register {
+            hostname: name.to_owned(),
+            agent_version: "3.0.0".into(),
+            protocol: Some(protocol),
+            journal: uuid(1).parse().ok().filter(|_| protocol >= 3),
+            instance: uuid(2).parse().ok().filter(|_| protocol >= 3),
+            generation: "aaaaaaa".parse().ok(),
+            heartbeat_interval: Some(5),
+            ..Register::default()
+        };
+        change(&mut register);
+        let (outbox, frames) = mpsc::channel(30_000);
+        let id = u64::from(uuid::Uuid::now_v7().as_fields().0) << 20 | u64::from(rand_of(name));
+        let link = LinkRef::new(id, outbox);
+        let (attach, attached) = ractor::concurrency::oneshot();
+        let up = hosts::Msg::LinkUp {
+            host: name.parse().unwrap(),
+            link,
+            register: Box::new(register),
+            attach: attach.into(),
+        };
+        self.hosts.cast(up).unwrap();
+        let actor = attached.await.unwrap();
+        TestLink { id, actor, frames, permits: Arc::new(Semaphore::new(256)) }
+    }
+
+    /// Kills a host's actor, where one lives.
+    pub(super) async fn kill(&self, name: &str) {
+        let register = self.actor_of(name).await;
+        if let Some(actor) = register {
+            actor.kill();
+        }
+    }
+
+    async fn actor_of(&self, name: &str) -> Option<HostRef> {
+        let (outbox, _frames) = mpsc::channel(10);
+        let (attach, attached) = ractor::concurrency::oneshot();
+        let register = Box::new(Register { hostname: name.into(), protocol: Some(3), ..Register::default() });
+        let link = LinkRef::new(7, outbox);
+        self.hosts
+            .cast(hosts::Msg::LinkUp { host: name.parse().unwrap(), link, register, attach: attach.into() })
+            .unwrap();
+        attached.await.ok()
+    }
+}
+
+fn rand_of(name: &str) -> u16 {
+    name.bytes().fold(7, |sum: u16, byte| sum.wrapping_mul(31).wrapping_add(u16::from(byte)))
+}
+
+/// An agent's end of a link.
+pub(super) struct TestLink {
+    id: u64,
+    pub(super) actor: HostRef,
+    frames: mpsc::Receiver<Outgoing>,
+    permits: Arc<Semaphore>,
+}
+
+impl TestLink {
+    pub(super) async fn next(&mut self) -> DashboardMessage {
+        let next = tokio::time::timeout(Duration::from_secs(30), self.frames.recv()).await;
+        match next.expect("a frame within 30 s").expect("a link that is up") {
+            Outgoing::Frame(message) => message,
+            other => panic!("no frame: {other:?}"),
+        }
+    }
+
+    pub(super) fn try_next(&mut self) -> Option<Outgoing> {
+        self.frames.try_recv().ok()
+    }
+
+    /// Waits for the close frame; its code.
+    pub(super) async fn closed(&mut self) -> u16 {
+        loop {
+            match self.frames.recv().await.expect("a close frame before the end") {
+                Outgoing::Close { code, .. } => return code,
+                Outgoing::Frame(_) | Outgoing::Ping(_) => {}
+            }
+        }
+    }
+
+    pub(super) async fn say(&self, message: AgentMessage) {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.unwrap();
+        self.actor.cast(host::Msg::FromAgent { link: self.id, message, permit }).unwrap();
+    }
+
+    /// Prints lines from an offset on; where the log goes on.
+    pub(super) async fn print(&self, command: CommandId, mut offset: u64, lines: &[&str]) -> u64 {
+        for line in lines {
+            let time = Time::from_millis(1_800_000_000_000);
+            let end = offset + Record::line(time, Stream::Stdout, *line).encode().len() as u64;
+            let output = Output {
+                line: (*line).to_owned(),
+                command_id: Some(command),
+                offset: Some(offset),
+                end: Some(end),
+                time: Some(time),
+                ..Output::default()
+            };
+            self.say(AgentMessage::Output(output)).await;
+            offset = end;
+        }
+        offset
+    }
+}
+
+pub(super) fn wish(op: Op) -> Submit {
+    Submit {
+        op,
+        args: serde_json::Map::new(),
+        force: true,
+        actor: "user".into(),
+        run_id: None,
+        totp: TotpProof::NotGiven,
+    }
+}
+
+pub(super) fn status(id: CommandId, op: &str, exit_code: i32, end: u64) -> AgentMessage {
+    AgentMessage::Status(Box::new(Status {
+        command: op.into(),
+        exit_code: Some(exit_code),
+        command_id: Some(id),
+        output_end: Some(end),
+        ..Status::default()
+    }))
+}
