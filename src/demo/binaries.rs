@@ -9,12 +9,22 @@ use tokio::process::Command;
 
 use crate::cli::output::note;
 
+/// What cargo told us about our own package. Handed on, some build scripts would take it for a change and build
+/// everything anew.
+const OURS: &[&str] = &["CARGO_PKG_", "CARGO_MANIFEST_", "CARGO_BIN_", "CARGO_CRATE_", "CARGO_PRIMARY_"];
+
 /// The agent's binary that belongs to this daemon.
 pub(super) async fn agent(daemon: &Path) -> anyhow::Result<PathBuf> {
     let agent = daemon.with_file_name("nixfleet-agent");
     if let Some(build) = build(daemon) {
         note(&format!("building the agent: {}", build.words().join(" ")));
-        let status = Command::new(&build.cargo)
+        let mut cargo = Command::new(&build.cargo);
+        for (name, _) in std::env::vars_os() {
+            if name.to_str().is_some_and(|name| OURS.iter().any(|ours| name.starts_with(ours))) {
+                cargo.env_remove(name);
+            }
+        }
+        let status = cargo
             .args(&build.arguments)
             .stdin(Stdio::null())
             .stdout(std::io::stderr())
@@ -58,8 +68,9 @@ fn build(daemon: &Path) -> Option<Build> {
 
 fn arguments(manifest: &Path, folder: &Path) -> Option<Vec<String>> {
     let target = folder.parent()?;
-    let mut arguments: Vec<String> =
-        ["build", "--quiet", "--package", "nixfleet-agent", "--manifest-path"].map(str::to_owned).to_vec();
+    // Both packages are named, so that what they share is taken as it was built for us.
+    let words = "build --package nixfleet --package nixfleet-agent --bin nixfleet-agent --manifest-path";
+    let mut arguments: Vec<String> = words.split(' ').map(str::to_owned).collect();
     arguments.push(manifest.display().to_string());
     arguments.push("--target-dir".to_owned());
     arguments.push(target.display().to_string());
@@ -78,7 +89,8 @@ mod tests {
     #[test]
     fn the_agent_is_built_as_the_daemon_was() {
         let built = |folder: &str| arguments(Path::new("/src/Cargo.toml"), Path::new(folder)).unwrap().join(" ");
-        let same = "build --quiet --package nixfleet-agent --manifest-path /src/Cargo.toml --target-dir /src/target";
+        let same = "build --package nixfleet --package nixfleet-agent --bin nixfleet-agent --manifest-path /src/Cargo.toml \
+                    --target-dir /src/target";
         assert_eq!(built("/src/target/debug"), same);
         assert_eq!(built("/src/target/release"), format!("{same} --release"));
         assert_eq!(built("/src/target/ci"), format!("{same} --profile ci"));
