@@ -5,7 +5,8 @@
 
 #![expect(clippy::print_stdout, reason = "a program that prints a table")]
 
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nixfleet::actors::slot::Slot;
@@ -26,6 +27,8 @@ async fn main() -> anyhow::Result<()> {
     let mut args = std::env::args().skip_while(|arg| arg != "--dir");
     let parent = args.nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     println!("durable commits, one record of about 300 bytes each, in {}", parent.display());
+    let (p50, p99) = raw(&parent)?;
+    println!("this disk alone, 4 KiB and fdatasync, one after the other: p50 {p50:.2} ms, p99 {p99:.2} ms");
     println!("{:>10} {:>12} {:>9} {:>9} {:>9}", "asked/s", "reached/s", "p50 ms", "p99 ms", "max ms");
     for rate in [500, 5_000, 20_000, 40_000] {
         let dir = tempfile::tempdir_in(&parent)?;
@@ -37,6 +40,20 @@ async fn main() -> anyhow::Result<()> {
         stop.await;
     }
     start(&parent).await
+}
+
+/// What the disk can do now, without a store: no commit is faster.
+fn raw(parent: &Path) -> anyhow::Result<(f64, f64)> {
+    let file = tempfile::tempfile_in(parent)?;
+    let mut took = Vec::new();
+    for at in 0..2_000 {
+        file.write_all_at(&[1; 4096], (at % 512) * 4096)?;
+        let begun = Instant::now();
+        file.sync_data()?;
+        took.push(begun.elapsed().as_secs_f64() * 1000.0);
+    }
+    took.sort_unstable_by(f64::total_cmp);
+    Ok((took[1_000], took[1_980]))
 }
 
 /// Commits spread evenly in bunches of a millisecond, each answered on its own.
@@ -71,7 +88,7 @@ async fn load(handle: &StoreHandle, rate: usize) -> anyhow::Result<(f64, Vec<Dur
 }
 
 /// How long a store of a large fleet takes to open.
-async fn start(parent: &std::path::Path) -> anyhow::Result<()> {
+async fn start(parent: &Path) -> anyhow::Result<()> {
     let dir = tempfile::tempdir_in(parent)?;
     let (handle, stop) = open(dir.path().to_owned()).await?;
     for from in (0..10_000).step_by(1_000) {

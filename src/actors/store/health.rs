@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use nixfleet_protocol::Epoch;
 
-use super::StoreError;
 use super::trees::Trees;
+use super::{StoreError, Unanswered};
 
 /// How many commits the percentiles look back on.
 const LOOK_BACK: usize = 4096;
@@ -56,9 +56,10 @@ impl Shared {
     /// The trees, for as long as one read takes. Whoever keeps them keeps the store from being reopened.
     pub(super) fn trees(&self) -> Result<Arc<Trees>, StoreError> {
         let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner).clone();
-        trees.ok_or_else(|| {
-            let why = self.trouble().unwrap_or_else(|| "it is being reopened".to_owned());
-            StoreError::CantRead(format!("the store is closed: {why}"))
+        trees.ok_or_else(|| match self.trouble() {
+            Some(why) => StoreError::CantRead(format!("the store is closed: {why}")),
+            // The writer ended: whoever asks again finds the next one.
+            None => Unanswered::Gone("store").into(),
         })
     }
 

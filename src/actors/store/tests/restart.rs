@@ -78,6 +78,8 @@ async fn who_waits_for_a_commit_gets_it_through_deaths_of_the_writer() {
     for one in waiting {
         one.await.unwrap();
     }
+    // A read does not wait through a restart, and says so; a commit does.
+    handle.commit(writes(vec![put_host("hsb0")])).await.unwrap();
     let loaded = handle.load().await.unwrap();
     assert_eq!(loaded.warnings, Vec::<String>::new());
     assert_eq!(handle.commands(None, None, 1000).await.unwrap().len(), 1000);
