@@ -292,3 +292,36 @@ async fn two_mirrors_of_one_folder_take_turns() {
     let (first, second) = tokio::join!(read(&one, &[]), read(&two, &[]));
     assert_eq!(first, second);
 }
+
+#[tokio::test]
+async fn the_login_reaches_its_server_and_no_argument_and_no_error() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let bench = Bench::new();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    let requests = tokio::spawn(async move {
+        let mut heard = String::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut piece = [0; 8192];
+            let read = stream.read(&mut piece).await.unwrap();
+            heard += &String::from_utf8_lossy(&piece[..read]);
+            let answer = "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            if heard.contains("uthorization: Basic bWU6czNjcjN0") {
+                return heard;
+            }
+        }
+        heard
+    });
+    let arguments = bench.path("arguments");
+    let script = format!("echo \"$@\" >>{}; exec git \"$@\"", arguments.display());
+    let with_login = Address::parse(&format!("http://me:s3cr3t@{server}/c.git")).unwrap();
+    let program = bench.mirror_with(&script, Duration::from_secs(10)).settings.program;
+    let mirror = Mirror::new(MirrorSettings { address: with_login, program, ..bench.settings() });
+    let sentence = refused(&mirror).await;
+    assert!(sentence.contains("was refused"), "{sentence}");
+    let heard = tokio::time::timeout(Duration::from_secs(5), requests).await.unwrap().unwrap();
+    assert!(heard.contains("GET /c.git/info/refs"), "{heard}");
+    let said = fs::read_to_string(arguments).unwrap() + &sentence;
+    assert!(!said.contains("s3cr3t") && !said.contains("bWU6"), "{said}");
+}
