@@ -8,7 +8,6 @@
 //! The process ends by itself only when the store keeps failing; the service manager starts it again.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Args;
@@ -27,6 +26,7 @@ use crate::actors::remote;
 use crate::actors::remote::address::Address;
 use crate::actors::remote::mirror::MirrorSettings;
 use crate::actors::root::{self, Root, Settings};
+use crate::admin::control;
 use crate::config::{self, Config, LogFormat, RemoteConfig, TimeoutAction};
 use crate::web::App;
 use crate::web::render::Pages;
@@ -79,8 +79,8 @@ fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ServeError 
     move |source| ServeError::System { what, source }
 }
 
-/// Runs until it is asked to stop.
-pub fn serve(args: ServeArgs) -> Result<ExitCode, ServeError> {
+/// Runs until it is asked to stop, or can't go on.
+pub fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let (config, warnings) = config::load(args.config)?;
     start_log(&config)?;
     for warning in warnings {
@@ -102,7 +102,7 @@ fn start_log(config: &Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-async fn run(config: Config) -> Result<ExitCode, ServeError> {
+async fn run(config: Config) -> Result<(), ServeError> {
     let Config { listen, data_dir, web, mut access, remote, sync_beacon, timeout_action, .. } = config;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
@@ -142,13 +142,14 @@ async fn run(config: Config) -> Result<ExitCode, ServeError> {
     let listener = TcpListener::bind(listen).await.map_err(system(format!("can't listen on {listen}")))?;
     let (stop, stopped) = watch::channel(false);
     let (first, further) = secrets.split_first().ok_or_else(|| ServeError::Fatal("no session secret".to_owned()))?;
+    tokio::spawn(control::serve(data_dir.clone(), handles.access.clone(), handles.hosts.clone(), stopped.clone()));
     let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir));
     tracing::info!(%listen, version = VERSION, "serving");
     let serving = tokio::spawn(server::serve(listener, app, Limits::default(), stopped));
 
     let outcome = tokio::select! {
-        _ = terminate.recv() => Ok(ExitCode::SUCCESS),
-        _ = interrupt.recv() => Ok(ExitCode::SUCCESS),
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
         why = why_it_must_end(&mut must_end) => Err(ServeError::Fatal(why)),
     };
     tracing::info!("stopping");

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use nixfleet::cli::output;
-use nixfleet::{daemon, demo};
+use nixfleet::{admin, daemon, demo};
 
 /// Fleet manager for NixOS and macOS machines.
 #[derive(Parser)]
@@ -20,20 +20,33 @@ enum Command {
     Serve(daemon::ServeArgs),
     /// Run a whole fleet on this machine, with nothing to configure.
     Demo(demo::DemoArgs),
+    /// Make the hash of a password, for `NIXFLEET_PASSWORD_HASH`.
+    HashPassword,
+    /// Make a token for a host or for the API.
+    Token(admin::token::TokenArgs),
 }
 
 fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
-        Command::Serve(args) => daemon::serve(args).map_err(anyhow::Error::from),
-        Command::Demo(args) => run_demo(args),
-    };
-    outcome.unwrap_or_else(|error| {
-        output::note(&format!("nixfleet: {error:#}"));
-        ExitCode::FAILURE
-    })
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::note(&format!("nixfleet: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn run_demo(args: demo::DemoArgs) -> anyhow::Result<ExitCode> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(demo::run(args))?;
-    Ok(ExitCode::SUCCESS)
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Serve(args) => daemon::serve(args)?,
+        Command::Demo(args) => runtime()?.block_on(demo::run(args))?,
+        Command::HashPassword => admin::hash_password::run()?,
+        Command::Token(args) => runtime()?.block_on(admin::token::run(args))?,
+    }
+    Ok(())
+}
+
+/// For the tools; the daemon makes its own.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }

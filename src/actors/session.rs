@@ -123,7 +123,7 @@ impl Actor for Session {
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            Msg::FromClient(frame) => state.from_client(frame),
+            Msg::FromClient(frame) => state.take(frame),
             Msg::CaughtUp => state.tell_sync(sync::Msg::GetState { id: state.id }),
             Msg::SyncRestarted => state.subscribe(None),
             Msg::Close { code, reason } => {
@@ -162,7 +162,7 @@ impl State {
         }
     }
 
-    fn from_client(&mut self, frame: ClientFrame) {
+    fn take(&mut self, frame: ClientFrame) {
         match frame {
             ClientFrame::GetState => self.tell_sync(sync::Msg::GetState { id: self.id }),
             ClientFrame::Resume(from) => self.tell_sync(sync::Msg::Resume { id: self.id, from }),

@@ -54,8 +54,7 @@ impl<M: Message> Slot<M> {
     /// Who sits there, as soon as somebody does.
     pub async fn seated(&self) -> Option<ActorRef<M>> {
         let mut seat = self.seat.subscribe();
-        let actor = seat.wait_for(Option::is_some).await.ok()?.clone();
-        actor
+        seat.wait_for(Option::is_some).await.ok()?.clone()
     }
 
     /// Tells whoever sits there. `false` when nobody does: the message is gone, and the caller knows it.

@@ -2,6 +2,7 @@
 //! a story: push, submit, kill, start, wait until. All waiting is for a condition, with a limit.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -14,17 +15,17 @@ use tempfile::TempDir;
 use crate::repository::Repository;
 
 /// How long anything may take before a story fails.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The API token of the stories.
-pub const ADMIN: &str = "story-admin-token-0123456789abcdef0123456789abcdef";
+pub(crate) const ADMIN: &str = "story-admin-token-0123456789abcdef0123456789abcdef";
 /// The password of the stories.
-pub const PASSWORD: &str = "correct horse";
+pub(crate) const PASSWORD: &str = "correct horse";
 
 /// A small fleet.
-pub struct Fleet {
-    pub repository: Repository,
-    pub port: u16,
+pub(crate) struct Fleet {
+    pub(crate) repository: Repository,
+    pub(crate) port: u16,
     dir: TempDir,
     daemon: Option<Child>,
     daemon_env: Vec<(String, String)>,
@@ -39,12 +40,12 @@ struct Agent {
 
 impl Fleet {
     /// A running daemon with a repository and no hosts.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&[])
     }
 
     /// The same, with more settings for the daemon.
-    pub fn with(env: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(env: &[(&str, &str)]) -> Self {
         let dir = tempfile::Builder::new().prefix("nixfleet-story-").tempdir().unwrap();
         let repository = Repository::new(dir.path());
         let port = free_port();
@@ -64,13 +65,13 @@ impl Fleet {
     }
 
     /// Makes a token for a host and starts its agent.
-    pub fn host(mut self, name: &str) -> Self {
+    pub(crate) fn host(mut self, name: &str) -> Self {
         self.add_host(name, &[]);
         self
     }
 
     /// The same, with more settings for the agent.
-    pub fn add_host(&mut self, name: &str, env: &[(&str, &str)]) {
+    pub(crate) fn add_host(&mut self, name: &str, env: &[(&str, &str)]) {
         let made = self.post("/api/v1/tokens", &json!({ "kind": "host", "host": name, "name": name }));
         assert_eq!(made.0, 201, "{}", made.1);
         let token = made.1["token"].as_str().unwrap().to_owned();
@@ -84,27 +85,22 @@ impl Fleet {
     }
 
     /// Where everything lies.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
     /// The daemon's data directory.
-    pub fn data_dir(&self) -> PathBuf {
+    pub(crate) fn data_dir(&self) -> PathBuf {
         self.dir.path().join("data")
     }
 
     /// The state directory of an agent.
-    pub fn state_dir(&self, host: &str) -> PathBuf {
+    pub(crate) fn state_dir(&self, host: &str) -> PathBuf {
         self.dir.path().join("agents").join(host)
     }
 
-    /// The daemon's process.
-    pub fn daemon_pid(&self) -> u32 {
-        self.daemon.as_ref().unwrap().id()
-    }
-
     /// Starts the daemon and waits until it is ready.
-    pub fn start_daemon(&mut self) {
+    pub(crate) fn start_daemon(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet"));
         command.arg("serve").envs(self.daemon_env.iter().map(|(name, value)| (name, value)));
         self.daemon = Some(spawn(command, &self.dir.path().join("daemon.log")));
@@ -112,19 +108,19 @@ impl Fleet {
     }
 
     /// `kill -9` of the daemon.
-    pub fn kill_daemon(&mut self) {
+    pub(crate) fn kill_daemon(&mut self) {
         kill(self.daemon.take());
     }
 
     /// SIGTERM, and waits for its end.
-    pub fn stop_daemon(&mut self) {
+    pub(crate) fn stop_daemon(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
         signal(daemon.id(), rustix::process::Signal::TERM);
         assert!(daemon.wait().unwrap().success(), "the daemon ends well when it is asked to\n{}", self.logs());
     }
 
     /// Starts a host's agent.
-    pub fn start_agent(&mut self, host: &str) {
+    pub(crate) fn start_agent(&mut self, host: &str) {
         let state_dir = self.state_dir(host);
         fs::create_dir_all(&state_dir).unwrap();
         let agent = &self.agents[host];
@@ -144,28 +140,28 @@ impl Fleet {
     }
 
     /// `kill -9` of an agent.
-    pub fn kill_agent(&mut self, host: &str) {
+    pub(crate) fn kill_agent(&mut self, host: &str) {
         kill(self.agents.get_mut(host).unwrap().process.take());
     }
 
     /// One GET of the API.
-    pub fn get(&self, path: &str) -> (u16, Value) {
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
         self.try_get(path).unwrap_or_else(|| panic!("GET {path}: no answer\n{}", self.logs()))
     }
 
     /// One GET of the API; nothing while the daemon is away.
-    pub fn try_get(&self, path: &str) -> Option<(u16, Value)> {
+    pub(crate) fn try_get(&self, path: &str) -> Option<(u16, Value)> {
         let (status, body) = self.try_text("GET", path, None)?;
         Some((status, serde_json::from_str(&body).unwrap_or(Value::String(body))))
     }
 
     /// One GET, as text.
-    pub fn text(&self, path: &str) -> (u16, String) {
+    pub(crate) fn text(&self, path: &str) -> (u16, String) {
         self.try_text("GET", path, None).unwrap_or_else(|| panic!("GET {path}: no answer"))
     }
 
     /// One POST to the API.
-    pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
+    pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let (status, body) = self
             .try_text("POST", path, Some(body))
             .unwrap_or_else(|| panic!("POST {path}: no answer\n{}", self.logs()));
@@ -191,19 +187,19 @@ impl Fleet {
     }
 
     /// Asks for an op and expects that it is accepted; the command's id.
-    pub fn submit(&self, host: &str, op: &str) -> String {
+    pub(crate) fn submit(&self, host: &str, op: &str) -> String {
         let (status, body) = self.post(&format!("/api/v1/hosts/{host}/ops/{op}"), &json!({}));
         assert_eq!(status, 202, "{op} on {host}: {body}");
         body["id"].as_str().unwrap().to_owned()
     }
 
     /// A command as the API has it.
-    pub fn command(&self, id: &str) -> Value {
+    pub(crate) fn command(&self, id: &str) -> Value {
         self.get(&format!("/api/v1/commands/{id}")).1
     }
 
     /// Waits for a command's end.
-    pub fn ended(&self, id: &str) -> Value {
+    pub(crate) fn ended(&self, id: &str) -> Value {
         let mut last = Value::Null;
         self.wait(&format!("command {id} is over"), |fleet| {
             let Some((200, command)) = fleet.try_get(&format!("/api/v1/commands/{id}")) else { return false };
@@ -214,19 +210,19 @@ impl Fleet {
     }
 
     /// Runs an op to its end and expects its state.
-    pub fn run(&self, host: &str, op: &str, state: &str) -> Value {
+    pub(crate) fn run(&self, host: &str, op: &str, state: &str) -> Value {
         let command = self.ended(&self.submit(host, op));
         assert_eq!(command["state"], state, "{command:#}\n{}", self.log_text(command["id"].as_str().unwrap()));
         command
     }
 
     /// The lines of a command's log, without the runner's notes.
-    pub fn output(&self, id: &str) -> Vec<String> {
+    pub(crate) fn output(&self, id: &str) -> Vec<String> {
         self.log(id).into_iter().filter(|(stream, _)| stream != "note").map(|(_, line)| line).collect()
     }
 
     /// The lines of a command's log, with their streams.
-    pub fn log(&self, id: &str) -> Vec<(String, String)> {
+    pub(crate) fn log(&self, id: &str) -> Vec<(String, String)> {
         self.text(&format!("/api/v1/commands/{id}/log?from=0"))
             .1
             .lines()
@@ -240,12 +236,12 @@ impl Fleet {
     }
 
     /// The five lights of a host, as in the specification's table.
-    pub fn lights(&self, host: &str) -> String {
+    pub(crate) fn lights(&self, host: &str) -> String {
         self.try_get(&format!("/api/v1/hosts/{host}")).map(|(_, host)| lights_of(&host)).unwrap_or_default()
     }
 
     /// Waits until a host's lights are these.
-    pub fn expect_lights(&self, host: &str, lights: &str) {
+    pub(crate) fn expect_lights(&self, host: &str, lights: &str) {
         let started = Instant::now();
         while self.lights(host) != lights {
             assert!(
@@ -260,7 +256,7 @@ impl Fleet {
     }
 
     /// Waits for a condition.
-    pub fn wait(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+    pub(crate) fn wait(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
         let started = Instant::now();
         while !holds(self) {
             assert!(started.elapsed() < PATIENCE, "waited too long until {what}\n{}", self.logs());
@@ -269,14 +265,15 @@ impl Fleet {
     }
 
     /// The ends of all logs, for a story that fails.
-    pub fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
         let mut files: Vec<_> = fs::read_dir(self.dir.path()).unwrap().flatten().map(|entry| entry.path()).collect();
         files.sort();
         for file in files.into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "log")) {
             let log = String::from_utf8_lossy(&fs::read(&file).unwrap_or_default()).into_owned();
             let lines: Vec<_> = log.lines().collect();
-            text += &format!("--- {}\n{}\n", file.display(), lines[lines.len().saturating_sub(40)..].join("\n"));
+            let end = lines[lines.len().saturating_sub(40)..].join("\n");
+            writeln!(text, "--- {}\n{end}", file.display()).unwrap();
         }
         text
     }
@@ -296,7 +293,7 @@ impl Drop for Fleet {
 }
 
 /// The five lights of a host of the API.
-pub fn lights_of(host: &Value) -> String {
+pub(crate) fn lights_of(host: &Value) -> String {
     ["agent", "git", "lock", "system", "tests"]
         .iter()
         .map(|light| match host["lights"][light]["status"].as_str() {
@@ -311,7 +308,7 @@ pub fn lights_of(host: &Value) -> String {
 }
 
 /// Processes whose environment or command line names this directory.
-pub fn processes_in(dir: &Path) -> Vec<u32> {
+pub(crate) fn processes_in(dir: &Path) -> Vec<u32> {
     let needle = dir.display().to_string();
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -327,7 +324,7 @@ pub fn processes_in(dir: &Path) -> Vec<u32> {
 }
 
 /// Sends a signal; the process may be gone.
-pub fn signal(pid: u32, signal: rustix::process::Signal) {
+pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
     let _ = rustix::process::kill_process(pid, signal);
 }
@@ -345,7 +342,7 @@ fn spawn(mut command: Command, log: &Path) -> Child {
 }
 
 /// A port that nobody listens on now.
-pub fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 

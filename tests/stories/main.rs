@@ -2,7 +2,6 @@
 //! `kill -9`. One binary; each story sets up its own fleet in its own directory.
 
 #![expect(
-    clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
     clippy::unwrap_used,

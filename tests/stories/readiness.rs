@@ -28,7 +28,7 @@ impl Drop for Tmpfs<'_> {
 }
 
 /// Tells of a test that can't run here: by name and reason, never silently.
-pub fn skipped(test: &str, reason: &str) {
+fn skipped(test: &str, reason: &str) {
     println!("SKIPPED {test}: {reason}");
     if let Some(list) = std::env::var_os("NIXFLEET_SKIPPED_TESTS") {
         let mut list = OpenOptions::new().create(true).append(true).open(list).unwrap();

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A bare repository and the operator's checkout of it.
-pub struct Repository {
+pub(crate) struct Repository {
     bare: PathBuf,
     work: PathBuf,
 }
 
 impl Repository {
     /// A repository with one commit: a switch that prints a few lines, and a `flake.lock`.
-    pub fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         let repository = Self { bare: dir.join("config.git"), work: dir.join("operator") };
         git(dir, &["init", "-q", "--bare", "-b", "main", "config.git"]);
         git(dir, &["clone", "-q", "config.git", "operator"]);
@@ -26,25 +26,25 @@ impl Repository {
     }
 
     /// Where the fleet reads it.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         self.bare.display().to_string()
     }
 
     /// Writes a file into the checkout.
-    pub fn write(&self, path: &str, text: &str) {
+    pub(crate) fn write(&self, path: &str, text: &str) {
         let path = self.work.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     /// Writes an executable into the checkout.
-    pub fn script(&self, path: &str, body: &str) {
+    pub(crate) fn script(&self, path: &str, body: &str) {
         self.write(path, &format!("#!/bin/sh\nset -eu\n{body}\n"));
         fs::set_permissions(self.work.join(path), fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     /// Commits everything and pushes it; the commit.
-    pub fn push(&self, subject: &str) -> String {
+    pub(crate) fn push(&self, subject: &str) -> String {
         git(&self.work, &["add", "-A"]);
         git(&self.work, &["commit", "-q", "--allow-empty", "-m", subject]);
         git(&self.work, &["push", "-q", "origin", "main"]);
@@ -52,12 +52,12 @@ impl Repository {
     }
 
     /// The remote goes away.
-    pub fn hide(&self) {
+    pub(crate) fn hide(&self) {
         fs::rename(&self.bare, self.bare.with_extension("gone")).unwrap();
     }
 
     /// The remote comes back.
-    pub fn show(&self) {
+    pub(crate) fn show(&self) {
         fs::rename(self.bare.with_extension("gone"), &self.bare).unwrap();
     }
 }

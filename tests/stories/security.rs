@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::{self, Message};
 use crate::fleet::{Fleet, PASSWORD};
 
 /// A logged-in browser, without its scripts.
-pub struct Browser {
+pub(crate) struct Browser {
     base: String,
     cookie: String,
     agent: ureq::Agent,
@@ -20,7 +20,7 @@ pub struct Browser {
 
 impl Browser {
     /// Goes through the login form as a browser does.
-    pub fn log_in(fleet: &Fleet) -> Self {
+    pub(crate) fn log_in(fleet: &Fleet) -> Self {
         let mut browser = Self::stranger(fleet);
         let status = browser.try_password(PASSWORD);
         assert_eq!(status, 303, "the login leads to the page");
@@ -51,7 +51,7 @@ impl Browser {
     }
 
     /// A page, as HTML.
-    pub fn page(&self, path: &str) -> String {
+    pub(crate) fn page(&self, path: &str) -> String {
         let mut answer = self.agent.get(format!("{}{path}", self.base)).header("Cookie", &self.cookie).call().unwrap();
         assert_eq!(answer.status(), 200, "{path}");
         answer.body_mut().read_to_string().unwrap()
@@ -146,7 +146,7 @@ fn register(socket: &mut tungstenite::WebSocket<TcpStream>, hostname: &str) -> O
         match socket.read().unwrap() {
             Message::Close(frame) => return Some(frame.unwrap().code.into()),
             Message::Text(text) if text.contains("\"registered\"") => return None,
-            _ => {}
+            Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
 }

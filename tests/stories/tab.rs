@@ -14,26 +14,26 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use crate::fleet::{ADMIN, Fleet, PATIENCE, lights_of};
 
 /// An open tab that applies what it is sent.
-pub struct Tab {
+pub(crate) struct Tab {
     runtime: Runtime,
     socket: WebSocketStream<TcpStream>,
     /// Its version.
-    pub version: u64,
+    pub(crate) version: u64,
     /// Its epoch.
-    pub epoch: String,
+    pub(crate) epoch: String,
     /// The hosts by name.
-    pub hosts: BTreeMap<String, Value>,
+    pub(crate) hosts: BTreeMap<String, Value>,
     /// Lines of logs that it follows, with their offsets.
-    pub lines: BTreeMap<String, Vec<(u64, String)>>,
+    pub(crate) lines: BTreeMap<String, Vec<(u64, String)>>,
     /// Logs that were said to be over.
-    pub over: Vec<String>,
+    pub(crate) over: Vec<String>,
     /// How often the full state came.
-    pub states: u32,
+    pub(crate) states: u32,
 }
 
 impl Tab {
     /// Opens a tab and takes its `init`.
-    pub fn open(fleet: &Fleet) -> Self {
+    pub(crate) fn open(fleet: &Fleet) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let port = fleet.port;
         let socket = runtime.block_on(async {
@@ -57,7 +57,7 @@ impl Tab {
     }
 
     /// Reads until something holds.
-    pub fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
+    pub(crate) fn until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let started = Instant::now();
         while !holds(self) {
             assert!(started.elapsed() < PATIENCE, "the tab waited too long until {what}");
@@ -66,7 +66,7 @@ impl Tab {
     }
 
     /// Reads until a host's lights are these.
-    pub fn expect_lights(&mut self, host: &str, lights: &str) {
+    pub(crate) fn expect_lights(&mut self, host: &str, lights: &str) {
         let started = Instant::now();
         while self.hosts.get(host).map(lights_of).as_deref() != Some(lights) {
             let shown = self.hosts.get(host).map(lights_of);
@@ -76,17 +76,17 @@ impl Tab {
     }
 
     /// Asks for a log from an offset on.
-    pub fn follow(&mut self, command: &str, offset: u64) {
+    pub(crate) fn follow(&mut self, command: &str, offset: u64) {
         self.send(&json!({ "type": "follow_log", "payload": { "command_id": command, "offset": offset } }));
     }
 
     /// The texts of a followed log, without the runner's notes.
-    pub fn text(&self, command: &str) -> Vec<&str> {
+    pub(crate) fn text(&self, command: &str) -> Vec<&str> {
         self.lines.get(command).into_iter().flatten().map(|(_, line)| line.as_str()).collect()
     }
 
     /// Sends a frame.
-    pub fn send(&mut self, frame: &Value) {
+    pub(crate) fn send(&mut self, frame: &Value) {
         self.runtime.block_on(self.socket.send(Message::text(frame.to_string()))).unwrap();
     }
 

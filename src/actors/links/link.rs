@@ -46,7 +46,7 @@ const REGISTER_WITHIN: Duration = Duration::from_secs(10);
 /// How often the dashboard pings.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// After this much silence the link is dropped.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 /// Malformed frames a minute that close the link.
 const MALFORMED_PER_MINUTE: u32 = 100;
 
@@ -272,7 +272,7 @@ impl Reader {
     }
 
     fn too_many_malformed(&mut self, why: &str) -> bool {
-        if self.minute.elapsed() > Duration::from_secs(60) {
+        if self.minute.elapsed() > Duration::from_mins(1) {
             self.minute = Instant::now();
             self.malformed = 0;
         }

@@ -59,7 +59,7 @@ async fn whole() -> Whole {
         password_hash: Secret::new("$2b$04$abcdefghijklmnopqrstuuJzXeBYSUHXDg3XKjGZm0MzOHRBvkTza".to_owned()),
         totp_secret: None,
         session_secrets: Vec::new(),
-        session_duration: Duration::from_secs(60),
+        session_duration: Duration::from_mins(1),
         agent_token: None,
         admin_token: None,
     };

@@ -24,7 +24,7 @@ const SILENCE: Duration = Duration::from_secs(75);
 /// The most frames a client may send in a second, on average over ten; a page sends a handful a minute.
 const FRAMES_PER_TEN_SECONDS: u32 = 200;
 /// How long one frame may take to be written: a tab that reads nothing at all is let go.
-const WRITE_WITHIN: Duration = Duration::from_secs(60);
+const WRITE_WITHIN: Duration = Duration::from_mins(1);
 
 /// What the session tells the writer.
 #[derive(Debug)]
@@ -64,10 +64,7 @@ pub(super) fn start(
 async fn read(mut stream: SplitStream<Socket>, session: &ActorRef<Msg>) {
     let (mut window, mut count) = (Instant::now(), 0);
     loop {
-        let frame = match tokio::time::timeout(SILENCE, stream.next()).await {
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_)) | None) | Err(_) => return,
-        };
+        let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENCE, stream.next()).await else { return };
         match frame {
             Message::Text(text) => {
                 if window.elapsed() > Duration::from_secs(10) {

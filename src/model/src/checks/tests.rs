@@ -308,7 +308,7 @@ fn force_skips_current_and_behind_and_nothing_else() {
     assert_eq!(force(&behind, Op::Switch), None);
     let mut offline = Scene::current();
     offline.linked = false;
-    for (scene, op, code) in [
+    for (scene, op, code) in vec![
         (offline, Op::Pull, "host_offline"),
         (Scene::current().after(&[Step::Starts(Op::Test)]), Op::Switch, "host_busy"),
         (Scene::current().after(&[Step::RemoteFails]), Op::Pull, "remote_unavailable"),

@@ -6,6 +6,9 @@ use uuid_of::id;
 
 use super::*;
 
+/// What happens, to which op, in which order and when, and where it leads.
+type Row = (&'static str, Op, Vec<(i64, Input)>, S);
+
 /// Ids without randomness.
 mod uuid_of {
     use nixfleet_protocol::{BootId, CommandId, InstanceId, JournalId};
@@ -111,7 +114,7 @@ fn a_command_of_our_agents_lives_by_the_table() {
     };
     let restarting = switched(deployed("bbbbbbb", "/sys/2"), true);
     let up = |journal, instance, boot, runs, result| said(agent(3, journal, instance, boot), runs, result);
-    let table: Vec<(&str, Op, Vec<(i64, Input)>, S)> = vec![
+    let table: Vec<Row> = vec![
         ("accepted", Op::Switch, vec![(1, Input::Accepted)], S::Executing),
         ("ends well", Op::CheckVersion, vec![(1, ended(exit(0)))], S::Success),
         ("fails", Op::CheckVersion, vec![(1, ended(exit(1)))], S::Error),
@@ -261,7 +264,7 @@ fn a_command_of_our_agents_lives_by_the_table() {
 #[test]
 fn a_command_of_old_agents_lives_by_the_table() {
     let up = || said(agent(2, 0, 0, 0), false, false);
-    let table: Vec<(&str, Op, Vec<(i64, Input)>, S)> = vec![
+    let table: Vec<Row> = vec![
         ("pulled", Op::Pull, vec![(1, ended(exit(0))), (2, Input::RemoteRead(None))], S::Success),
         ("a good switch waits", Op::Switch, vec![(1, ended(exit(0)))], S::Executing),
         ("a good switch", Op::Switch, vec![(1, ended(exit(0))), (2, Input::LinkDown), (3, up())], S::Success),

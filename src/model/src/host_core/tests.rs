@@ -233,10 +233,10 @@ fn a_linked_host_is_not_removed_and_a_lost_one_is() {
 fn stop_acts_on_what_runs() {
     let mut core = linked();
     submit(&mut core, 1, Op::Switch, 2);
-    let stop = |ask, number| Input::Act { ask, command: id(number), action: Act::Stop, actor: "user".into() };
-    let step = core.step(stop(5, 1), at(3));
+    let asked = |ask, number| Input::Act { ask, command: id(number), action: Act::Stop, actor: "user".into() };
+    let step = core.step(asked(5, 1), at(3));
     assert_eq!((frames(&step), actions(&step)), (vec!["kill"], vec!["command_stop_asked"]));
-    let step = core.step(stop(6, 2), at(3));
+    let step = core.step(asked(6, 2), at(3));
     assert!(matches!(step.then[..], [Effect::AnswerAct { ask: 6, answer: Err(ActRefused::NotOpen) }]));
     let act = Input::Act { ask: 7, command: id(1), action: Act::Ignore, actor: "user".into() };
     let step = core.step(act, at(3));
