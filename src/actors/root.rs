@@ -3,7 +3,7 @@
 //!
 //! A child that fails is started again alone, with backoff (`model::restart`); its neighbours hold slots and
 //! find the new one. Only the store's repeated failure ends the process, with a non-zero code, and the service
-//! manager starts it again. What another child misses when its neighbour was away is told in [`after_start`].
+//! manager starts it again. What another child misses when its neighbour was away is told in `after_start`.
 
 mod children;
 mod readiness;

@@ -1,7 +1,7 @@
 //! `control.sock` in the data directory, mode 0600: who may read the store's files may make tokens. One line of
 //! JSON asks, one line answers.
 //!
-//! Who talks to it: `serve` starts [`serve`] beside the web server; the tools call [`ask`].
+//! Who talks to it: `serve` starts [`serve`] beside the web server; the tools call `ask`.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;

@@ -308,7 +308,7 @@ fn force_skips_current_and_behind_and_nothing_else() {
     assert_eq!(force(&behind, Op::Switch), None);
     let mut offline = Scene::current();
     offline.linked = false;
-    for (scene, op, code) in vec![
+    let refused: Vec<(Scene, Op, &str)> = vec![
         (offline, Op::Pull, "host_offline"),
         (Scene::current().after(&[Step::Starts(Op::Test)]), Op::Switch, "host_busy"),
         (Scene::current().after(&[Step::RemoteFails]), Op::Pull, "remote_unavailable"),
@@ -316,7 +316,8 @@ fn force_skips_current_and_behind_and_nothing_else() {
         (Scene::current(), Op::Remove, "host_online"),
         (Scene::current_v2(), Op::Plan, "unsupported_by_agent"),
         (Scene::current(), Op::MergePr, "no_pending_pr"),
-    ] {
+    ];
+    for (scene, op, code) in refused {
         assert_eq!(force(&scene, op).map(|refusal| refusal.code), Some(code), "{op}");
     }
 }
