@@ -63,7 +63,7 @@ struct Failed {
 }
 
 impl<W> Polling<W> {
-    /// Nothing runs; the first [`Self::begin`] starts it.
+    /// Nothing runs; the first begin starts it.
     pub fn new(interval: Duration) -> Self {
         Self {
             interval: interval.max(Duration::from_millis(1)),
