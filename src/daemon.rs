@@ -16,7 +16,7 @@ use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Server;
 use ractor::Actor;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 
@@ -30,7 +30,7 @@ use crate::admin::control;
 use crate::config::{self, Config, LogFormat, RemoteConfig, TimeoutAction};
 use crate::web::App;
 use crate::web::render::Pages;
-use crate::web::server::{self, Limits};
+use crate::web::server::{self, Limits, Tls, TlsError};
 
 /// The version that pages, agents and the API are told.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -58,6 +58,9 @@ pub enum ServeError {
     /// The repository's address makes no sense.
     #[error("NIXFLEET_REPO_URL: {0}")]
     Remote(String),
+    /// Certificate or key can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The runtime, signals or the listener.
     #[error("{what}: {source}")]
     System {
@@ -103,9 +106,12 @@ fn start_log(config: &Config) -> Result<(), ServeError> {
 }
 
 async fn run(config: Config) -> Result<(), ServeError> {
-    let Config { listen, data_dir, web, mut access, remote, sync_beacon, timeout_action, .. } = config;
+    let Config { listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, .. } = config;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
+    let hangup = signal(SignalKind::hangup()).map_err(system("SIGHUP"))?;
+    let tls = web.tls.take().map(Tls::load).transpose()?.map(Arc::new);
+    tokio::spawn(reload(hangup, tls.clone()));
     if access.session_secrets.is_empty() {
         access.session_secrets.push(config::keep_session_secret(&data_dir)?);
     }
@@ -145,7 +151,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
     tokio::spawn(control::serve(data_dir.clone(), handles.access.clone(), handles.hosts.clone(), stopped.clone()));
     let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir));
     tracing::info!(%listen, version = VERSION, "serving");
-    let serving = tokio::spawn(server::serve(listener, app, Limits::default(), stopped));
+    let serving = tokio::spawn(server::serve(listener, app, tls, Limits::default(), stopped));
 
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(()),
@@ -161,6 +167,17 @@ async fn run(config: Config) -> Result<(), ServeError> {
     }
     serving.abort();
     outcome
+}
+
+/// SIGHUP reads certificate and key again, and is no reason to end where there are none.
+async fn reload(mut hangup: Signal, tls: Option<Arc<Tls>>) {
+    while hangup.recv().await.is_some() {
+        match tls.as_ref().map(|tls| tls.reload()) {
+            Some(Ok(())) => tracing::info!("certificate and key were read again"),
+            Some(Err(error)) => tracing::error!(%error, "the certificate that was there is kept"),
+            None => tracing::info!("SIGHUP: there is no certificate to read again"),
+        }
+    }
 }
 
 async fn why_it_must_end(fatal: &mut watch::Receiver<Option<String>>) -> String {

@@ -10,6 +10,7 @@
 
 mod admission;
 mod slow;
+mod tls;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -33,6 +34,7 @@ use super::App;
 use super::auth::client::{Peer, is_trusted};
 
 pub use self::admission::Bounds;
+pub use self::tls::{Tls, TlsError};
 
 /// What a connection that got no place is told.
 const FULL: &[u8] =
@@ -66,7 +68,13 @@ impl Default for Limits {
 }
 
 /// Serves until `stop` says so, then lets requests that run come to their end.
-pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, mut stop: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    app: Arc<App>,
+    tls: Option<Arc<Tls>>,
+    limits: Limits,
+    mut stop: watch::Receiver<bool>,
+) {
     let admission = Arc::new(Admission::new(limits.bounds));
     let mut connections = JoinSet::new();
     loop {
@@ -78,7 +86,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, mut sto
         };
         match accepted {
             Ok((socket, address)) => {
-                let connection = Connection { app: Arc::clone(&app), limits, stop: stop.clone() };
+                let connection = Connection { app: Arc::clone(&app), tls: tls.clone(), limits, stop: stop.clone() };
                 connections.spawn(connection.run(socket, address, Arc::clone(&admission)));
             }
             Err(error) => {
@@ -97,6 +105,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, limits: Limits, mut sto
 
 struct Connection {
     app: Arc<App>,
+    tls: Option<Arc<Tls>>,
     limits: Limits,
     stop: watch::Receiver<bool>,
 }
@@ -115,7 +124,13 @@ impl Connection {
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "no TCP_NODELAY");
         }
-        self.speak(socket, Peer { address, tls: false }, ticket).await;
+        let Some(tls) = self.tls.clone() else {
+            return self.speak(socket, Peer { address, tls: false }, ticket).await;
+        };
+        match tls.accept(socket).await {
+            Ok(stream) => self.speak(stream, Peer { address, tls: true }, ticket).await,
+            Err(error) => tracing::debug!(%address, %error, "no TLS handshake"),
+        }
     }
 
     async fn speak<S>(mut self, io: S, peer: Peer, ticket: admission::Ticket)

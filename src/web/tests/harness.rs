@@ -159,7 +159,7 @@ pub(super) async fn serve(wanted: Wanted) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let serving = Some(tokio::spawn(server::serve(listener, Arc::new(app), wanted.limits, stopped)));
+    let serving = Some(tokio::spawn(server::serve(listener, Arc::new(app), None, wanted.limits, stopped)));
     Served { address, handles, ended, stop, serving, _dir: dir }
 }
 
