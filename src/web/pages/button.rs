@@ -10,7 +10,7 @@ use super::Fleet;
 
 /// What a click does, as data attributes. Rendered inside a start tag.
 #[derive(Clone, Debug, Default, Template)]
-#[template(source = "{% include \"src/web/templates/does.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "does.html")]
 pub(super) struct Does {
     /// POST here.
     post: String,
@@ -133,7 +133,7 @@ fn log_title(fleet: &Fleet<'_>, host: &HostId, id: CommandId) -> String {
 
 /// A button.
 #[derive(Clone, Debug, Template)]
-#[template(source = "{% include \"src/web/templates/button.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "button.html")]
 pub(super) struct Button {
     /// What it says.
     pub(super) label: String,

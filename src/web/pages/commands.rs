@@ -10,7 +10,7 @@ use super::{Fleet, PageKind, Session, html, words};
 
 /// A line in a list of commands.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/command_item.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "command_item.html")]
 pub(super) struct Item {
     id: String,
     look: &'static str,
@@ -77,7 +77,7 @@ fn took(command: &Command) -> String {
 
 /// The head of a command's page; changes while it runs.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/command_head.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "command_head.html")]
 pub(super) struct Head {
     look: &'static str,
     word: &'static str,
@@ -134,7 +134,7 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/command.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "command.html")]
 struct Page<'a> {
     shell: Shell<'a>,
     head: Head,

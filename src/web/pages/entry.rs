@@ -27,7 +27,7 @@ pub struct ErrorPage<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/login.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "login.html")]
 struct Login<'a> {
     head: String,
     csrf_token: &'a str,
@@ -46,7 +46,7 @@ pub fn login_page(page: LoginPage<'_>) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/error.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "error.html")]
 struct Error<'a> {
     head: String,
     page: ErrorPage<'a>,

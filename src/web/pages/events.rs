@@ -13,7 +13,7 @@ pub(super) const MANY: usize = 200;
 
 /// A line in a list of events.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/event_item.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "event_item.html")]
 pub(super) struct Item {
     id: String,
     look: &'static str,
@@ -54,7 +54,7 @@ pub(super) fn item(fleet: &Fleet<'_>, event: &Event) -> Item {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/events.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "events.html")]
 struct Page<'a> {
     shell: Shell<'a>,
     list: String,
@@ -66,7 +66,7 @@ pub fn events_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/events_list.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "events_list.html")]
 struct List {
     items: Vec<Item>,
 }

@@ -14,7 +14,7 @@ use super::{Fleet, PageKind, Session, commands, events, html, words};
 pub(super) const COMMANDS: usize = 50;
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/fleet.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "fleet.html")]
 struct Page<'a> {
     shell: Shell<'a>,
     notices: String,
@@ -68,7 +68,7 @@ fn menu(fleet: &Fleet<'_>) -> Vec<Vec<Item>> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/notices.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "notices.html")]
 struct Notices {
     all: Vec<(&'static str, String)>,
 }
@@ -91,7 +91,7 @@ pub(super) fn notices(fleet: &Fleet<'_>) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/target.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "target.html")]
 struct Target<'a> {
     branch: &'a str,
     commit: &'a str,
@@ -152,7 +152,7 @@ pub(super) fn target(fleet: &Fleet<'_>) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/counts.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "counts.html")]
 struct Counts {
     all: usize,
     states: Vec<Count>,
@@ -196,7 +196,7 @@ pub(super) fn counts(fleet: &Fleet<'_>) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/hosts.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "hosts.html")]
 struct Hosts {
     rows: Vec<Row>,
 }
@@ -207,7 +207,7 @@ pub(super) fn hosts(fleet: &Fleet<'_>) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/commands_list.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "commands_list.html")]
 struct Commands {
     items: Vec<commands::Item>,
 }

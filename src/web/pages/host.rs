@@ -10,7 +10,7 @@ use super::shell::{Shell, shell};
 use super::{Fleet, PageKind, Session, events, fleet as fleet_room, html, words};
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "host.html")]
 struct Page<'a> {
     shell: Shell<'a>,
     head: String,
@@ -35,7 +35,7 @@ pub fn host_page(fleet: &Fleet<'_>, host: &Host, session: Session<'_>) -> String
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host_head.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "host_head.html")]
 struct Head<'a> {
     name: &'a str,
     color: &'a str,
@@ -61,7 +61,7 @@ pub(super) fn head(fleet: &Fleet<'_>, host: &Host) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host_lights.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "host_lights.html")]
 struct Cards {
     lights: Vec<LightView>,
 }
@@ -71,7 +71,7 @@ pub(super) fn cards(fleet: &Fleet<'_>, host: &Host) -> String {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host_facts.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "host_facts.html")]
 struct Facts {
     meters: [Meter; 3],
     lines: Vec<(&'static str, String)>,
@@ -119,7 +119,7 @@ fn text(text: Option<&String>) -> &str {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/host_ops.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "host_ops.html")]
 struct Ops {
     groups: Vec<Vec<(Button, String)>>,
 }

@@ -9,7 +9,7 @@ use super::{Fleet, words};
 
 /// One light.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/light.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "light.html")]
 pub(super) struct LightView {
     name: &'static str,
     letter: &'static str,
@@ -69,7 +69,7 @@ impl LightView {
 
 /// What matters most about a host: its running command, or the sentence of the light that asks for something.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/now.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "now.html")]
 pub(super) struct Now {
     look: &'static str,
     about: String,
@@ -82,7 +82,7 @@ impl askama::filters::HtmlSafe for Now {}
 
 /// A command that is not over.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/running.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "running.html")]
 pub(super) struct Running {
     look: &'static str,
     label: String,

@@ -14,7 +14,7 @@ use super::{Fleet, html, words};
 
 /// The whole row.
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "row.html")]
 pub(super) struct Row {
     id: String,
     state: &'static str,
@@ -34,7 +34,7 @@ pub(super) struct Cell {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_name.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "row_name.html")]
 struct NameCell<'a> {
     id: &'a str,
     name: &'a str,
@@ -45,7 +45,7 @@ struct NameCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_seen.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "row_seen.html")]
 struct SeenCell<'a> {
     id: &'a str,
     state: (&'static str, &'static str),
@@ -54,7 +54,7 @@ struct SeenCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_place.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "row_place.html")]
 struct PlaceCell<'a> {
     id: &'a str,
     location: (&'static str, &'static str),
@@ -63,7 +63,7 @@ struct PlaceCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_load.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "row_load.html")]
 struct LoadCell<'a> {
     id: &'a str,
     meters: [Meter; 3],
@@ -83,7 +83,7 @@ impl Meter {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_commit.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "row_commit.html")]
 struct CommitCell<'a> {
     id: &'a str,
     commit: &'a str,
@@ -91,7 +91,7 @@ struct CommitCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_lights.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "row_lights.html")]
 struct LightsCell<'a> {
     id: &'a str,
     name: &'a str,
@@ -99,14 +99,14 @@ struct LightsCell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_now.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "row_now.html")]
 struct NowCell<'a> {
     id: &'a str,
     now: Now,
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/row_do.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "row_do.html")]
 struct DoCell<'a> {
     id: &'a str,
     name: &'a str,

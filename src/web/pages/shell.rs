@@ -12,7 +12,7 @@ pub(super) struct Shell<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/top.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "top.html")]
 struct Top<'a> {
     title: &'a str,
     head: String,
@@ -26,7 +26,7 @@ struct Top<'a> {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/head.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "head.html")]
 struct Head {
     css: String,
     theme: String,
@@ -38,7 +38,7 @@ struct Head {
 }
 
 #[derive(Template)]
-#[template(source = "{% include \"src/web/templates/bottom.html\" %}", ext = "html", whitespace = "minimize")]
+#[template(path = "bottom.html")]
 struct Bottom;
 
 /// The links in the head of every page. Only pages of a session have a script beside the theme's.
