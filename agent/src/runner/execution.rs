@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nixfleet_protocol::agent::Deployed;
+use nixfleet_protocol::text::plain;
 use nixfleet_protocol::{Op, Time};
 use serde_json::Value;
 
@@ -230,7 +231,8 @@ impl<'a> Execution<'a> {
 
     /// Says how far it is. May be lost.
     pub(super) fn progress(&self, progress: &ProgressRecord) {
-        if let Ok(bytes) = serde_json::to_vec(progress) {
+        let progress = ProgressRecord { text: plain(&progress.text), ..progress.clone() };
+        if let Ok(bytes) = serde_json::to_vec(&progress) {
             let _ = durable::write_lightly(&self.entry.file(PROGRESS), &bytes);
         }
     }

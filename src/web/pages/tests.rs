@@ -237,6 +237,26 @@ fn what_is_not_offered_is_off_and_says_why() {
 }
 
 #[test]
+fn what_is_neither_offered_nor_refused_is_not_shown() {
+    let ops = sample::op_entries();
+    let state = sample::state();
+    let host = Host { offers: vec![Op::Test], ..host_of(&state, "hsb0").clone() };
+    let state = with_host(state, host.clone());
+    let refused = |_: &Host| vec![(Op::Pull, "At the head.".to_owned())];
+    let fleet = Fleet { refused: &refused, ..view(&state, &ops) };
+    let page = host_page(&fleet, &host, SESSION);
+    let shown = element(&page, "host-ops").unwrap();
+    assert!(shown.contains("/ops/test\"") && shown.contains("At the head."), "{shown}");
+    assert!(!shown.contains("/ops/gc\"") && !shown.contains("/ops/refresh-git\""), "{shown}");
+    // The menu leaves out what has no reason.
+    let cell = fleet_page(&fleet, SESSION);
+    let cell = element(&cell, "host:hsb0:do").unwrap();
+    let off = cell.split("data-off=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert!(off.lines().any(|line| line.starts_with(": ") || line.split(": ").nth(1) == Some("")), "{off}");
+    assert!(off.lines().any(|line| line == "pull: At the head."), "{off}");
+}
+
+#[test]
 fn nothing_from_outside_becomes_markup() {
     const EVIL: &str = "\"><img src=x onerror=alert(1)><script>alert('1')</script>{{7*7}}\n&amp;";
     let ops = sample::op_entries();

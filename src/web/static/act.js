@@ -211,6 +211,7 @@ function fill(box) {
     const { key, about, post, log } = item.dataset;
     item.hidden = [...`${post} ${log}`.matchAll(/\{(\w+)\}/g)].some(([, name]) => !opener.dataset[name]);
     if (!key) continue;
+    item.hidden = why[key] === "";
     item.setAttribute("aria-disabled", key in why);
     item.dataset.tip = why[key] ?? about;
   }

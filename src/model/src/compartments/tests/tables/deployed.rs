@@ -167,7 +167,7 @@ fn tests_light() {
                 "failed",
                 |scene| go(scene, &[Step::TestsFail]),
                 "🔴 log; test, rollback",
-                "2 of 3 tests failed on 2026-11-21 06:02 UTC: disk.sh and web.sh.",
+                "2 of 3 tests failed: disk.sh and web.sh (2026-11-21 06:02 UTC).",
             ),
             (
                 "failed before the first of them",
@@ -188,7 +188,7 @@ fn tests_light() {
                     run.failed = (1..=20).map(|number| format!("{number}.sh")).collect();
                 },
                 "🔴 log; test, rollback",
-                "40 of 99 tests failed on 2026-11-21 06:02 UTC: 1.sh, 2.sh, 3.sh and 37 more.",
+                "40 of 99 tests failed: 1.sh, 2.sh, 3.sh and 37 more (2026-11-21 06:02 UTC).",
             ),
             (
                 "another commit is deployed",
