@@ -191,7 +191,12 @@ pub type HostWithOpen = (HostRecord, Option<Command>);
 #[derive(Debug)]
 pub enum Msg {
     /// Make this durable, then publish it, then answer.
-    Commit { batch: Batch, reply: RpcReplyPort<Result<(), StoreError>> },
+    Commit {
+        batch: Batch,
+        /// It was handed over before, and nobody knows what became of it: its events are looked for first.
+        again: bool,
+        reply: RpcReplyPort<Result<(), StoreError>>,
+    },
     /// Everything that the others need at their start.
     Load { reply: RpcReplyPort<Result<Loaded, StoreError>> },
     /// One host and its open command: what a single host's actor is revived from.
@@ -258,11 +263,11 @@ impl StoreHandle {
     }
 
     /// Makes the batch durable. Waits through a restart of the store, through a full disk, for as long as it
-    /// takes: to write the same records twice changes nothing. For actors, in a task of their own.
+    /// takes: to write the same batch twice changes nothing. For actors, in a task of their own.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
+        let mut tried = self.commit_once(batch.clone()).await;
         loop {
-            let once = self.commit_once(batch.clone()).await;
-            match once {
+            match tried {
                 Ok(()) => return Ok(()),
                 Err(error @ (StoreError::CantRead(_) | StoreError::Refused(_))) => return Err(error),
                 Err(error) => {
@@ -273,12 +278,29 @@ impl StoreHandle {
                     }
                 }
             }
+            tried = self.commit_again(batch.clone()).await;
         }
     }
 
     /// Makes the batch durable, or says at once why it can't. For people's requests, who want to know.
     pub async fn commit_once(&self, batch: Batch) -> Result<(), StoreError> {
-        self.slot.call(|reply| Msg::Commit { batch, reply }, COMMIT).await?
+        self.slot.call(|reply| Msg::Commit { batch, again: false, reply }, COMMIT).await?
+    }
+
+    /// As [`Self::commit_once`], for a batch that was handed over before and whose answer never came, or was an
+    /// error: what of it is on disk already is not written a second time.
+    pub async fn commit_again(&self, batch: Batch) -> Result<(), StoreError> {
+        self.slot.call(|reply| Msg::Commit { batch, again: true, reply }, COMMIT).await?
+    }
+
+    /// Waits until everything that was handed over before is on disk or was refused. Reads overtake commits: who
+    /// reads what another wrote and died over asks this first.
+    pub async fn settled(&self) -> Result<(), StoreError> {
+        match self.probe(COMMIT).await {
+            // What waited was refused with it.
+            Ok(()) | Err(StoreError::CantWrite(_)) => Ok(()),
+            Err(error @ (StoreError::CantRead(_) | StoreError::Refused(_) | StoreError::Unanswered(_))) => Err(error),
+        }
     }
 
     /// Everything that the others need at their start.

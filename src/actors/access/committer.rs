@@ -86,7 +86,7 @@ impl Committer {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
-            let result = store.commit_once(all).await;
+            let result = if after.is_zero() { store.commit_once(all).await } else { store.commit_again(all).await };
             if tell.cast(Msg::Committed(result)).is_err() {
                 tracing::debug!("access is gone");
             }

@@ -95,7 +95,7 @@ impl Actor for Events {
         message: store::Msg,
         events: &mut Arc<Mutex<Vec<String>>>,
     ) -> Result<(), ActorProcessingErr> {
-        if let store::Msg::Commit { batch, reply } = message {
+        if let store::Msg::Commit { batch, reply, .. } = message {
             events.lock().unwrap().extend(batch.events.into_iter().map(|event| event.action));
             answer(reply, Ok(()));
         }

@@ -104,7 +104,7 @@ impl Actor for FakeStore {
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
         let mut batches = self.0.lock().unwrap();
-        if let store::Msg::Commit { batch, reply } = message {
+        if let store::Msg::Commit { batch, reply, .. } = message {
             batches.push(batch);
             answer(reply, Ok(()));
         } else if let store::Msg::Load { reply } = message {

@@ -72,7 +72,9 @@ impl Actor for Store {
 
     async fn handle(&self, _myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
         match message {
-            Msg::Commit { batch, reply } => state.hand_over(Job::Commit { batch, since: Instant::now(), reply }),
+            Msg::Commit { batch, again, reply } => {
+                state.hand_over(Job::Commit { batch, again, since: Instant::now(), reply });
+            }
             Msg::RaiseMark { to, reply } => state.hand_over(Job::RaiseMark { to, reply }),
             Msg::Probe { reply } => state.hand_over(Job::Probe { reply }),
             Msg::Load { reply } => state.read(reply, reader::load),

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nixfleet_model::event::NewEvent;
 use nixfleet_protocol::{EventId, HostId, api};
@@ -28,6 +29,11 @@ pub(super) const COMMANDS: &[u8] = b"commands";
 pub(super) const LAST_EVENT: &[u8] = b"last_event";
 /// What a probe writes.
 pub(super) const PROBE: &[u8] = b"probe";
+
+/// How many events are looked through for those of a batch that comes again.
+const LOOK_BACK: usize = 10_000;
+/// Events are numbered when they are written, so nearly in the order of their times.
+const SLACK: Duration = Duration::from_mins(2);
 
 /// Under which key the remote lies.
 pub(super) const REMOTE: &[u8] = b"remote";
@@ -83,13 +89,22 @@ impl<'a> Plan<'a> {
         self.bytes
     }
 
-    /// Adds all of a batch, or nothing of it. Gives its events, numbered.
-    pub(super) fn add(&mut self, batch: &Batch) -> Result<Vec<Arc<api::Event>>, CantPlan> {
+    /// Adds all of a batch, or nothing of it. Gives its events, numbered. Of a batch that comes `again` the events
+    /// that were written before are not written a second time.
+    pub(super) fn add(&mut self, batch: &Batch, again: bool) -> Result<Vec<Arc<api::Event>>, CantPlan> {
         self.all_or_nothing(|draft| {
             for write in &batch.writes {
                 draft.write(write)?;
             }
-            batch.events.iter().map(|event| draft.append(event)).collect()
+            let mut known = if again { draft.written_before(&batch.events)? } else { Vec::new() };
+            let mut numbered = Vec::with_capacity(batch.events.len());
+            for event in &batch.events {
+                numbered.push(match known.iter().position(|(_, written)| written == event) {
+                    Some(at) => Arc::new(event.numbered(known.swap_remove(at).0)),
+                    None => draft.append(event)?,
+                });
+            }
+            Ok(numbered)
         })
     }
 
@@ -226,6 +241,29 @@ impl Draft<'_, '_> {
         let id = EventId(self.counts.last_event);
         self.put::<v1::NewEvent>(Tree::Events, &trees::event(id), event)?;
         Ok(Arc::new(event.numbered(id)))
+    }
+
+    /// Those of these events that are in the store, or in this group, already. An event names its millisecond, its
+    /// host and its command: two that are equal are one.
+    fn written_before(&self, events: &[NewEvent]) -> Result<Vec<(EventId, NewEvent)>, CantPlan> {
+        let mut found = Vec::new();
+        let Some(oldest) = events.iter().map(|event| event.time).min() else { return Ok(found) };
+        let newest = self.plan.counts.last_event;
+        for number in (1..=newest).rev().take(LOOK_BACK) {
+            let id = EventId(number);
+            let key = trees::event(id);
+            let Some(value) = self.get(Tree::Events, &key)? else { continue };
+            let place = Place { tree: Tree::Events, key: &key };
+            let part = |number| self.get(Tree::Parts, &trees::part(Tree::Events, &key, number));
+            match reader::decode::<v1::NewEvent>(place, &value, part) {
+                Ok(written) if written.time.plus(SLACK) < oldest => break,
+                Ok(written) if events.contains(&written) => found.push((id, written)),
+                Ok(_) => {}
+                Err(Unreadable::Record(error)) => tracing::error!(%error, "an event can't be read"),
+                Err(Unreadable::Sled(error)) => return Err(error.into()),
+            }
+        }
+        Ok(found)
     }
 
     /// Keys of the tokens that are bound to a host, those of this batch included.

@@ -46,7 +46,7 @@ const READERS: Duration = Duration::from_secs(5);
 /// What the writer is asked.
 pub(super) enum Job {
     /// Make this durable.
-    Commit { batch: Batch, since: Instant, reply: RpcReplyPort<Result<(), StoreError>> },
+    Commit { batch: Batch, again: bool, since: Instant, reply: RpcReplyPort<Result<(), StoreError>> },
     /// Raise the mark of state versions.
     RaiseMark { to: u64, reply: RpcReplyPort<Result<u64, StoreError>> },
     /// Write something, and read it back.
@@ -166,10 +166,10 @@ impl Writer {
             && let Some(job) = self.waiting.pop_front()
         {
             match job {
-                Job::Commit { batch, since, reply } => {
+                Job::Commit { batch, again, since, reply } => {
                     #[cfg(test)]
                     die_when_told(&batch);
-                    match plan.add(&batch) {
+                    match plan.add(&batch, again) {
                         Ok(events) => {
                             changes.extend(batch.changes);
                             changes.extend(events.into_iter().map(StateChange::Event));

@@ -60,7 +60,7 @@ impl Actor for FakeStore {
         (disk, seen): &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            store::Msg::Commit { batch, reply } => {
+            store::Msg::Commit { batch, reply, .. } => {
                 let delay = disk.lock().unwrap().delay;
                 tokio::time::sleep(delay).await;
                 let mut disk = disk.lock().unwrap();

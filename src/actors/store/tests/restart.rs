@@ -125,3 +125,31 @@ async fn a_snapshot_of_the_store_tells_how_it_is() {
     assert_eq!(*store.health.lock().unwrap(), vec![None]);
     store.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_comes_again_has_its_events_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Running::open(dir.path()).await;
+    let batch = Batch {
+        writes: vec![put_host("hsb0")],
+        events: vec![an_event("one"), an_event("two"), an_event("two")],
+        ..Batch::default()
+    };
+    store.handle.commit_once(batch.clone()).await.unwrap();
+    store.handle.commit_once(Batch { events: vec![an_event("between")], ..Batch::default() }).await.unwrap();
+    // Nobody heard the answer; in this life of the store, and after its death.
+    let (one, other) = tokio::join!(store.handle.commit_again(batch.clone()), store.handle.commit_again(batch.clone()));
+    one.unwrap();
+    other.unwrap();
+    store.stop().await;
+    let store = Running::open(dir.path()).await;
+    store.handle.commit_again(batch).await.unwrap();
+    let new = Batch { events: vec![an_event("new")], ..Batch::default() };
+    let (first, second) = tokio::join!(store.handle.commit_once(new.clone()), store.handle.commit_again(new));
+    first.unwrap();
+    second.unwrap();
+    let told: Vec<_> =
+        store.handle.events(None, 100).await.unwrap().iter().map(|event| event.message.clone()).collect();
+    assert_eq!(told, ["new", "between", "two", "two", "one"]);
+    store.stop().await;
+}
