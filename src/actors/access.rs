@@ -267,6 +267,7 @@ impl Actor for Access {
     type Arguments = Args;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
+        args.store.settled().await?;
         let loaded = args.store.access().await?;
         let last = args.store.setting(TOTP_STEP).await?;
         let last = last.and_then(|bytes| Some(u64::from_be_bytes(bytes.try_into().ok()?)));

@@ -1,8 +1,10 @@
 //! A room of every actor that owns records: brings its writes to the store, one commit at a time, and keeps what
 //! is to be done until they are on disk. What comes while a commit is under way is merged into the next one.
 //!
+//! When its actor dies the commit under way is tried no more; whether it reached the disk, the store says.
 //! Invariant: effects come out in the order in which they were given, each behind its own commit and all before.
 
+use super::owned::OwnedTask;
 use super::store::{Batch, StoreError, StoreHandle};
 
 /// The writes of one actor on their way to the disk. `E` is what is to be done afterwards.
@@ -10,7 +12,7 @@ use super::store::{Batch, StoreError, StoreHandle};
 pub struct Committer<E> {
     store: StoreHandle,
     /// What is to be done when the commit under way is on disk; none: nothing is under way.
-    under_way: Option<Vec<E>>,
+    under_way: Option<(Vec<E>, OwnedTask)>,
     next: Batch,
     then: Vec<E>,
 }
@@ -50,7 +52,7 @@ impl<E> Committer<E> {
     /// waited comes with this one.
     #[must_use]
     pub fn committed(&mut self, done: impl FnOnce(Result<(), StoreError>) + Send + 'static) -> Vec<E> {
-        let mut ready = self.under_way.take().unwrap_or_default();
+        let mut ready = self.under_way.take().map(|(then, _)| then).unwrap_or_default();
         if self.next.is_empty() {
             ready.append(&mut self.then);
         } else {
@@ -61,8 +63,8 @@ impl<E> Committer<E> {
 
     fn begin(&mut self, done: impl FnOnce(Result<(), StoreError>) + Send + 'static) {
         let batch = std::mem::take(&mut self.next);
-        self.under_way = Some(std::mem::take(&mut self.then));
         let store = self.store.clone();
-        tokio::spawn(async move { done(store.commit(batch).await) });
+        let task = OwnedTask::start(async move { done(store.commit(batch).await) });
+        self.under_way = Some((std::mem::take(&mut self.then), task));
     }
 }

@@ -269,6 +269,8 @@ impl Actor for Hosts {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         let Args { world, remote } = args;
+        // What those before had under way comes to rest first, or it would be written over what is read now.
+        world.store.settled().await?;
         let loaded = world.store.load().await?;
         // The last good answer, where it is of the same remote: lights that are right from the first moment.
         let remote = match loaded.remote {

@@ -17,6 +17,7 @@ pub mod handles;
 pub mod host;
 pub mod hosts;
 pub mod links;
+pub mod owned;
 pub mod remote;
 pub mod root;
 pub mod session;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ractor::{ActorRef, RpcReplyPort};
 
 use super::{LoginRefused, MadeToken, Msg, NewSession, Unavailable};
+use crate::actors::owned::OwnedTask;
 use crate::actors::slot::answer;
 use crate::actors::store::{Batch, LoginSession, SecretHash, StoreError, StoreHandle, Token, Write};
 use crate::config::Secret;
@@ -51,11 +52,13 @@ pub(super) struct Committer {
     store: StoreHandle,
     waiting: Vec<Pending>,
     flying: Vec<Pending>,
+    /// Ends with the actor.
+    task: Option<OwnedTask>,
 }
 
 impl Committer {
     pub(super) fn new(store: StoreHandle) -> Self {
-        Self { store, waiting: Vec::new(), flying: Vec::new() }
+        Self { store, waiting: Vec::new(), flying: Vec::new(), task: None }
     }
 
     /// Something more to write.
@@ -82,7 +85,7 @@ impl Committer {
             all.append(pending.batch.clone());
         }
         let (store, tell) = (self.store.clone(), myself.clone());
-        tokio::spawn(async move {
+        self.task = Some(OwnedTask::start(async move {
             if !after.is_zero() {
                 tokio::time::sleep(after).await;
             }
@@ -90,7 +93,7 @@ impl Committer {
             if tell.cast(Msg::Committed(result)).is_err() {
                 tracing::debug!("access is gone");
             }
-        });
+        }));
     }
 
     /// The commit in flight ended: what follows now.

@@ -71,7 +71,11 @@ impl State {
     pub(super) fn load(&self, myself: &ActorRef<Msg>, host: HostId) {
         let (store, myself) = (self.world.store.clone(), myself.clone());
         tokio::spawn(async move {
-            let loaded = store.load_host(host.clone()).await;
+            // What the one before had under way comes to rest first, or it would be written over what is read now.
+            let loaded = match store.settled().await {
+                Ok(()) => store.load_host(host.clone()).await,
+                Err(error) => Err(error),
+            };
             tell(&myself, Msg::Loaded { host, loaded });
         });
     }

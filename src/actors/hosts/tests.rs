@@ -143,6 +143,42 @@ async fn a_dead_host_comes_back_from_the_store_and_its_neighbours_do_not_notice(
     assert_eq!((health.hosts, health.silent.len(), health.quarantined.len()), (2, 0, 0));
 }
 
+/// A command whose record was on its way to the disk when its host's actor died.
+async fn dies_with_a_commit_under_way(heal: impl AsyncFn(&Bench)) {
+    let bench = Bench::new().await;
+    let mut link = bench.link("one", 3).await;
+    link.next().await;
+    let handle = bench.handle.clone();
+    bench.world_mut().delay = Duration::from_secs(2);
+    let asked = tokio::spawn(async move { handle.submit(host("one"), wish(Op::Test)).await });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    link.actor.kill();
+    heal(&bench).await;
+    assert!(matches!(asked.await.unwrap(), Submitted::Unavailable(_)), "who asked is told that it is not known");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    // It reached the disk or not: the actor has the same command that the disk has.
+    let actors = bench.handle.inspect_all().await.unwrap();
+    let open: Vec<_> = bench.world().commands.values().filter(|it| !it.state.is_final()).map(|it| it.id).collect();
+    let owned = actors["one"]["open"].get(0).map(|id| id.as_str().unwrap().to_owned());
+    let open = open.first().map(ToString::to_string);
+    assert_eq!(open, owned, "nobody owns what only the disk knows");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_outlives_its_actor_is_read_by_the_next() {
+    dies_with_a_commit_under_way(async |_| {}).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_that_the_disk_refuses_dies_with_its_actor() {
+    dies_with_a_commit_under_way(async |bench| {
+        bench.world_mut().failing = true;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        bench.world_mut().failing = false;
+    })
+    .await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_host_that_keeps_dying_is_quarantined_shown_as_broken_and_tried_again() {
     let bench = Bench::new().await;

@@ -21,6 +21,7 @@ use super::job::{Job, cast};
 use super::refresh::{self, HARD, MOST_OPEN, WARN};
 use super::source::{Answer, Related, Unreadable};
 use super::{Args, Msg};
+use crate::actors::owned::OwnedTask;
 use crate::actors::slot::answer;
 use crate::actors::store::{Batch, Loaded, Write};
 
@@ -72,6 +73,7 @@ enum After {
 struct InFlight {
     tell: Option<Arc<RemoteState>>,
     after: Vec<After>,
+    _task: OwnedTask,
 }
 
 impl State {
@@ -102,7 +104,12 @@ impl State {
         let (store, myself) = (self.args.store.clone(), myself.clone());
         tokio::spawn(async move {
             tokio::time::sleep(wait).await;
-            cast(&myself, Msg::Loaded(store.load().await.map(Box::new)));
+            // What the one before had under way comes to rest first.
+            let loaded = match store.settled().await {
+                Ok(()) => store.load().await,
+                Err(error) => Err(error),
+            };
+            cast(&myself, Msg::Loaded(loaded.map(Box::new)));
         });
     }
 
@@ -430,9 +437,9 @@ impl State {
             if let Some(change) = change {
                 batch.changes.insert(0, change);
             }
-            self.in_flight = Some(InFlight { tell, after: std::mem::take(&mut self.after) });
             let (store, myself) = (self.args.store.clone(), myself.clone());
-            tokio::spawn(async move { cast(&myself, Msg::Committed(store.commit(batch).await)) });
+            let task = OwnedTask::start(async move { cast(&myself, Msg::Committed(store.commit(batch).await)) });
+            self.in_flight = Some(InFlight { tell, after: std::mem::take(&mut self.after), _task: task });
         }
     }
 

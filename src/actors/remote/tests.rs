@@ -107,6 +107,8 @@ impl Actor for FakeStore {
         if let store::Msg::Commit { batch, reply, .. } = message {
             batches.push(batch);
             answer(reply, Ok(()));
+        } else if let store::Msg::Probe { reply } = message {
+            answer(reply, Ok(()));
         } else if let store::Msg::Load { reply } = message {
             let mut loaded = Loaded::default();
             for write in batches.iter().flat_map(|batch| &batch.writes) {

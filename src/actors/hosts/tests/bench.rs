@@ -15,7 +15,7 @@ use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Output, Register,
 use nixfleet_protocol::api::{Host, Remote, Server};
 use nixfleet_protocol::log::Record;
 use nixfleet_protocol::{CommandId, HostId, Op, Time};
-use ractor::{Actor, ActorProcessingErr, ActorRef};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::actors::clock::Clock;
@@ -37,50 +37,70 @@ pub(super) struct Disk {
 
 type Shared<T> = Arc<Mutex<T>>;
 
-/// A store in memory: one commit after the other, each as slow as the test says.
+/// A store in memory: one commit after the other, each as slow as the test says. Reads overtake commits.
 struct FakeStore;
+
+/// What waits for the disk.
+enum Job {
+    Commit(store::Batch, RpcReplyPort<Result<(), StoreError>>),
+    Probe(RpcReplyPort<Result<(), StoreError>>),
+}
+
+async fn write(mut jobs: mpsc::UnboundedReceiver<Job>, disk: Shared<Disk>, seen: Shared<FleetState>) {
+    while let Some(job) = jobs.recv().await {
+        let (batch, reply) = match job {
+            Job::Probe(reply) => {
+                answer(reply, Ok(()));
+                continue;
+            }
+            Job::Commit(batch, reply) => (batch, reply),
+        };
+        let delay = disk.lock().unwrap().delay;
+        tokio::time::sleep(delay).await;
+        let mut disk = disk.lock().unwrap();
+        if disk.failing {
+            answer(reply, Err(StoreError::CantWrite("the disk is full".into())));
+            continue;
+        }
+        for write in batch.writes {
+            match write {
+                Write::PutHost(record) => drop(disk.hosts.insert(record.id.clone(), *record)),
+                Write::RemoveHost(host) => drop(disk.hosts.remove(&host)),
+                Write::PutCommand(command) => drop(disk.commands.insert(command.id, *command)),
+                other => panic!("a host writes no {other:?}"),
+            }
+        }
+        disk.events.extend(batch.events.into_iter().map(|event| event.action));
+        drop(disk);
+        apply(&seen, batch.changes);
+        answer(reply, Ok(()));
+    }
+}
 
 impl Actor for FakeStore {
     type Msg = store::Msg;
-    type State = (Shared<Disk>, Shared<FleetState>);
+    type State = (Shared<Disk>, mpsc::UnboundedSender<Job>);
     type Arguments = (Shared<Disk>, Shared<FleetState>);
 
     async fn pre_start(
         &self,
         _: ActorRef<store::Msg>,
-        args: Self::Arguments,
+        (disk, seen): Self::Arguments,
     ) -> Result<Self::State, ActorProcessingErr> {
-        Ok(args)
+        let (sender, jobs) = mpsc::unbounded_channel();
+        tokio::spawn(write(jobs, Arc::clone(&disk), seen));
+        Ok((disk, sender))
     }
 
     async fn handle(
         &self,
         _: ActorRef<store::Msg>,
         message: store::Msg,
-        (disk, seen): &mut Self::State,
+        (disk, jobs): &mut Self::State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            store::Msg::Commit { batch, reply, .. } => {
-                let delay = disk.lock().unwrap().delay;
-                tokio::time::sleep(delay).await;
-                let mut disk = disk.lock().unwrap();
-                if disk.failing {
-                    answer(reply, Err(StoreError::CantWrite("the disk is full".into())));
-                    return Ok(());
-                }
-                for write in batch.writes {
-                    match write {
-                        Write::PutHost(record) => drop(disk.hosts.insert(record.id.clone(), *record)),
-                        Write::RemoveHost(host) => drop(disk.hosts.remove(&host)),
-                        Write::PutCommand(command) => drop(disk.commands.insert(command.id, *command)),
-                        other => panic!("a host writes no {other:?}"),
-                    }
-                }
-                disk.events.extend(batch.events.into_iter().map(|event| event.action));
-                drop(disk);
-                apply(seen, batch.changes);
-                answer(reply, Ok(()));
-            }
+            store::Msg::Commit { batch, reply, .. } => drop(jobs.send(Job::Commit(batch, reply))),
+            store::Msg::Probe { reply } => drop(jobs.send(Job::Probe(reply))),
             store::Msg::Load { reply } => {
                 let disk = disk.lock().unwrap();
                 let open = disk.commands.values().filter(|command| !command.state.is_final()).cloned().collect();
