@@ -323,3 +323,21 @@ fn a_page_kind_reads_back() {
         assert_eq!(PageKind::parse(bad), None, "{bad}");
     }
 }
+
+#[test]
+fn a_command_that_was_refused_gets_a_place_although_nobody_saw_it_begin() {
+    let ops = sample::op_entries();
+    let mut state = sample::state();
+    let mut refused = sample::command(99, "hsb0", Op::Pull, CommandState::Blocked);
+    refused.sent_at = None;
+    let refused = Arc::new(refused);
+    state.commands.insert(0, Arc::clone(&refused));
+    let mut ended = sample::command(1, "hsb0", Op::Switch, CommandState::Success);
+    ended.sent_at = Some(sample::NOW);
+    for page in [PageKind::Fleet, PageKind::Host("hsb0".parse().unwrap())] {
+        let made = fragments(&Change::CommandFinished(Arc::clone(&refused)), None, &view(&state, &ops), &page);
+        assert!(matches!(made[0].place, Place::Prepend { .. }), "{made:?}");
+        let made = fragments(&Change::CommandFinished(Arc::new(ended.clone())), None, &view(&state, &ops), &page);
+        assert_eq!(made[0].place, Place::Morph);
+    }
+}
