@@ -293,7 +293,9 @@ mod tests {
             (vec!["first", "\u{1b}[1mlast\u{1b}[0m", "\u{1b}[0m"], "last"),
         ] {
             let mut noted = None;
-            lines.iter().for_each(|line| note_reason(line, &mut noted));
+            for line in &lines {
+                note_reason(line, &mut noted);
+            }
             assert_eq!(noted.as_deref(), Some(reason));
         }
     }
