@@ -14,6 +14,7 @@ pub mod clone;
 pub mod execution;
 pub mod lines;
 pub mod log;
+pub mod masked;
 pub mod nix_log;
 pub mod process;
 pub mod remains;

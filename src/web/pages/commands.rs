@@ -58,7 +58,10 @@ pub(super) fn item(fleet: &Fleet<'_>, command: &Command) -> Item {
 /// One sentence about how it stands.
 fn text(command: &Command) -> String {
     match (&command.message, &command.progress) {
-        (Some(message), _) if !message.is_empty() => message.clone(),
+        // "Stopped stopped" says nothing more.
+        (Some(message), _) if !message.is_empty() && !message.eq_ignore_ascii_case(words::command(command.state).1) => {
+            message.clone()
+        }
         (_, Some(progress)) if !command.state.is_final() && !progress.text.is_empty() => progress.text.clone(),
         (_, Some(progress)) if !command.state.is_final() => progress.phase.clone(),
         _ => match command.exit_code {

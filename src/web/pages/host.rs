@@ -67,7 +67,7 @@ struct Cards {
 }
 
 pub(super) fn cards(fleet: &Fleet<'_>, host: &Host) -> String {
-    html(&Cards { lights: lights(fleet, host) })
+    html(&Cards { lights: lights(fleet, host).into_iter().map(LightView::at_home).collect() })
 }
 
 #[derive(Template)]

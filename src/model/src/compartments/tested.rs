@@ -70,9 +70,9 @@ fn other(run: &TestRun) -> String {
     let how = if run.ok { "passed" } else { "failed" };
     match &run.commit {
         Some(commit) => {
-            format!("The tests last ran for another deployed state ({how} on {}): run them.", commit.short())
+            format!("Last ran for another deployed state ({how} on {}): run them.", commit.short())
         }
-        None => format!("The tests last ran for another deployed state ({how} on {}): run them.", moment(run.at)),
+        None => format!("Last ran for another deployed state ({how} on {}): run them.", moment(run.at)),
     }
 }
 

@@ -126,13 +126,13 @@ fn git() {
                 "behind by one",
                 |scene| go(scene, &[Step::Push]),
                 "🟡 pull; pull-switch",
-                "0000001 is behind by 1 commit; the head is 0000002 \"change 2\".",
+                "Behind by 1 commit; the head is 0000002 \"change 2\".",
             ),
             (
                 "behind by two",
                 |scene| go(scene, &[Step::Push, Step::Push]),
                 "🟡 pull; pull-switch",
-                "0000001 is behind by 2 commits; the head is 0000003 \"change 3\".",
+                "Behind by 2 commits; the head is 0000003 \"change 3\".",
             ),
             (
                 "ahead",

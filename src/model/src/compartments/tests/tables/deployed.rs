@@ -194,19 +194,19 @@ fn tests_light() {
                 "another commit is deployed",
                 |scene| go(scene, &[Step::Push, Step::Pull, Step::Switch]),
                 "🟡 test; log",
-                "The tests last ran for another deployed state (passed on 0000001): run them.",
+                "Last ran for another deployed state (passed on 0000001): run them.",
             ),
             (
                 "failed, and then another commit was deployed",
                 |scene| go(scene, &[Step::TestsFail, Step::Push, Step::Pull, Step::Switch]),
                 "🟡 test; log",
-                "The tests last ran for another deployed state (failed on 0000001): run them.",
+                "Last ran for another deployed state (failed on 0000001): run them.",
             ),
             (
                 "another system runs",
                 |scene| scene.host.facts.system_path = Some(path(99)),
                 "🟡 test; log",
-                "The tests last ran for another deployed state (passed on 0000001): run them.",
+                "Last ran for another deployed state (passed on 0000001): run them.",
             ),
             (
                 "the remote can't be read",
