@@ -31,7 +31,7 @@ use nixfleet_model::host_core::{Core, Effect, Input, Step, Writes};
 use nixfleet_model::remote::RemoteState;
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
 use nixfleet_protocol::{CommandId, HostId, api};
-use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use uuid::Uuid;
 
@@ -43,7 +43,7 @@ use super::committer::Committer;
 use super::hosts;
 use super::links::link::{LinkRef, close};
 use super::slot::answer;
-use super::store::{Batch, StoreError, Write};
+use super::store::{Batch, StoreError, StoreHandle, Write};
 
 /// A host's actor.
 pub type HostRef = ActorRef<Msg>;
@@ -53,6 +53,9 @@ pub(super) const REMOVED: &str = "the host was removed";
 
 /// After how long without the disk people are told so, instead of waiting.
 const DISK_HANGS: Duration = Duration::from_secs(3);
+
+/// How soon a store that gave no answer is asked again.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a host's actor answers to.
 #[derive(Debug)]
@@ -127,12 +130,12 @@ pub enum Msg {
         /// How far.
         news: News,
     },
-    /// The store was asked for a command.
+    /// The store was asked for a command, and has answered.
     Found {
         /// Which.
         id: CommandId,
         /// What it knows.
-        found: Result<Option<Command>, StoreError>,
+        command: Option<Command>,
     },
     /// The core wanted to be woken. A timer that is not the newest is ignored.
     Wake {
@@ -189,6 +192,8 @@ pub struct State {
     measuring: Option<Measuring>,
     timer: Option<(nixfleet_protocol::Time, tokio::task::JoinHandle<()>)>,
     generation: u64,
+    /// The host is gone for good.
+    removed: bool,
 }
 
 /// The lengths of the logs that a register named.
@@ -226,6 +231,7 @@ impl Actor for Host {
             measuring: None,
             timer: None,
             generation: 0,
+            removed: false,
             world,
         };
         state.follow_up(&myself, step);
@@ -268,10 +274,7 @@ impl Actor for Host {
                 }
             }
             Msg::Log { command, news } => state.log_news(&myself, command, news),
-            Msg::Found { id, found } => match found {
-                Ok(command) => state.step(&myself, Input::Found { id, command: command.map(Box::new) }),
-                Err(error) => tracing::warn!(host = %state.host, %id, %error, "command can't be looked up"),
-            },
+            Msg::Found { id, command } => state.step(&myself, Input::Found { id, command: command.map(Box::new) }),
             Msg::Wake { generation } => {
                 if generation == state.generation {
                     state.timer = None;
@@ -343,10 +346,7 @@ impl State {
                 Effect::Interest(commit) => (self.world.interest)(commit),
                 Effect::Find(id) => {
                     let (store, myself) = (self.world.store.clone(), myself.clone());
-                    tokio::spawn(async move {
-                        let found = store.command(id).await;
-                        tell(&myself, Msg::Found { id, found });
-                    });
+                    tokio::spawn(async move { find(&store, &myself, id).await });
                 }
                 Effect::FlushLog(command) => self.log(myself, command).flush(),
                 Effect::LogOver(command) => {
@@ -355,6 +355,7 @@ impl State {
                     }
                 }
                 Effect::Gone => {
+                    self.removed = true;
                     tell(&self.hosts, hosts::Msg::Gone { host: self.host.clone() });
                     myself.stop(Some(REMOVED.to_owned()));
                 }
@@ -435,6 +436,10 @@ impl State {
 
 impl Drop for State {
     fn drop(&mut self) {
+        // Who dies with its parent has nobody left to do this: the agent is to come back at once.
+        if let Some(current) = self.link.take().filter(|_| !self.removed) {
+            current.link.close(close::RESTART, "the host's actor is being restarted, come back");
+        }
         if let Some((_, timer)) = self.timer.take() {
             timer.abort();
         }
@@ -445,6 +450,20 @@ impl Drop for State {
 pub(super) fn tell<M: ractor::Message>(actor: &ActorRef<M>, message: M) {
     if actor.cast(message).is_err() {
         tracing::debug!(actor = ?actor.get_id(), "not told: it is gone");
+    }
+}
+
+/// Looks for a command in the store, for as long as the store says nothing: an agent waits for what is made of it.
+async fn find(store: &StoreHandle, myself: &HostRef, id: CommandId) {
+    loop {
+        match store.command(id).await {
+            Ok(command) => return tell(myself, Msg::Found { id, command }),
+            Err(error) => tracing::warn!(%id, %error, "command can't be looked up, trying again"),
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+        if myself.get_status() >= ActorStatus::Draining {
+            return;
+        }
     }
 }
 

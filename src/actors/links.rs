@@ -7,8 +7,8 @@
 //!                                  └──── Registered, Ended ──────────────────────────────────┘
 //! ```
 //!
-//! When it dies: its table is lost, every link ends with it (the tasks' outboxes close) and the agents come
-//! back within two seconds.
+//! When it dies: its table is lost, every link of it is closed with 1012 and the agents come back within two
+//! seconds.
 
 pub mod link;
 #[cfg(test)]
@@ -190,14 +190,18 @@ impl Actor for Links {
                 if let Some(entry) = state.speaking.remove(&host) {
                     entry.link.close(code, &reason);
                 }
+                // Nor does anyone get in who waits at the door with what he was let through by then.
+                if let Some(waiting) = state.doubted.remove(&host) {
+                    waiting.entry.link.close(code, &reason);
+                }
+                for (_, (link, _, _)) in
+                    state.strangers.extract_if(|_, (_, who, _)| *who == AgentIdentity::Host(host.clone()))
+                {
+                    link.close(code, &reason);
+                }
             }
             Msg::Drain { reply } => {
-                for entry in state.speaking.values() {
-                    entry.link.close(close::RESTART, "the dashboard restarts");
-                }
-                for (link, _, _) in state.strangers.values() {
-                    link.close(close::RESTART, "the dashboard restarts");
-                }
+                state.send_away();
                 answer(reply, ());
             }
             Msg::Inspect { reply } => answer(
@@ -213,7 +217,22 @@ impl Actor for Links {
     }
 }
 
+impl Drop for State {
+    fn drop(&mut self) {
+        self.send_away();
+    }
+}
+
 impl State {
+    fn send_away(&self) {
+        let speaking = self.speaking.values().map(|entry| &entry.link);
+        let doubted = self.doubted.values().map(|waiting| &waiting.entry.link);
+        let strangers = self.strangers.values().map(|(link, _, _)| link);
+        for link in speaking.chain(doubted).chain(strangers) {
+            link.close(close::RESTART, "the dashboard restarts");
+        }
+    }
+
     fn accept(&mut self, myself: &ActorRef<Msg>, socket: Socket, who: AgentIdentity, own_tokens: OwnTokens) {
         self.next += 1;
         let tell = myself.clone();

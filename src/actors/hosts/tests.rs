@@ -287,3 +287,29 @@ async fn a_foreign_id_opens_no_log() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(!log::log_path(bench.data_dir(), &host("one"), foreign).exists());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_result_waits_for_a_store_that_can_not_be_read() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("one", 3).await;
+    link.next().await;
+    bench.world_mut().failing = true;
+    let id = CommandId::from_uuid(uuid::Uuid::now_v7());
+    link.say(status(id, "test", 0, 0)).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert!(link.try_next().is_none(), "nothing is acknowledged that is not on disk");
+    bench.world_mut().failing = false;
+    let DashboardMessage::StatusAck(ack) = link.next().await else { panic!("no acknowledgement") };
+    assert_eq!(ack.command_id, id);
+    assert!(bench.world().commands[&id].state.is_final(), "adopted, and on disk");
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_hosts_actor_dies_agents_are_sent_away_at_once() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("one", 3).await;
+    link.next().await;
+    let restarted = bench.restart().await;
+    assert_eq!(link.closed().await, close::RESTART);
+    drop(restarted);
+}

@@ -14,7 +14,8 @@ use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
 use nixfleet_protocol::codec::{self, Decoded};
 use ractor::{ActorRef, RpcReplyPort};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
@@ -87,12 +88,14 @@ pub enum Outgoing {
 pub struct LinkRef {
     id: u64,
     outbox: mpsc::Sender<Outgoing>,
+    /// Its agent does not read: the link is cut, so that it comes back and tells again.
+    cut: Arc<Notify>,
 }
 
 impl LinkRef {
     /// Over a bounded outbox.
     pub fn new(id: u64, outbox: mpsc::Sender<Outgoing>) -> Self {
-        Self { id, outbox }
+        Self { id, outbox, cut: Arc::default() }
     }
 
     /// Its number: no two links of a daemon's life share one.
@@ -100,17 +103,25 @@ impl LinkRef {
         self.id
     }
 
-    /// Sends. `false`: the link is gone, or its agent does not read; the host will hear of its end.
+    /// Sends. `false`: the link is gone, or its agent does not read and it is cut now, because a frame that is
+    /// lost must not be lost on a link that stays; the host will hear of its end.
     pub fn send(&self, message: DashboardMessage) -> bool {
-        self.outbox.try_send(Outgoing::Frame(message)).is_ok()
+        self.put(Outgoing::Frame(message))
     }
 
     /// Ends the link.
     pub fn close(&self, code: u16, reason: &str) {
-        // A full outbox means that the agent does not read; dropping the sender's last clone ends it then.
-        if self.outbox.try_send(Outgoing::Close { code, reason: reason.to_owned() }).is_err() {
+        if !self.put(Outgoing::Close { code, reason: reason.to_owned() }) {
             tracing::debug!(link = self.id, code, "link is gone or does not read");
         }
+    }
+
+    fn put(&self, outgoing: Outgoing) -> bool {
+        let put = self.outbox.try_send(outgoing);
+        if matches!(put, Err(TrySendError::Full(_))) {
+            self.cut.notify_one();
+        }
+        put.is_ok()
     }
 
     /// Whether the agent answers within `limit`.
@@ -149,6 +160,7 @@ pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 's
     let (sink, stream) = socket.split();
     let (pongs, heard) = mpsc::channel(1);
     let mut writer = tokio::spawn(write(sink, outgoing, heard));
+    let cut = Arc::clone(&link.cut);
     let mut reader = Reader {
         link: link.clone(),
         stream,
@@ -163,6 +175,7 @@ pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 's
             () = reader.run(&tell) => {}
             // Closed by us, or broken: the agent gets a moment to answer the close frame.
             _ = &mut writer => reader.drain().await,
+            () = cut.notified() => tracing::info!(link = id, "the agent does not read, cut off"),
         }
         writer.abort();
         if let Some(host) = reader.host

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use nixfleet_protocol::agent::{AgentMessage, Heartbeat};
+use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Heartbeat, OutputAck};
 use nixfleet_protocol::codec::encode;
 use nixfleet_protocol::{HostId, JournalId};
 use tokio::io::DuplexStream;
@@ -18,6 +18,7 @@ use super::*;
 use crate::actors::store;
 
 type Heard = Arc<Mutex<Vec<(u64, OwnedSemaphorePermit)>>>;
+type Up = Arc<Mutex<Vec<LinkRef>>>;
 
 /// A host's actor that holds every permit that it is given.
 struct Holder;
@@ -44,8 +45,8 @@ impl Actor for Holder {
     }
 }
 
-/// The hosts' parent: every host is the one holder.
-struct Hosts;
+/// The hosts' parent: every host is the one holder. It keeps the links.
+struct Hosts(Up);
 
 impl Actor for Hosts {
     type Msg = hosts::Msg;
@@ -66,7 +67,8 @@ impl Actor for Hosts {
         message: hosts::Msg,
         host: &mut ActorRef<host::Msg>,
     ) -> Result<(), ActorProcessingErr> {
-        if let hosts::Msg::LinkUp { attach, .. } = message {
+        if let hosts::Msg::LinkUp { attach, link, .. } = message {
+            self.0.lock().unwrap().push(link);
             answer(attach, host.clone());
         }
         Ok(())
@@ -108,17 +110,18 @@ struct Bench {
     host: ActorRef<host::Msg>,
     heard: Heard,
     events: Arc<Mutex<Vec<String>>>,
+    up: Up,
 }
 
 async fn bench() -> Bench {
-    let (heard, events) = (Heard::default(), Arc::default());
+    let (heard, events, up) = (Heard::default(), Arc::default(), Up::default());
     let (host, _) = Actor::spawn(None, Holder, Arc::clone(&heard)).await.unwrap();
     let (hosts_slot, store_slot) = (Slot::new("hosts"), Slot::new("store"));
-    hosts_slot.seat(Actor::spawn(None, Hosts, host.clone()).await.unwrap().0);
+    hosts_slot.seat(Actor::spawn(None, Hosts(Arc::clone(&up)), host.clone()).await.unwrap().0);
     store_slot.seat(Actor::spawn(None, Events, Arc::clone(&events)).await.unwrap().0);
     let args = Args { hosts: hosts_slot, store: StoreHandle::new(store_slot) };
     let (links, _) = Actor::spawn(None, Links, args).await.unwrap();
-    Bench { links, host, heard, events }
+    Bench { links, host, heard, events, up }
 }
 
 type Agent = WebSocketStream<DuplexStream>;
@@ -293,4 +296,59 @@ async fn a_drain_tells_everyone_to_come_back() {
     ractor::call!(bench.links, |reply| Msg::Drain { reply }).unwrap();
     assert_eq!(closed(&mut agent).await, close::RESTART);
     assert_eq!(closed(&mut stranger).await, close::RESTART);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_links_actor_dies_its_agents_are_told_to_come_back() {
+    let bench = bench().await;
+    let mut agent = bench.register("a", Some(1)).await;
+    let mut stranger = bench.dial(AgentIdentity::Shared).await;
+    beat(&mut agent).await;
+    bench.until_heard(1).await;
+    bench.links.kill();
+    assert_eq!(closed(&mut agent).await, close::RESTART);
+    assert_eq!(closed(&mut stranger).await, close::RESTART);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_agent_that_does_not_read_is_let_go_before_a_frame_is_lost_on_it() {
+    let bench = bench().await;
+    let mut agent = bench.register("a", Some(1)).await;
+    beat(&mut agent).await;
+    bench.until_heard(1).await;
+    let link = bench.up.lock().unwrap()[0].clone();
+    // More than the socket and the outbox take, while the agent sends and never reads.
+    let mut lost = false;
+    for _ in 0..200_000 {
+        let frame = OutputAck { command_id: nixfleet_protocol::CommandId::from_uuid(uuid::Uuid::nil()), offset: 1 };
+        if !link.send(DashboardMessage::OutputAck(frame)) {
+            lost = true;
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(lost, "the outbox is bounded");
+    let over = async {
+        while ractor::call!(bench.links, |reply| Msg::Inspect { reply }).unwrap()["links"] != 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(Duration::from_secs(5), over).await.is_ok(), "it comes back and tells again");
+    drop(agent);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_token_lets_nobody_in_who_waits_at_the_door() {
+    let bench = bench().await;
+    let mut first = bench.register("a", Some(1)).await;
+    beat(&mut first).await;
+    bench.until_heard(1).await;
+    let mut second = bench.register("a", Some(2)).await;
+    let mut bound = bench.dial(AgentIdentity::Host(host("a"))).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let gone = Msg::CloseHost { host: host("a"), code: close::NOT_ALLOWED, reason: "the token was removed".into() };
+    bench.links.cast(gone).unwrap();
+    for agent in [&mut first, &mut second, &mut bound] {
+        assert_eq!(closed(agent).await, close::NOT_ALLOWED);
+    }
 }

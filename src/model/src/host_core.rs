@@ -145,6 +145,8 @@ impl Core {
             Input::Remote(remote) => {
                 self.remote = remote;
                 step.publish = true;
+                // Its actor may be a new one that has heard of no commit yet.
+                self.name_commit(&mut step);
             }
             Input::RemoteAsked { number } => self.remote_asked(number, now, &mut step),
             Input::Submit { ask, id, request } => self.submit(ask, id, request, now, &mut step),
@@ -171,12 +173,16 @@ impl Core {
     fn facts_changed(&mut self, now: Time, step: &mut Step) {
         self.unsaved.get_or_insert(now);
         step.publish = true;
-        let commit = self.record.facts.generation.clone().filter(|commit| self.interest.as_ref() != Some(commit));
-        if let Some(commit) = commit {
-            if !self.remote.relations.contains_key(&commit) {
-                step.then.push(Effect::Interest(commit.clone()));
-            }
-            self.interest = Some(commit);
+        if self.record.facts.generation != self.interest {
+            self.name_commit(step);
+        }
+    }
+
+    /// Tells the remote which commit its head is to be related to.
+    fn name_commit(&mut self, step: &mut Step) {
+        self.interest.clone_from(&self.record.facts.generation);
+        if let Some(commit) = self.interest.clone().filter(|commit| !self.remote.relations.contains_key(commit)) {
+            step.then.push(Effect::Interest(commit));
         }
     }
 

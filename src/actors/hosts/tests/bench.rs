@@ -112,7 +112,11 @@ impl Actor for FakeStore {
                 let open = record.as_ref().and_then(|record| disk.commands.get(&record.open?).cloned());
                 answer(reply, Ok(record.map(|record| (record, open))));
             }
-            store::Msg::Command { id, reply } => answer(reply, Ok(disk.lock().unwrap().commands.get(&id).cloned())),
+            store::Msg::Command { id, reply } => {
+                let disk = disk.lock().unwrap();
+                let why = || StoreError::CantRead("the store is closed".into());
+                answer(reply, if disk.failing { Err(why()) } else { Ok(disk.commands.get(&id).cloned()) });
+            }
             other => panic!("a host asks no {other:?}"),
         }
         Ok(())

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{Core, Effect, Step, Submitted};
 use crate::checks::{self, Refusal};
 use crate::command::{self, Command};
+use crate::compartments;
 use crate::event::NewEvent;
 use crate::host::{DeployedRecord, SwitchRun, TestRun};
 use crate::ops;
@@ -173,10 +174,13 @@ impl Core {
         if !ok && !failed {
             return;
         }
+        let commit = compartments::deployed(&self.record).map(|deployed| deployed.commit.clone());
         let facts = &self.record.facts;
         let history = &mut self.record.history;
         let old = facts.protocol.is_some_and(|protocol| protocol < 3);
-        if matches!(command.op, Op::Switch | Op::ForceRebuild) {
+        // A result that comes late says nothing of what happened since.
+        let newer_switch = history.last_switch.as_ref().is_some_and(|last| last.at > at);
+        if matches!(command.op, Op::Switch | Op::ForceRebuild) && !newer_switch {
             history.last_switch = Some(SwitchRun {
                 command: command.id,
                 op: command.op,
@@ -186,13 +190,10 @@ impl Core {
                 at,
             });
         }
-        if command.op == Op::Test && command.state != CommandState::Killed {
-            let deployed = facts.deployed.as_ref().or(history.inferred.as_ref());
-            history.last_test = Some(TestRun {
-                commit: deployed.map(|deployed| deployed.commit.clone()),
-                system_path: facts.system_path.clone(),
-                ..test_run(command, ok, at)
-            });
+        let newer_test = history.last_test.as_ref().is_some_and(|last| last.at > at);
+        if command.op == Op::Test && command.state != CommandState::Killed && !newer_test {
+            history.last_test =
+                Some(TestRun { commit, system_path: facts.system_path.clone(), ..test_run(command, ok, at) });
         }
         if !old {
             history.inferred = None;
@@ -231,8 +232,9 @@ fn test_run(command: &Command, ok: bool, at: Time) -> TestRun {
     let name = |test: &Value| test.get("name").and_then(Value::as_str).map(str::to_owned);
     let tests = details.get("tests").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let failed = tests.iter().filter(failed).filter_map(name).take(FAILED_TESTS).collect();
-    let total = number("total").unwrap_or(0);
-    let passed = number("passed").unwrap_or(0).min(total);
+    // An old agent gives no numbers: then the run is one test, which passed or failed.
+    let total = number("total").unwrap_or(1);
+    let passed = number("passed").unwrap_or_else(|| u64::from(ok)).min(total);
     TestRun {
         command: command.id,
         ok: ok && passed == total,
