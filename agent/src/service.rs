@@ -9,6 +9,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 
+use nixfleet_protocol::LockHash;
+
+use crate::facts::hash::sha256;
+
 /// The exit code that asks the service manager for a new process.
 pub const RESTART: u8 = 101;
 
@@ -44,31 +48,56 @@ pub fn execute_anew(program: &Path) -> std::io::Error {
 /// Where agents come from on this host, and which one was there when we started.
 #[derive(Debug)]
 pub struct Origin {
-    places: Vec<(PathBuf, Option<Identity>)>,
+    places: Vec<(PathBuf, Option<Program>)>,
 }
 
-type Identity = (PathBuf, u64, u64, i64);
+/// A program as it stands at a place: the file behind all links, what tells it from another one without reading it,
+/// and what it holds.
+#[derive(Debug)]
+struct Program {
+    path: PathBuf,
+    stamp: (u64, u64, i64, i64),
+    hash: Option<LockHash>,
+}
 
-fn identity(place: &Path) -> Option<Identity> {
-    let path = fs::canonicalize(place).ok()?;
-    let meta = fs::metadata(&path).ok()?;
-    Some((path, meta.dev(), meta.ino(), meta.mtime()))
+impl Program {
+    fn at(place: &Path) -> Option<Self> {
+        let (path, stamp) = Self::look(place)?;
+        let hash = sha256(&path).ok();
+        Some(Self { path, stamp, hash })
+    }
+
+    fn look(place: &Path) -> Option<(PathBuf, (u64, u64, i64, i64))> {
+        let path = fs::canonicalize(place).ok()?;
+        let meta = fs::metadata(&path).ok()?;
+        Some((path, (meta.dev(), meta.ino(), meta.mtime(), meta.mtime_nsec())))
+    }
+
+    /// Whether another one stands there now. The same bytes at the same path are the same agent, copied once more.
+    fn was_replaced(&self, place: &Path) -> bool {
+        let Some((path, stamp)) = Self::look(place) else { return false };
+        if path != self.path {
+            return true;
+        }
+        stamp != self.stamp && sha256(&path).ok() != self.hash
+    }
 }
 
 impl Origin {
     /// Remembers what stands at these places now.
     pub fn of(places: impl IntoIterator<Item = PathBuf>) -> Self {
         Self {
-            places: places.into_iter().map(|place| (identity(&place), place)).map(|(id, place)| (place, id)).collect(),
+            places: places
+                .into_iter()
+                .map(|place| (Program::at(&place), place))
+                .map(|(now, place)| (place, now))
+                .collect(),
         }
     }
 
     /// Whether one of them holds another agent now. A place that is empty says nothing.
     pub fn has_changed(&self) -> bool {
-        self.places.iter().any(|(place, then)| {
-            let now = identity(place);
-            now.is_some() && then.is_some() && now != *then
-        })
+        self.places.iter().any(|(place, then)| then.as_ref().is_some_and(|then| then.was_replaced(place)))
     }
 }
 
@@ -99,6 +128,9 @@ mod tests {
         fs::write(&place, "1").unwrap();
         let origin = Origin::of([place.clone(), dir.path().join("none")]);
         assert!(!origin.has_changed());
+        fs::write(dir.path().join("new"), "1").unwrap();
+        fs::rename(dir.path().join("new"), &place).unwrap();
+        assert!(!origin.has_changed(), "the same one, copied once more");
         fs::write(dir.path().join("new"), "2").unwrap();
         fs::rename(dir.path().join("new"), &place).unwrap();
         assert!(origin.has_changed());

@@ -10,12 +10,14 @@ use std::time::Duration;
 
 use nixfleet_protocol::agent::{AgentMessage, Output, Progress, Registered, Status, Stream, TestProgress};
 use nixfleet_protocol::{CommandId, Time};
+use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
 use crate::journal::entry::Entry;
 use crate::link::Link;
 use crate::record::{Order, Outcome, ProgressRecord};
+use crate::service::Origin;
 use crate::transcript::{Piece, Transcript};
 
 /// The most that is sent and not acknowledged, all commands together. Bytes of the log.
@@ -111,8 +113,17 @@ impl Delivery {
         }
     }
 
-    fn status(&self, outcome: &Outcome, legacy: bool) -> Status {
+    /// The result as it is told. A good switch that brought another agent says so: the command ends when that one has
+    /// registered.
+    fn status(&self, outcome: &Outcome, origin: &Origin, legacy: bool) -> Status {
         let v3 = |id| (!legacy).then_some(id);
+        let mut details = outcome.details.clone();
+        if !legacy && self.word == "switch" && outcome.exit_code == 0 && origin.has_changed() {
+            let object = details.get_or_insert_with(|| Value::Object(Map::new()));
+            if let Value::Object(object) = object {
+                object.insert("restarting".to_owned(), Value::Bool(true));
+            }
+        }
         Status {
             status: outcome.word().into(),
             command: self.word.clone(),
@@ -128,7 +139,7 @@ impl Delivery {
             lock_local: None,
             deployed: outcome.deployed.clone(),
             system_path: outcome.system_path.clone(),
-            details: outcome.details.clone(),
+            details,
         }
     }
 }
@@ -229,7 +240,7 @@ impl Deliveries {
     }
 
     /// Puts what is new into the link, as far as link and window have room. True when a result was sent.
-    pub fn pump(&mut self, link: &mut Link) -> bool {
+    pub fn pump(&mut self, link: &mut Link, origin: &Origin) -> bool {
         let legacy = self.legacy;
         let mut in_flight: u64 = if legacy { 0 } else { self.all.values().map(Delivery::in_flight).sum() };
         let mut told = Vec::new();
@@ -265,7 +276,7 @@ impl Deliveries {
             if delivery.is_told()
                 && let Some(outcome) = &delivery.outcome
             {
-                link.send(&AgentMessage::Status(Box::new(delivery.status(outcome, legacy))));
+                link.send(&AgentMessage::Status(Box::new(delivery.status(outcome, origin, legacy))));
                 debug!(command = %delivery.id(), "the result was sent");
                 delivery.status_sent = true;
                 told.push(delivery.id());

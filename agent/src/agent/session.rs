@@ -105,7 +105,7 @@ async fn talk(agent: &mut Agent, link: &mut Link, ending: &mut Ending, standing:
             continue;
         }
         // A heartbeat follows each result at once: it carries what the command changed.
-        standing.beat_now |= agent.commands.deliveries.pump(link);
+        standing.beat_now |= agent.commands.deliveries.pump(link, &agent.origin);
         if std::mem::take(&mut standing.beat_now) {
             let beat = heartbeat(agent, standing.legacy);
             link.send(&AgentMessage::Heartbeat(Box::new(beat)));

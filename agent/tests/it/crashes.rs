@@ -257,7 +257,7 @@ async fn a_switch_that_brought_another_agent_makes_the_agent_restart() {
     fs::copy(env!("CARGO_BIN_EXE_nixfleet-agent"), &place).unwrap();
     world.commit(&[(
         "hosts/h1/switch",
-        "#!/bin/sh\ncp \"$HOME/bin/nixfleet-agent\" \"$HOME/new\"\nmv \"$HOME/new\" \"$HOME/bin/nixfleet-agent\"\n",
+        "#!/bin/sh\ncp \"$HOME/bin/nixfleet-agent\" \"$HOME/new\"\necho >> \"$HOME/new\"\nmv \"$HOME/new\" \"$HOME/bin/nixfleet-agent\"\n",
     )]);
     let described = world.agent_command();
     let mut command = std::process::Command::new(&place);
@@ -266,7 +266,9 @@ async fn a_switch_that_brought_another_agent_makes_the_agent_restart() {
     let mut link = world.dashboard.registered().await;
     let instance = link.register.instance;
     world.dashboard.run(&mut link, "pull").await;
-    world.dashboard.run(&mut link, "switch").await;
+    let id = world.dashboard.run(&mut link, "switch").await;
+    let details = world.dashboard.of(id).status.clone().unwrap().details;
+    assert_eq!(details.unwrap()["restarting"], true, "the dashboard is told to wait for the new agent");
     let close = world.dashboard.until_closed(&mut link).await.expect("no close frame");
     assert_eq!(close.reason.as_str(), "restarting");
     drop(link);
