@@ -15,10 +15,10 @@ use crate::ops::{MERGE_DEPLOY, UPDATE_AGENT};
 /// What is offered instead of an action; itself where it can be started, nothing where there is nothing.
 pub(crate) fn of(action: Action, seen: &Seen<'_>) -> Option<Action> {
     let action = match &action.pipeline {
-        Some(name) if name == UPDATE_AGENT.name && seen.is_pulled() => match seen.is_switched() {
-            true => return Some(actions::help("How to update the agent")),
-            false => actions::start(Op::Switch),
-        },
+        Some(name) if name == UPDATE_AGENT.name && seen.is_pulled() && seen.is_switched() => {
+            return Some(actions::help("How to update the agent"));
+        }
+        Some(name) if name == UPDATE_AGENT.name && seen.is_pulled() => actions::start(Op::Switch),
         Some(name) if name == MERGE_DEPLOY.name => return None,
         Some(_) => actions::start(Op::Pull),
         None => action,
