@@ -121,6 +121,11 @@ pub(crate) fn can(op: Op, host: &HostRecord) -> bool {
     is_here(op) && host::names(spec(op), &host.facts) && spec(op).known_to(host.facts.protocol.unwrap_or(2))
 }
 
+/// The refusal of an op that the host's agent can't do, whatever else is the case.
+pub(crate) fn unsupported(op: Op, standing: &Standing<'_>) -> Option<Refusal> {
+    spec(op).pre.contains(&PreCheck::Supported).then(|| host::supported(spec(op), standing).err()).flatten()
+}
+
 /// Whether this dashboard can do an op of the registry.
 pub(crate) const fn is_here(op: Op) -> bool {
     let spec = spec(op);

@@ -7,7 +7,7 @@ use nixfleet_protocol::api::{self, Host};
 use nixfleet_protocol::{Op, Time};
 use serde_json::{Map, Value};
 
-use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen, is_here};
+use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen, is_here, unsupported};
 use crate::command::Command;
 use crate::compartments::seen::{Seen, deployed_record};
 use crate::compartments::{lights, next_step, sentence};
@@ -71,7 +71,8 @@ fn offers(standing: &Standing<'_>) -> (Vec<Op>, Vec<(Op, Refusal)>) {
     for spec in registry().filter(|spec| spec.per_host && is_here(spec.id)) {
         match check_seen(spec.id, &request, standing, &seen) {
             Ok(()) => offered.push(spec.id),
-            Err(refusal) => refused.push((spec.id, refusal)),
+            // That the agent can't do it at all comes first, also while it is away.
+            Err(refusal) => refused.push((spec.id, unsupported(spec.id, standing).unwrap_or(refusal))),
         }
     }
     (offered, refused)

@@ -1,7 +1,7 @@
 //! A host's own page: its lights in words, everything that can be done, its facts, its commands and events.
 
 use askama::Template;
-use nixfleet_protocol::api::Host;
+use nixfleet_protocol::api::{Host, HostState};
 
 use super::button::{Button, Does, MENU, Offer, op_icon};
 use super::lights::{LightView, Now, lights, now};
@@ -63,11 +63,15 @@ pub(super) fn head(fleet: &Fleet<'_>, host: &Host) -> String {
 #[derive(Template)]
 #[template(path = "host_lights.html")]
 struct Cards {
+    away: bool,
     lights: Vec<LightView>,
 }
 
 pub(super) fn cards(fleet: &Fleet<'_>, host: &Host) -> String {
-    html(&Cards { lights: lights(fleet, host).into_iter().map(LightView::at_home).collect() })
+    html(&Cards {
+        away: host.state == HostState::Offline,
+        lights: lights(fleet, host).into_iter().map(LightView::at_home).collect(),
+    })
 }
 
 #[derive(Template)]

@@ -66,6 +66,7 @@ impl LightView {
         if self.details {
             self.does = Does::default().tip(self.does.tip);
             self.button = None;
+            self.action.clear();
         }
         self
     }

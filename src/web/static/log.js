@@ -48,7 +48,7 @@ export function logs({ socket, copy, toast }) {
       if (over) {
         socket.done(id);
         root.dataset.over = "";
-        if (!count) box.textContent = "No output.";
+        if (!count) box.firstElementChild.textContent = "No output.";
       }
       if (back !== null && next > back) {
         const lines = box.querySelectorAll("[data-at]");

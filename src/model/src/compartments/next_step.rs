@@ -15,12 +15,10 @@ use crate::ops::{MERGE_DEPLOY, UPDATE_AGENT};
 /// What is offered instead of an action; itself where it can be started, nothing where there is nothing.
 pub(crate) fn of(action: Action, seen: &Seen<'_>) -> Option<Action> {
     let action = match &action.pipeline {
-        Some(name) if name == UPDATE_AGENT.name && seen.is_pulled() => {
-            if seen.is_switched() {
-                return Some(actions::help("How to update the agent"));
-            }
-            actions::start(Op::Switch)
+        Some(name) if name == UPDATE_AGENT.name && seen.is_pulled() && seen.is_switched() => {
+            return Some(actions::help("How to update the agent"));
         }
+        Some(name) if name == UPDATE_AGENT.name && seen.is_pulled() => actions::start(Op::Switch),
         Some(name) if name == MERGE_DEPLOY.name => return None,
         Some(_) => actions::start(Op::Pull),
         None => action,
@@ -72,7 +70,7 @@ mod tests {
             scene.host.facts.agent_version = Some("0.1.0".to_owned());
             scene
         };
-        let rows: Vec<(&str, Scene, [&str; 5])> = vec![
+        for (what, scene, expected) in [
             ("current", Scene::current(), ["details", "details", "details", "details", "log"]),
             ("pushed", Scene::current().after(&[Step::Push]), ["details", "pull", "details", "pull", "log"]),
             ("lock pushed", Scene::current().after(&[Step::PushLock]), ["details", "pull", "pull", "pull", "log"]),
@@ -97,8 +95,7 @@ mod tests {
                 old(Scene::current().after(&[Step::Push, Step::Pull])),
                 ["switch", "details", "details", "switch", "log"],
             ),
-        ];
-        for (what, scene, expected) in rows {
+        ] {
             assert_eq!(clicks(&scene), expected, "{what}");
         }
     }

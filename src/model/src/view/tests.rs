@@ -100,6 +100,15 @@ fn a_host_is_offered_what_would_start_and_refused_the_rest() {
 }
 
 #[test]
+fn what_the_agent_does_not_know_is_refused_for_that_also_while_it_is_away() {
+    let mut scene = Scene { linked: false, ..Scene::current() };
+    scene.host.facts.features = ["pull", "switch"].map(str::to_owned).to_vec();
+    let code = |op: Op| view(&scene).refused.into_iter().find(|(other, _)| *other == op).map(|(_, why)| why.code);
+    assert_eq!(code(Op::Switch), Some("host_offline"));
+    assert_eq!(code(Op::Gc), Some("unsupported_by_agent"));
+}
+
+#[test]
 fn a_reboot_is_not_offered_where_nobody_could_look_at_a_code() {
     let scene = Scene { totp_configured: false, ..Scene::current() };
     let view = view(&scene);
