@@ -92,7 +92,7 @@ impl Facts {
             heartbeat_interval: Some(config.interval),
             location: config.location,
             device_type: config.device_type,
-            repo_url: self.host.repo_url.as_deref().map(crate::runner::execution::masked).unwrap_or_default(),
+            repo_url: self.host.repo_url.as_deref().map(crate::runner::masked::masked).unwrap_or_default(),
             repo_dir: self.host.checkout.display().to_string(),
             source_commit: option_env!("NIXFLEET_SOURCE_COMMIT").and_then(|commit| commit.parse().ok()),
             store_path: self.store_path.clone(),

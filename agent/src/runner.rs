@@ -14,6 +14,7 @@ pub mod clone;
 pub mod execution;
 pub mod lines;
 pub mod log;
+pub mod masked;
 pub mod nix_log;
 pub mod process;
 pub mod remains;
@@ -24,6 +25,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nixfleet_protocol::Time;
+use nixfleet_protocol::text::plain;
 
 use crate::durable;
 use crate::facts::{git, hash, system};
@@ -70,7 +72,7 @@ pub async fn run(dir: &Path) -> Result<(), RunnerError> {
 
 /// The verdict with the facts of this moment.
 fn outcome(order: &Order, started_at: Time, output_end: u64, verdict: Verdict, lost: Option<io::Error>) -> Outcome {
-    let mut message = verdict.message;
+    let mut message = plain(&verdict.message);
     if let Some(error) = lost {
         message = format!("{message} (a part of the output could not be kept: {error})");
     }

@@ -277,7 +277,7 @@ impl State {
         let Some(change) = Arc::make_mut(&mut self.fleet).apply(change) else { return };
         self.version = self.version.next();
         self.fan_out(&change, before.as_deref());
-        self.ring.push(self.version, change);
+        self.ring.push(&change);
     }
 
     /// One encoding for each view that anyone has, then a cheap clone for each subscriber.
@@ -320,9 +320,11 @@ impl State {
 
     fn resume(&self, id: u64, from: &Resume) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
-        let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version)).flatten();
+        let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version, &self.fleet));
+        let missed = missed.flatten();
         let Some(missed) = missed else { return self.send_state(id, "full_state") };
         let deltas: Vec<_> = missed
+            .iter()
             .map(|(version, change)| match &subscriber.view {
                 View::Json => serde_json::json!({ "version": version, "change": change }),
                 View::Html(page) => serde_json::json!({

@@ -115,23 +115,30 @@ fn from_ps(dir: &Path) -> Vec<Process> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt as _;
+
     use super::*;
 
     #[tokio::test]
     async fn what_works_in_the_folder_is_killed_and_a_persons_shell_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let path = fs::canonicalize(dir.path()).unwrap();
+        // It tells when its child is there: one that is just being made could slip through the sweep.
         let sleep = |environment: &str| {
-            Command::new("sh").args(["-c", "sleep 60 & wait"]).current_dir(&path).env(environment, "x").spawn().unwrap()
+            let mut command = Command::new("sh");
+            command.args(["-c", "sleep 60 & echo there; wait"]).current_dir(&path).env(environment, "x");
+            let mut child = command.stdout(std::process::Stdio::piped()).process_group(0).spawn().unwrap();
+            let mut there = [0; 6];
+            std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut there).unwrap();
+            child
         };
         let (mut command, mut person) = (sleep("NIXFLEET_HOST"), sleep("SOMETHING_ELSE"));
-        tokio::time::sleep(Duration::from_millis(200)).await;
         let reaper = std::thread::spawn(move || command.wait().unwrap());
         sweep(&path, Left::Commands).await;
         assert!(!reaper.join().unwrap().success());
         assert!(person.try_wait().unwrap().is_none());
-        person.kill().unwrap();
+        let group = Pid::from_raw(i32::try_from(person.id()).unwrap()).unwrap();
+        rustix::process::kill_process_group(group, Signal::KILL).unwrap();
         person.wait().unwrap();
-        // Its child sleeps on for a while; it holds nothing.
     }
 }

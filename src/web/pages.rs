@@ -44,6 +44,7 @@ use nixfleet_protocol::{CommandId, Epoch, HostId, Op, Time, Version};
 
 pub use crate::actors::sync::PageKind;
 pub use assets::{Asset, asset, asset_url};
+pub(super) use button::QUICK;
 pub use commands::command_page;
 pub use entry::{ErrorPage, LoginPage, error_page, login_page};
 pub use events::events_page;
@@ -59,7 +60,7 @@ pub struct Fleet<'a> {
     /// The op registry: labels, confirmations, which ask for a code.
     pub ops: &'a [OpEntry],
     /// For a host the ops that would be refused now, and why, in one sentence each. Pure, and of the same view as
-    /// the pre-checks. An op that is neither here nor in `Host::offers` is shown as not offered.
+    /// the pre-checks. An op that is neither here nor in `Host::offers` is not shown.
     pub refused: &'a dyn Fn(&Host) -> Vec<(Op, String)>,
     /// The version of `state`.
     pub version: Version,

@@ -1,6 +1,7 @@
 //! What sync asks of the pages: fragments of changes, made from the very templates of the first render. Here the
 //! two meet; neither knows of the other.
 
+use nixfleet_model::checks::UNSUPPORTED;
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_model::ops;
 use nixfleet_protocol::api::{Host, OpEntry};
@@ -35,10 +36,12 @@ impl Pages {
     }
 }
 
-/// What is refused on a host now, and why: of the same view as the checks.
+/// What is refused on a host now, and why: of the same view as the checks. What its agent can't do at all is not
+/// among it, save what has a button in every row: it is no news, day after day.
 fn refused(state: &FleetState, host: &Host) -> Vec<(Op, String)> {
-    let view = state.hosts.get(&host.id);
-    view.map_or_else(Vec::new, |view| view.refused.iter().map(|(op, why)| (*op, why.message.clone())).collect())
+    let Some(view) = state.hosts.get(&host.id) else { return Vec::new() };
+    let told = view.refused.iter().filter(|(op, why)| why.code != UNSUPPORTED || pages::QUICK.contains(op));
+    told.map(|(op, why)| (*op, why.message.clone())).collect()
 }
 
 impl Render for Pages {

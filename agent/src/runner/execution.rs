@@ -9,10 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nixfleet_protocol::agent::Deployed;
+use nixfleet_protocol::text::plain;
 use nixfleet_protocol::{Op, Time};
 use serde_json::Value;
 
 use super::log::LogFile;
+use super::masked::masked;
 use super::process::{self, End, Ended, Surroundings};
 use super::{remains, suite};
 use crate::config::machine::is_executable;
@@ -95,7 +97,7 @@ impl<'a> Execution<'a> {
             Ok(()) => Verdict {
                 exit_code: 0,
                 stage: None,
-                message: self.message.take().unwrap_or_else(|| format!("{} done", self.order.word)),
+                message: self.message.take().unwrap_or_else(|| self.done()),
                 details: self.details.take(),
             },
             Err(verdict) => {
@@ -105,6 +107,17 @@ impl<'a> Execution<'a> {
         };
         let _ = std::fs::remove_dir_all(&self.work_dir);
         (verdict, self.log)
+    }
+
+    /// The sentence about a success.
+    fn done(&self) -> String {
+        let commit = git::head(&self.host().checkout).map_or_else(String::new, |commit| commit.short().to_owned());
+        match self.order.ops.last() {
+            Some(Op::Pull) if !commit.is_empty() => format!("{commit} is checked out"),
+            Some(Op::Switch) if !commit.is_empty() => format!("{commit} is deployed"),
+            Some(Op::Rollback) => "the generation before runs again".to_owned(),
+            _ => format!("{} done", self.order.word),
+        }
     }
 
     async fn all(&mut self) -> Result<(), Verdict> {
@@ -230,7 +243,8 @@ impl<'a> Execution<'a> {
 
     /// Says how far it is. May be lost.
     pub(super) fn progress(&self, progress: &ProgressRecord) {
-        if let Ok(bytes) = serde_json::to_vec(progress) {
+        let progress = ProgressRecord { text: plain(&progress.text), ..progress.clone() };
+        if let Ok(bytes) = serde_json::to_vec(&progress) {
             let _ = durable::write_lightly(&self.entry.file(PROGRESS), &bytes);
         }
     }
@@ -406,43 +420,9 @@ fn built_path(json: &[u8]) -> Option<String> {
     outputs.get("out").or_else(|| outputs.as_object()?.values().next())?.as_str().map(str::to_owned)
 }
 
-/// A text without the passwords of the URLs in it.
-pub fn masked(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("://") {
-        let (before, after) = rest.split_at(at + 3);
-        out.push_str(before);
-        let authority = after.find(|c: char| c == '/' || c.is_whitespace() || c == '\'').unwrap_or(after.len());
-        rest = after;
-        if let Some(user) = after[..authority].rfind('@') {
-            out.push_str("•••");
-            rest = &after[user..];
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn passwords_in_addresses_are_masked() {
-        for (text, shown) in [
-            (
-                "fatal: unable to access 'https://a:b@x.org/r.git/': 403",
-                "fatal: unable to access 'https://•••@x.org/r.git/': 403",
-            ),
-            ("https://x.org/a@b", "https://x.org/a@b"),
-            ("git@x.org:r.git", "git@x.org:r.git"),
-            ("ssh://git@x://y:z@w", "ssh://•••@x://•••@w"),
-            ("", ""),
-        ] {
-            assert_eq!(masked(text), shown);
-        }
-    }
 
     #[test]
     fn the_built_path_is_read_from_what_nix_prints() {

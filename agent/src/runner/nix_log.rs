@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nixfleet_protocol::agent::Stream;
+use nixfleet_protocol::text::plain;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -107,8 +108,7 @@ impl NixLog {
         match line.action.as_str() {
             "msg" if line.level <= SHOWN => {
                 if line.level == 0 {
-                    let plain = without_colours(&line.msg);
-                    let first = plain.lines().find(|text| !text.trim().is_empty()).unwrap_or_default();
+                    let first = line.msg.lines().map(plain).find(|text| !text.trim().is_empty()).unwrap_or_default();
                     self.error = Some(first.trim().chars().take(500).collect());
                 }
                 Some(line.msg.replace('\n', " "))
@@ -155,7 +155,7 @@ impl NixLog {
                 .map(|(_, name)| name.as_str())
                 .take(3)
                 .collect();
-            names.join(", ")
+            plain(&names.join(", "))
         };
         let copying = self.copies.done < self.copies.expected && names(activity::BUILD).is_empty();
         let (phase, counter, kind) = if copying {
@@ -209,17 +209,6 @@ fn package(path: &str) -> String {
     let name = path.rsplit('/').next().unwrap_or(path);
     let name = name.split_once('-').map_or(name, |(_, name)| name);
     name.strip_suffix(".drv").unwrap_or(name).to_owned()
-}
-
-fn without_colours(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once("\u{1b}[") {
-        out.push_str(before);
-        rest = after.split_once('m').map_or("", |(_, rest)| rest);
-    }
-    out.push_str(rest);
-    out
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nixfleet_protocol::CommandId;
 use nixfleet_protocol::agent::{Signal, Stream};
+use nixfleet_protocol::text::plain;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until, timeout};
@@ -272,9 +273,30 @@ fn write(
 /// Keeps the first `fatal:` or `error:` of a program, else its last words.
 fn note_reason(text: &str, reason: &mut Option<String>) {
     let is_verdict = |text: &str| text.starts_with("fatal:") || text.starts_with("error:");
+    let text = plain(text);
     let text = text.trim();
     if text.is_empty() || reason.as_deref().is_some_and(is_verdict) && !text.starts_with("fatal:") {
         return;
     }
     *reason = Some(text.chars().take(500).collect());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_plain_and_the_first_verdict() {
+        for (lines, reason) in [
+            (vec!["building", "\u{1b}[31;1merror:\u{1b}[0m no such file", "exit"], "error: no such file"),
+            (vec!["error: one", "fatal: two", "error: three"], "fatal: two"),
+            (vec!["first", "\u{1b}[1mlast\u{1b}[0m", "\u{1b}[0m"], "last"),
+        ] {
+            let mut noted = None;
+            for line in &lines {
+                note_reason(line, &mut noted);
+            }
+            assert_eq!(noted.as_deref(), Some(reason));
+        }
+    }
 }

@@ -6,13 +6,17 @@
 use nixfleet_protocol::api::Action;
 use nixfleet_protocol::{CommandId, Op, RunId, Time};
 
-use crate::compartments::Sight;
 use crate::compartments::seen::Seen;
-use crate::ops::{PreCheck, spec};
+use crate::compartments::{Sight, next_step};
+use crate::host::HostRecord;
+use crate::ops::{PostCheck, PreCheck, RunsOn, spec};
 use crate::remote::RemoteState;
 
 mod host;
 mod remote;
+
+/// The code of a refusal because the agent can't do it, whatever else is the case.
+pub const UNSUPPORTED: &str = "unsupported_by_agent";
 
 /// Why an op was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,7 +96,7 @@ pub fn check(op: Op, request: &Request, standing: &Standing<'_>) -> Result<(), R
 /// The same for who asks about many ops at once.
 pub(crate) fn check_seen(op: Op, request: &Request, standing: &Standing<'_>, seen: &Seen<'_>) -> Result<(), Refusal> {
     let spec = spec(op);
-    spec.pre.iter().try_for_each(|pre| match pre {
+    let asked = spec.pre.iter().try_for_each(|pre| match pre {
         PreCheck::Online => host::online(standing),
         PreCheck::Supported => host::supported(spec, standing),
         PreCheck::Idle => host::idle(request, standing),
@@ -108,7 +112,20 @@ pub(crate) fn check_seen(op: Op, request: &Request, standing: &Standing<'_>, see
         PreCheck::MergedByUs => remote::merged_by_us(standing.sight.remote),
         PreCheck::Offline => host::offline(op, standing),
         PreCheck::MacKnown => host::mac_known(standing),
-    })
+    });
+    asked.map_err(|refusal| Refusal { offer: refusal.offer.and_then(|offer| next_step::of(offer, seen)), ..refusal })
+}
+
+/// Whether an op can be done at all: by this dashboard, and by the agent of this host. What can't is not listed.
+pub(crate) fn can(op: Op, host: &HostRecord) -> bool {
+    is_here(op) && host::names(spec(op), &host.facts) && spec(op).known_to(host.facts.protocol.unwrap_or(2))
+}
+
+/// Whether this dashboard can do an op of the registry.
+pub(crate) const fn is_here(op: Op) -> bool {
+    let spec = spec(op);
+    let asks = matches!(spec.runs_on, RunsOn::Dashboard) || spec.takes_slot;
+    asks && !matches!(spec.post, PostCheck::Merged | PostCheck::Reverted | PostCheck::Registered)
 }
 
 /// Whether an op that concerns no host (`refresh-git`, `merge-pr`, `revert-pr`) may start now.

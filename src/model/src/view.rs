@@ -7,10 +7,10 @@ use nixfleet_protocol::api::{self, Host};
 use nixfleet_protocol::{Op, Time};
 use serde_json::{Map, Value};
 
-use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen};
+use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen, is_here};
 use crate::command::Command;
 use crate::compartments::seen::{Seen, deployed_record};
-use crate::compartments::{lights, sentence};
+use crate::compartments::{lights, next_step, sentence};
 use crate::host::DeployedRecord;
 use crate::liveness;
 use crate::ops::registry;
@@ -53,7 +53,7 @@ pub fn host_view(standing: &Standing<'_>, broken: Option<&str>) -> HostView {
         reboot_required: facts.reboot_required,
         failed_units: facts.failed_units.clone(),
         repo_error: facts.repo_error.clone().filter(|why| !why.is_empty()),
-        lights: lights(sight),
+        lights: next_step::of_lights(lights(sight), &Seen::of(sight)),
         command: sight.open().map(command_view),
         offers,
         broken: broken.map(str::to_owned),
@@ -68,7 +68,7 @@ fn offers(standing: &Standing<'_>) -> (Vec<Op>, Vec<(Op, Refusal)>) {
     let request = Request { force: false, totp, run_id: None };
     let seen = Seen::of(&standing.sight);
     let (mut offered, mut refused) = (Vec::new(), Vec::new());
-    for spec in registry().filter(|spec| spec.per_host) {
+    for spec in registry().filter(|spec| spec.per_host && is_here(spec.id)) {
         match check_seen(spec.id, &request, standing, &seen) {
             Ok(()) => offered.push(spec.id),
             Err(refusal) => refused.push((spec.id, refusal)),

@@ -267,7 +267,8 @@ pub struct Register {
     /// v3: commands whose result was not acknowledged yet, at most 100; they follow as `status` after `registered`.
     #[serde(deserialize_with = "lenient::list")]
     pub results: Vec<CommandId>,
-    /// v3: what this agent can do beyond the base, e.g. `exec`, `tests`, `systemd`.
+    /// v3: what this agent can do: its ops by name (one that names `pull` names all that it knows), and `exec`,
+    /// `tests`, `systemd`.
     #[serde(deserialize_with = "lenient::list", skip_serializing_if = "Vec::is_empty")]
     pub features: Vec<String>,
 }

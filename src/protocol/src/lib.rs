@@ -15,6 +15,7 @@ pub mod ids;
 pub mod lenient;
 pub mod log;
 pub mod op;
+pub mod text;
 pub mod time;
 
 pub use ids::{BootId, CommandId, Commit, Epoch, EventId, HostId, InstanceId, JournalId, LockHash, RunId, Version};

@@ -181,13 +181,33 @@ pub(super) fn op_icon(op: Op) -> &'static str {
     }
 }
 
-/// Why an op is not offered on a host; nothing where it is.
-pub(super) fn why_not(host: &Host, refused: &[(Op, String)], op: Op) -> Option<String> {
-    if host.offers.contains(&op) {
-        return None;
+/// Whether an op can be had on a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Offer {
+    /// It would start now.
+    Now,
+    /// Not now, and why.
+    Not(String),
+    /// Not at all: it is nothing for this host, so nothing is said of it.
+    Never,
+}
+
+impl Offer {
+    pub(super) fn of(host: &Host, refused: &[(Op, String)], op: Op) -> Self {
+        if host.offers.contains(&op) {
+            return Self::Now;
+        }
+        let why = refused.iter().find(|(other, _)| *other == op);
+        why.map_or(Self::Never, |(_, why)| Self::Not(why.clone()))
     }
-    let why = refused.iter().find(|(other, _)| *other == op).map(|(_, why)| why.clone());
-    Some(why.unwrap_or_else(|| "Not offered on this host now.".to_owned()))
+
+    /// Why not, where there is something to say.
+    pub(super) fn why_not(self) -> Option<String> {
+        match self {
+            Self::Not(why) => Some(why),
+            Self::Now | Self::Never => None,
+        }
+    }
 }
 
 /// The ops of the menu, in groups. Those that need arguments have no place in it yet.
@@ -200,4 +220,4 @@ pub(super) const MENU: [&[Op]; 5] = [
 ];
 
 /// The ops that have a button of their own in each row.
-pub(super) const QUICK: [Op; 3] = [Op::Pull, Op::Switch, Op::Test];
+pub(in crate::web) const QUICK: [Op; 3] = [Op::Pull, Op::Switch, Op::Test];

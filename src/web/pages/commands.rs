@@ -3,7 +3,7 @@
 use askama::Template;
 use nixfleet_protocol::api::Command;
 
-use super::button::{Button, Does, why_not};
+use super::button::{Button, Does, Offer};
 use super::lights::{part, steps};
 use super::shell::{Shell, shell};
 use super::{Fleet, PageKind, Session, html, words};
@@ -58,7 +58,10 @@ pub(super) fn item(fleet: &Fleet<'_>, command: &Command) -> Item {
 /// One sentence about how it stands.
 fn text(command: &Command) -> String {
     match (&command.message, &command.progress) {
-        (Some(message), _) if !message.is_empty() => message.clone(),
+        // "Stopped stopped" says nothing more.
+        (Some(message), _) if !message.is_empty() && !message.eq_ignore_ascii_case(words::command(command.state).1) => {
+            message.clone()
+        }
         (_, Some(progress)) if !command.state.is_final() && !progress.text.is_empty() => progress.text.clone(),
         (_, Some(progress)) if !command.state.is_final() => progress.phase.clone(),
         _ => match command.exit_code {
@@ -101,8 +104,10 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
     if let (true, Some(host)) = (command.state.is_final(), &command.host)
         && let Some(entry) = fleet.op(command.op).filter(|entry| entry.retry)
         && let Some(of) = fleet.host(host)
+        && let offer = Offer::of(of, &(fleet.refused)(of), command.op)
+        && offer != Offer::Never
     {
-        let does = Does::op(fleet, host.as_str(), command.op).not(why_not(of, &(fleet.refused)(of), command.op));
+        let does = Does::op(fleet, host.as_str(), command.op).not(offer.why_not());
         buttons.push(Button::new(&format!("{} again", entry.label), "main", does).icon("i-restart"));
     }
     let mut facts = vec![("Started by", command.actor.clone())];

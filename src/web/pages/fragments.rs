@@ -18,7 +18,7 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         }
         (PageKind::Fleet, Change::CommandStarted(command)) => vec![first_command(fleet, command)],
         (PageKind::Fleet, Change::CommandProgress(command) | Change::CommandFinished(command)) => {
-            vec![morph(commands::item_id(command), html(&commands::item(fleet, command)))]
+            vec![command_changed(fleet, command)]
         }
         (PageKind::Fleet, Change::RemoteUpdated(_)) => vec![morph("target", fleet_room::target(fleet))],
         (PageKind::Fleet, Change::ServerUpdated(_)) => vec![morph("notices", fleet_room::notices(fleet))],
@@ -33,7 +33,7 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Host(id), Change::CommandProgress(command) | Change::CommandFinished(command))
             if command.host.as_ref() == Some(id) =>
         {
-            vec![morph(commands::item_id(command), html(&commands::item(fleet, command)))]
+            vec![command_changed(fleet, command)]
         }
         (PageKind::Host(id), Change::Event(event)) if event.host.as_ref() == Some(id) => {
             vec![first_event(fleet, event, events::FEW)]
@@ -153,6 +153,14 @@ fn host_changed(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
         all.push(morph("host-ops", host_room::ops(fleet, host)));
     }
     all
+}
+
+/// A command that was refused, or done here at once, is over before anyone saw it begin: it has no place yet.
+fn command_changed(fleet: &Fleet<'_>, command: &Command) -> Fragment {
+    if command.state.is_final() && command.sent_at.is_none() {
+        return first_command(fleet, command);
+    }
+    morph(commands::item_id(command), html(&commands::item(fleet, command)))
 }
 
 fn first_command(fleet: &Fleet<'_>, command: &Command) -> Fragment {

@@ -3,7 +3,7 @@
 use askama::Template;
 use nixfleet_protocol::api::Host;
 
-use super::button::{Button, Does, MENU, op_icon, why_not};
+use super::button::{Button, Does, MENU, Offer, op_icon};
 use super::lights::{LightView, Now, lights, now};
 use super::row::{Meter, meters};
 use super::shell::{Shell, shell};
@@ -67,7 +67,7 @@ struct Cards {
 }
 
 pub(super) fn cards(fleet: &Fleet<'_>, host: &Host) -> String {
-    html(&Cards { lights: lights(fleet, host) })
+    html(&Cards { lights: lights(fleet, host).into_iter().map(LightView::at_home).collect() })
 }
 
 #[derive(Template)]
@@ -128,9 +128,10 @@ pub(super) fn ops(fleet: &Fleet<'_>, host: &Host) -> String {
     let refused = (fleet.refused)(host);
     let group = |ops: &&[nixfleet_protocol::Op]| {
         ops.iter()
-            .filter_map(|op| fleet.op(*op))
-            .map(|entry| {
-                let not = why_not(host, &refused, entry.id);
+            .map(|op| (*op, Offer::of(host, &refused, *op)))
+            .filter(|(_, offer)| *offer != Offer::Never)
+            .filter_map(|(op, offer)| Some((fleet.op(op)?, offer.why_not())))
+            .map(|(entry, not)| {
                 let about = not.clone().unwrap_or_else(|| entry.description.clone());
                 let does = Does::op(fleet, host.id.as_str(), entry.id).not(not);
                 (Button::new(&entry.label, "op", does).icon(op_icon(entry.id)), about)

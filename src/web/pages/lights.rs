@@ -20,7 +20,9 @@ pub(super) struct LightView {
     does: Does,
     /// What else is offered; shown on the host's page.
     pub(super) also: Vec<Button>,
-    pub(super) button: Button,
+    /// It shows the host's page.
+    details: bool,
+    pub(super) button: Option<Button>,
 }
 
 impl askama::filters::HtmlSafe for LightView {}
@@ -50,7 +52,8 @@ pub(super) fn lights(fleet: &Fleet<'_>, host: &Host) -> Vec<LightView> {
                         Button::new(&action.label, "small", Does::action(fleet, &host.id, action, &light.message))
                     })
                     .collect(),
-                button: Button::new(&light.action.label, "small", does.clone()).of(name),
+                details: light.action.kind == ActionKind::Details,
+                button: Some(Button::new(&light.action.label, "small", does.clone()).of(name)),
                 does: does.tip(format!("{as_of}{}", light.message)),
             }
         })
@@ -58,6 +61,15 @@ pub(super) fn lights(fleet: &Fleet<'_>, host: &Host) -> Vec<LightView> {
 }
 
 impl LightView {
+    /// On the host's own page, where the details are.
+    pub(super) fn at_home(mut self) -> Self {
+        if self.details {
+            self.does = Does::default().tip(self.does.tip);
+            self.button = None;
+        }
+        self
+    }
+
     pub(super) fn name(&self) -> &'static str {
         self.name
     }

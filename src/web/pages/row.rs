@@ -8,7 +8,7 @@ use askama::Template;
 use nixfleet_protocol::Op;
 use nixfleet_protocol::api::{Host, HostState};
 
-use super::button::{Button, Does, QUICK, op_icon, why_not};
+use super::button::{Button, Does, Offer, QUICK, op_icon};
 use super::lights::{LightView, Now, lights, next_op, now};
 use super::{Fleet, html, words};
 
@@ -182,7 +182,7 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
                     let look = if next == Some(op) { "quick next" } else { "quick" };
                     let about = fleet.op(op).map_or("", |entry| entry.description.as_str());
                     let tip = format!("{}: {about}", fleet.label(op));
-                    let does = Does::op(fleet, name, op).tip(tip).not(why_not(host, &refused, op));
+                    let does = Does::op(fleet, name, op).tip(tip).not(Offer::of(host, &refused, op).why_not());
                     Button::new(fleet.label(op), look, does).icon(op_icon(op)).of(name)
                 })
                 .collect(),
@@ -205,12 +205,15 @@ pub(super) fn meters(metrics: &nixfleet_protocol::agent::Metrics) -> [Meter; 3] 
     ]
 }
 
-/// What is not offered and why, for the one menu that all rows share: lines of `pull switch: why`.
+/// What is not offered and why, for the one menu that all rows share: lines of `pull switch: why`. Without a why
+/// it is not shown at all.
 pub(super) fn off(host: &Host, refused: &[(Op, String)]) -> String {
     let mut why: BTreeMap<String, Vec<Op>> = BTreeMap::new();
     for op in Op::ALL {
-        if let Some(reason) = why_not(host, refused, *op) {
-            why.entry(reason).or_default().push(*op);
+        match Offer::of(host, refused, *op) {
+            Offer::Now => {}
+            Offer::Not(reason) => why.entry(reason).or_default().push(*op),
+            Offer::Never => why.entry(String::new()).or_default().push(*op),
         }
     }
     let line = |(why, ops): (String, Vec<Op>)| {

@@ -237,6 +237,26 @@ fn what_is_not_offered_is_off_and_says_why() {
 }
 
 #[test]
+fn what_is_neither_offered_nor_refused_is_not_shown() {
+    let ops = sample::op_entries();
+    let state = sample::state();
+    let host = Host { offers: vec![Op::Test], ..host_of(&state, "hsb0").clone() };
+    let state = with_host(state, host.clone());
+    let refused = |_: &Host| vec![(Op::Pull, "At the head.".to_owned())];
+    let fleet = Fleet { refused: &refused, ..view(&state, &ops) };
+    let page = host_page(&fleet, &host, SESSION);
+    let shown = element(&page, "host-ops").unwrap();
+    assert!(shown.contains("/ops/test\"") && shown.contains("At the head."), "{shown}");
+    assert!(!shown.contains("/ops/gc\"") && !shown.contains("/ops/refresh-git\""), "{shown}");
+    // The menu leaves out what has no reason.
+    let cell = fleet_page(&fleet, SESSION);
+    let cell = element(&cell, "host:hsb0:do").unwrap();
+    let off = cell.split("data-off=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+    assert!(off.lines().any(|line| line.starts_with(": ") || line.split(": ").nth(1) == Some("")), "{off}");
+    assert!(off.lines().any(|line| line == "pull: At the head."), "{off}");
+}
+
+#[test]
 fn nothing_from_outside_becomes_markup() {
     const EVIL: &str = "\"><img src=x onerror=alert(1)><script>alert('1')</script>{{7*7}}\n&amp;";
     let ops = sample::op_entries();
@@ -301,5 +321,23 @@ fn a_page_kind_reads_back() {
     }
     for bad in ["", "fleets", "host/", "host/<b>", "command/7", "fleet/x"] {
         assert_eq!(PageKind::parse(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn a_command_that_was_refused_gets_a_place_although_nobody_saw_it_begin() {
+    let ops = sample::op_entries();
+    let mut state = sample::state();
+    let mut refused = sample::command(99, "hsb0", Op::Pull, CommandState::Blocked);
+    refused.sent_at = None;
+    let refused = Arc::new(refused);
+    state.commands.insert(0, Arc::clone(&refused));
+    let mut ended = sample::command(1, "hsb0", Op::Switch, CommandState::Success);
+    ended.sent_at = Some(sample::NOW);
+    for page in [PageKind::Fleet, PageKind::Host("hsb0".parse().unwrap())] {
+        let made = fragments(&Change::CommandFinished(Arc::clone(&refused)), None, &view(&state, &ops), &page);
+        assert!(matches!(made[0].place, Place::Prepend { .. }), "{made:?}");
+        let made = fragments(&Change::CommandFinished(Arc::new(ended.clone())), None, &view(&state, &ops), &page);
+        assert_eq!(made[0].place, Place::Morph);
     }
 }

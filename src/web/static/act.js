@@ -2,6 +2,7 @@
 // server's. `data-post` sends, `data-log` opens a log, `data-go` leaves, `data-help` says, `data-menu` opens a menu.
 
 const $ = (id) => document.getElementById(id);
+export const make = (tag, fields) => Object.assign(document.createElement(tag), fields);
 
 // Opens a dialog and waits for what was chosen: {value, totp}, or null.
 function choose(dialog) {
@@ -30,10 +31,9 @@ export function say(title, text) {
 
 export function toast(text, retry) {
   const box = $("toasts");
-  const one = document.createElement("p");
-  one.append(text);
+  const one = make("p", { textContent: text });
   if (retry) {
-    const button = Object.assign(document.createElement("button"), { className: "btn small", textContent: "Try again" });
+    const button = make("button", { className: "btn small", textContent: "Try again" });
     button.onclick = () => (one.remove(), retry());
     one.append(button);
   }
@@ -50,7 +50,7 @@ export async function copy(text) {
     await navigator.clipboard.writeText(text);
   } catch {
     // Plain http has no clipboard; the old way still works.
-    const area = Object.assign(document.createElement("textarea"), { value: text });
+    const area = make("textarea", { value: text });
     document.body.append(area);
     area.select();
     document.execCommand("copy");
@@ -211,6 +211,7 @@ function fill(box) {
     const { key, about, post, log } = item.dataset;
     item.hidden = [...`${post} ${log}`.matchAll(/\{(\w+)\}/g)].some(([, name]) => !opener.dataset[name]);
     if (!key) continue;
+    item.hidden = why[key] === "";
     item.setAttribute("aria-disabled", key in why);
     item.dataset.tip = why[key] ?? about;
   }

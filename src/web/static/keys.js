@@ -1,7 +1,7 @@
 // Keys, the search, and the sentence that shows on hover and focus.
 import { menu, menuKey } from "./act.js";
 
-const rows = () => [...document.querySelectorAll("[data-row]:not([data-c-off])")];
+const rows = () => [...document.querySelectorAll("[data-list] [data-row]:not([data-c-off])")];
 
 // All words of the query stand in the row's words.
 export const matches = (text, query) => query.toLowerCase().split(/\s+/).every((word) => text.includes(word));
@@ -12,7 +12,7 @@ export function search() {
   function refresh() {
     const query = input.value.trim();
     let found = 0;
-    for (const row of document.querySelectorAll("[data-row]")) {
+    for (const row of document.querySelectorAll("[data-list] [data-row]")) {
       const on = matches(row.dataset.search, query);
       found += on;
       row.toggleAttribute("data-c-off", !on);

@@ -1,5 +1,6 @@
 // Logs: a view of one command's output, and the dock with a tab for each. What is open, and where it stands,
 // outlives a reload.
+import { make } from "./act.js";
 import { pieces, plain } from "./sgr.js";
 
 const BLOCK = 400; // lines in one block; the browser skips the layout of blocks out of sight
@@ -7,20 +8,9 @@ const BLOCKS = 60; // blocks that stay; the whole is in the download
 const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
 const named = (root, name) => root.querySelector(`[data-log-do="${name}"]`);
 
-let store = { tabs: [], active: "", small: false, wrap: true, at: {} };
-try {
-  store = { ...store, ...JSON.parse(sessionStorage.getItem("logs") ?? "{}") };
-} catch {
-  // Nothing is remembered.
-}
-
-export function remember() {
-  try {
-    sessionStorage.setItem("logs", JSON.stringify(store));
-  } catch {
-    // Nothing is remembered.
-  }
-}
+// A browser that keeps no storage keeps no cookie either, and never gets here.
+const store = { tabs: [], active: "", small: false, wrap: true, at: {}, ...JSON.parse(sessionStorage.logs ?? "{}") };
+export const remember = () => (sessionStorage.logs = JSON.stringify(store));
 
 export function logs({ socket, copy, toast }) {
   const views = new Map();
@@ -58,6 +48,7 @@ export function logs({ socket, copy, toast }) {
       if (over) {
         socket.done(id);
         root.dataset.over = "";
+        if (!count) box.textContent = "No output.";
       }
       if (back !== null && next > back) {
         const lines = box.querySelectorAll("[data-at]");
@@ -73,17 +64,14 @@ export function logs({ socket, copy, toast }) {
       box.querySelector(".log-wait")?.remove();
       let row = open;
       if (!row) {
-        if (count++ % BLOCK === 0) box.append(Object.assign(document.createElement("div"), { className: "block" }));
-        row = document.createElement("div");
-        row.className = `ln s-${stream}`;
+        if (count++ % BLOCK === 0) box.append(make("div", { className: "block" }));
+        row = make("div", { className: `ln s-${stream}`, title: new Date(time).toLocaleTimeString() });
         row.dataset.at = offset;
         row.dataset.n = count;
-        row.title = new Date(time).toLocaleTimeString();
         box.lastElementChild.append(row);
       }
       for (const { text, cls } of pieces(line, state)) {
-        if (!cls) row.append(text);
-        else row.append(Object.assign(document.createElement("span"), { className: cls, textContent: text }));
+        row.append(!cls ? text : make("span", { className: cls, textContent: text }));
       }
       open = partial ? row : null;
     }

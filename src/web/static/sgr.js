@@ -19,8 +19,6 @@ export function pieces(line, state) {
   return out;
 }
 
-export const strip = (line) => line.replace(SEQUENCE, "");
-
 function classes({ f, g, b, d, i, u, s, r }) {
   const [fore, back] = r ? [g || "k", f || "w"] : [f, g];
   const names = [];

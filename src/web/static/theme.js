@@ -6,12 +6,7 @@
     if (name === "system") delete root.dataset.theme;
     else root.dataset.theme = name;
   };
-  let name = "system";
-  try {
-    name = localStorage.getItem("theme") || name;
-  } catch {
-    // Storage can be switched off; then the system's choice stands.
-  }
+  let name = localStorage.theme ?? "system";
   set(name);
   addEventListener("click", (event) => {
     const button = event.target.closest?.("[data-theme-next]");
@@ -19,10 +14,6 @@
     name = names[(names.indexOf(name) + 1) % names.length];
     set(name);
     button.dataset.tip = `Theme: ${name}`;
-    try {
-      localStorage.setItem("theme", name);
-    } catch {
-      // It holds until the page is left.
-    }
+    localStorage.theme = name;
   });
 })();

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { pieces, plain, strip } from "../../../src/web/static/sgr.js";
+import { pieces, plain } from "../../../src/web/static/sgr.js";
 
 const read = (line, state = plain()) => pieces(line, state).map(({ text, cls }) => (cls ? `[${cls}]${text}` : text));
 
@@ -41,8 +41,4 @@ test("half a colour and unknown codes are passed over", () => {
 
 test("reversed colours change places", () => {
   assert.deepEqual(read("\x1b[7;31ma\x1b[27mb"), ["[fk g1]a", "[f1]b"]);
-});
-
-test("a line can be had without colours", () => {
-  assert.equal(strip("\x1b[31;1merror:\x1b[0m no"), "error: no");
 });

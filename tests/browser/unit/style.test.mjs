@@ -2,7 +2,6 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
-import { gzipSync } from "node:zlib";
 
 const folder = new URL("../../../src/web/static/", import.meta.url);
 const css = readFileSync(new URL("app.css", folder), "utf8");
@@ -41,18 +40,4 @@ for (const theme of ["light", "dark"]) {
 
 test("nothing is loaded from elsewhere", () => {
   for (const [, url] of css.matchAll(/url\("([^"]+)"\)/g)) assert.match(url, /^vendor\/[\w-]+\.woff2$/);
-});
-
-test("our own script is at most 10 kB, compressed", () => {
-  // As it is served: one file, without comments and indentation.
-  const names = ["gate", "sgr", "time", "place", "live", "log", "act", "keys", "app"];
-  const lean = (text) =>
-    text
-      .split("\n")
-      .map((line) => line.trim().replace(/^export /, ""))
-      .filter((line) => line && !line.startsWith("//") && !line.startsWith("import "))
-      .join("\n");
-  const read = (name) => lean(readFileSync(new URL(`${name}.js`, folder), "utf8"));
-  const size = gzipSync(names.map(read).join("\n"), { level: 9 }).length + gzipSync(read("theme"), { level: 9 }).length;
-  assert.ok(size <= 10_240, `${size} bytes`);
 });

@@ -3,13 +3,22 @@
 use nixfleet_protocol::Op;
 use nixfleet_protocol::api::CommandState;
 
-use super::{Refusal, Request, Standing};
+use super::{Refusal, Request, Standing, UNSUPPORTED};
 use crate::compartments::seen::{Git, Lock, Seen, System};
 use crate::compartments::{actions, sentence};
-use crate::ops::{OpSpec, PULL_SWITCH, REBOOTS_AN_HOUR};
+use crate::host::Facts;
+use crate::ops::{OpSpec, PULL_SWITCH, REBOOTS_AN_HOUR, RunsOn};
 
 /// The feature of an agent whose host allows `exec`.
 const EXEC: &str = "exec";
+
+/// Whether the agent says that it knows an op. One that names `pull` names all its ops; `exec` has a check of
+/// its own, because the host has to allow it.
+pub(super) fn names(spec: &OpSpec, facts: &Facts) -> bool {
+    let named = |op: Op| facts.features.iter().any(|feature| feature == op.as_str());
+    let says_nothing = facts.protocol.unwrap_or(2) < 3 || !named(Op::Pull);
+    says_nothing || spec.runs_on == RunsOn::Dashboard || spec.id == Op::Exec || named(spec.id)
+}
 
 pub(super) fn online(standing: &Standing<'_>) -> Result<(), Refusal> {
     if standing.linked {
@@ -26,11 +35,16 @@ pub(super) fn online(standing: &Standing<'_>) -> Result<(), Refusal> {
 
 pub(super) fn supported(spec: &OpSpec, standing: &Standing<'_>) -> Result<(), Refusal> {
     let host = standing.sight.host;
-    if spec.known_to(host.facts.protocol.unwrap_or(2)) {
-        return Ok(());
+    if !spec.known_to(host.facts.protocol.unwrap_or(2)) {
+        let message =
+            format!("The agent of {} is of the old kind and knows no {}: update the agent.", host.id, spec.id);
+        return Err(Refusal::new(UNSUPPORTED, message));
     }
-    let message = format!("The agent of {} is of the old kind and knows no {}: update the agent.", host.id, spec.id);
-    Err(Refusal::new("unsupported_by_agent", message))
+    if !names(spec, &host.facts) {
+        let message = format!("The agent of {} does not know {}: update the agent.", host.id, spec.id);
+        return Err(Refusal::new(UNSUPPORTED, message));
+    }
+    Ok(())
 }
 
 pub(super) fn idle(request: &Request, standing: &Standing<'_>) -> Result<(), Refusal> {

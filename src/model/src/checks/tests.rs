@@ -82,7 +82,8 @@ fn switch() {
             |s| go(s, &[Step::Push]),
             Op::Switch,
             Some("already_current"),
-            "pull-switch",
+            // The pipeline pull-switch, as soon as runs are there.
+            "pull",
         ),
         ("the lock is behind", |s| go(s, &[Step::PushLock]), Op::Switch, Some("lock_behind"), "pull"),
         (
@@ -110,6 +111,11 @@ fn switch() {
         ("an old agent, pulled", |s| *s = Scene::current_v2().after(&[Step::Push, Step::Pull]), Op::Switch, None, ""),
         ("current, the old way of forcing", |_| (), Op::ForceRebuild, None, ""),
     ]);
+}
+
+/// What an agent of protocol 3 says that it can do.
+fn ours() -> Vec<String> {
+    ["pull", "switch", "test", "rollback", "restart", "reboot", "tests"].map(str::to_owned).to_vec()
 }
 
 #[test]
@@ -148,6 +154,11 @@ fn what_asks_for_more() {
         ("the fifth was before", |s| s.reboots = 5, Op::Reboot, Some("too_many_reboots"), ""),
         ("exec is not allowed", |_| (), Op::Exec, Some("exec_disabled"), ""),
         ("exec is allowed", |s| s.host.facts.features = vec!["exec".to_owned()], Op::Exec, None, ""),
+        ("the agent names its ops", |s| s.host.facts.features = ours(), Op::Gc, Some("unsupported_by_agent"), ""),
+        ("one that it names", |s| s.host.facts.features = ours(), Op::Test, None, ""),
+        ("exec is no matter of knowing", |s| s.host.facts.features = ours(), Op::Exec, Some("exec_disabled"), ""),
+        ("what the dashboard does itself", |s| s.host.facts.features = ours(), Op::SetTags, None, ""),
+        ("features, and no ops", |s| s.host.facts.features = vec!["systemd".to_owned()], Op::Gc, None, ""),
         ("connected", |_| (), Op::Wake, Some("host_online"), ""),
         ("gone, no address", |s| s.linked = false, Op::Wake, Some("mac_unknown"), ""),
         (
@@ -216,7 +227,8 @@ fn an_agents_op_needs_a_link_and_a_free_slot() {
         assert_eq!(code(&busy) == Some("host_busy"), spec.takes_slot, "{}", spec.id);
         if spec.runs_on == RunsOn::Agent {
             assert_eq!(offer(&offline).as_deref(), Some(""));
-            assert_eq!(offer(&sleeping).as_deref(), Some("wake"));
+            // `wake`, as soon as the dashboard can do it.
+            assert_eq!(offer(&sleeping).as_deref(), Some(""));
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use nixfleet_protocol::agent::Status;
 use nixfleet_protocol::api::{CommandState, Progress};
+use nixfleet_protocol::text::{plain_cut, plain_value};
 use nixfleet_protocol::{BootId, Commit, InstanceId, JournalId, LockHash, Time};
 
 use super::Was;
@@ -9,6 +10,8 @@ use crate::host::{DeployedRecord, Freshness};
 
 /// Details of a result that are kept, in bytes of JSON.
 const MAX_DETAILS: usize = 128 * 1024;
+/// The longest sentence of a result that is kept, in characters.
+const MAX_MESSAGE: usize = 4000;
 
 /// What can happen to a command.
 #[derive(Clone, Debug, PartialEq)]
@@ -167,11 +170,14 @@ impl From<&Status> for Outcome {
     fn from(status: &Status) -> Self {
         let details = status.details.as_ref().filter(|details| !details.is_null());
         let number = |name| details.and_then(|details| details.get(name)?.as_u64());
-        let text = details.map(ToString::to_string);
+        let text = details.cloned().map(|mut details| {
+            plain_value(&mut details);
+            details.to_string()
+        });
         Self {
             exit_code: status.exit_code.unwrap_or(i32::from(status.status != "ok")),
-            message: status.message.clone().filter(|message| !message.is_empty()),
-            stage: status.stage.clone(),
+            message: status.message.as_deref().map(|text| plain_cut(text, MAX_MESSAGE)).filter(|text| !text.is_empty()),
+            stage: status.stage.as_deref().map(|text| plain_cut(text, MAX_MESSAGE)),
             started_at: status.started_at,
             finished_at: status.finished_at,
             generation: status.generation.clone(),

@@ -7,6 +7,9 @@ use nixfleet_protocol::api::{Light, LightStatus};
 use super::{Sight, actions, also, light, sentence, version};
 use crate::ops::{PULL_SWITCH, UPDATE_AGENT};
 
+/// How an agent is updated, as a sentence.
+const HOW: &str = "Update the flake input nixfleet in the configuration repository, then pull and switch.";
+
 pub(super) fn light_of(sight: &Sight<'_>) -> Light {
     let facts = &sight.host.facts;
     let (ours, theirs) = (sight.server_version, facts.agent_version.as_deref().unwrap_or_default());
@@ -16,7 +19,7 @@ pub(super) fn light_of(sight: &Sight<'_>) -> Light {
     }
     if facts.protocol.unwrap_or(2) < 3 {
         let name = if shown.is_empty() { "The agent".to_owned() } else { format!("The agent ({shown})") };
-        let message = format!("{name} is of the old kind, older than the dashboard ({ours}).");
+        let message = format!("{name} is of the old kind, older than the dashboard ({ours}). {HOW}");
         return also(light(LightStatus::Error, message, UPDATE_AGENT.action()), [PULL_SWITCH.action()]);
     }
     if shown.is_empty() {
@@ -28,7 +31,7 @@ pub(super) fn light_of(sight: &Sight<'_>) -> Light {
         }
         Some(Ordering::Less) => light(
             LightStatus::Error,
-            format!("The agent ({shown}) is older than the dashboard ({ours})."),
+            format!("The agent ({shown}) is older than the dashboard ({ours}). {HOW}"),
             UPDATE_AGENT.action(),
         ),
         Some(Ordering::Greater) => light(

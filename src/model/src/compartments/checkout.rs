@@ -29,7 +29,7 @@ pub(super) fn git_light(git: &Git<'_>) -> Light {
 /// How a commit stands to the head, at the beginning of a sentence.
 fn standing(relation: Relation, ours: &str) -> String {
     match relation {
-        Relation::Behind(by) => format!("{ours} is behind by {}", count(by.into(), "commit")),
+        Relation::Behind(by) => format!("Behind by {}", count(by.into(), "commit")),
         Relation::Ahead(by) => format!("{ours} has {} that the remote lacks", count(by.into(), "commit")),
         Relation::Diverged { ahead, behind } => format!(
             "{ours} and the remote have diverged: {} of its own, behind by {}",

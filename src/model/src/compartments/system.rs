@@ -1,6 +1,7 @@
 //! The light System: what is deployed against the checkout and the remote.
 
 use nixfleet_protocol::Op;
+use nixfleet_protocol::agent::Platform;
 use nixfleet_protocol::api::{Action, Light, LightStatus};
 
 use super::seen::{Blind, DeployedNow, Git, Lock, Seen, System, Witness};
@@ -38,12 +39,18 @@ fn failed(seen: &Seen<'_>, switch: &SwitchRun) -> Light {
     let of = switch.commit.as_ref().map(|commit| format!(" of {}", commit.short())).unwrap_or_default();
     let stage = switch.stage.as_deref().map(quoted).filter(|stage| !stage.is_empty());
     let within = stage.as_deref().map(|stage| format!(" ({stage})")).unwrap_or_default();
-    let so = if stage.as_deref() == Some("activation") {
+    // Where the platform has a profile at all.
+    let so = if stage.as_deref() == Some("activation") && seen.host.facts.platform != Some(Platform::Script) {
         " The profile names the new generation already: try again, or roll back."
     } else {
         ""
     };
-    let message = format!("{}{of} failed{within} on {}.{so}", capital(switch.op), moment(switch.at));
+    let (what, at) = (capital(switch.op), moment(switch.at));
+    let message = if stage.as_deref() == Some("stopped") {
+        format!("{what}{of} was stopped on {at}.")
+    } else {
+        format!("{what}{of} failed{within} on {at}.{so}")
+    };
     // The fix may wait at the remote; and with a lock that is behind a mere switch would be refused.
     let fix =
         (matches!(seen.git, Git::Differs { .. }) || matches!(seen.lock, Lock::Behind)).then(|| PULL_SWITCH.action());

@@ -49,8 +49,13 @@ fn failed(run: &TestRun) -> String {
         return format!("The test run of {at} failed.");
     }
     let which = names(&run.failed, failed);
-    let which = if which.is_empty() { String::new() } else { format!(": {which}") };
-    format!("{failed} of {} failed on {at}{which}.", count(run.total, "test"))
+    let of = count(run.total, "test");
+    // The names first: where there is little room, the end is cut.
+    if which.is_empty() {
+        format!("{failed} of {of} failed on {at}.")
+    } else {
+        format!("{failed} of {of} failed: {which} ({at}).")
+    }
 }
 
 fn passed(run: &TestRun) -> String {
@@ -65,9 +70,9 @@ fn other(run: &TestRun) -> String {
     let how = if run.ok { "passed" } else { "failed" };
     match &run.commit {
         Some(commit) => {
-            format!("The tests last ran for another deployed state ({how} on {}): run them.", commit.short())
+            format!("Last ran for another deployed state ({how} on {}): run them.", commit.short())
         }
-        None => format!("The tests last ran for another deployed state ({how} on {}): run them.", moment(run.at)),
+        None => format!("Last ran for another deployed state ({how} on {}): run them.", moment(run.at)),
     }
 }
 

@@ -2,6 +2,7 @@
 //! no message ever erases what is known by leaving it out.
 
 use nixfleet_protocol::agent::{DeviceType, Heartbeat, HostType, Location, Register, Status};
+use nixfleet_protocol::text::plain_cut;
 use nixfleet_protocol::{Op, Time};
 
 use super::{Facts, Freshness, HostRecord};
@@ -12,9 +13,9 @@ const MAX_TEXT: usize = 1000;
 /// The longest list of an agent that is kept.
 const MAX_LIST: usize = 100;
 
-/// A text that is kept: cut to a bound, without control characters.
+/// A text that is kept: plain, and cut to a bound.
 fn clean(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+    plain_cut(text, MAX_TEXT)
 }
 
 fn keep_text(known: &mut String, said: &str) {
@@ -142,7 +143,7 @@ impl Facts {
         }
         keep(&mut self.tests, beat.tests.as_ref());
         if let Some(error) = &beat.repo_error {
-            self.repo_error = (!error.is_empty()).then(|| error.chars().take(MAX_TEXT).collect());
+            self.repo_error = (!error.is_empty()).then(|| clean(error));
         }
         // Null says that nothing runs: of this field alone absent is a word.
         self.pending = beat.pending_command.as_deref().filter(|op| !op.is_empty()).map(clean);
@@ -212,7 +213,10 @@ mod tests {
         let mut record = HostRecord::new("a".parse().unwrap(), time(0));
         let os_version = format!("\u{1b}[2J{}", "x".repeat(5000));
         record.registered(&Register { os_version, ..Register::default() }, time(1));
-        let kept = record.facts.os_version.unwrap();
-        assert!(kept.len() <= MAX_TEXT && !kept.contains('\u{1b}'));
+        let kept = record.facts.os_version.clone().unwrap();
+        assert!(kept.len() <= MAX_TEXT && kept.starts_with('x'), "{kept}");
+        let repo_error = Some("\u{1b}[31;1mfatal:\u{1b}[0m no such repository\n".to_owned());
+        record.facts.heard(&Heartbeat { repo_error, ..Heartbeat::default() }, time(2));
+        assert_eq!(record.facts.repo_error.as_deref(), Some("fatal: no such repository"));
     }
 }

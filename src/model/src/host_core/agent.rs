@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use nixfleet_protocol::agent::{AgentMessage, Heartbeat, OperationProgress, Register, TestProgress};
 use nixfleet_protocol::api::{Category, Level, Progress};
+use nixfleet_protocol::text::plain_cut;
 use nixfleet_protocol::{CommandId, Time};
 
 use super::{Core, Effect, Link, Step};
@@ -23,7 +24,7 @@ impl Core {
         // What came on another link comes again on this one.
         self.results.clear();
         self.strays.clear();
-        let message = format!("{} connected, agent {}", self.record.id, register.agent_version);
+        let message = format!("{} connected, agent {}", self.record.id, cut(&register.agent_version));
         self.event(Category::System, Level::Info, "agent", "agent_connected", message, now, step);
         step.then.push(Effect::Registered { link, commands: commands.into_iter().collect() });
         if let Some(open) = &self.open {
@@ -180,7 +181,7 @@ impl Core {
     }
 }
 
-/// A text of an agent, cut to what a page can show.
+/// A text of an agent: plain, and cut to what a page can show.
 pub(super) fn cut(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(1000).collect()
+    plain_cut(text, 1000)
 }

@@ -287,8 +287,8 @@ fn finished_event(command: &Command, now: Time) -> NewEvent {
     };
     let action = if command.state == CommandState::Blocked { "command_blocked" } else { "command_finished" };
     let message = match &command.message {
-        Some(message) => format!("{} {word}: {message}", command.op),
-        None => format!("{} {word}", command.op),
+        Some(message) if !word.ends_with(message.as_str()) => format!("{} {word}: {message}", command.op),
+        Some(_) | None => format!("{} {word}", command.op),
     };
     command_event(command, level, action, message, now)
 }

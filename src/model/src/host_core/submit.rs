@@ -185,22 +185,11 @@ fn bad_args(why: &str) -> Refusal {
 
 /// Ops of the registry that a host's actor can't do.
 fn offered(op: Op) -> Result<(), Refusal> {
-    let spec = ops::spec(op);
-    let here = match spec.post {
-        PostCheck::Merged | PostCheck::Reverted | PostCheck::Registered => false,
-        PostCheck::Nothing
-        | PostCheck::ExitZero
-        | PostCheck::CheckoutAtHead
-        | PostCheck::DeployedIsCheckout
-        | PostCheck::TestsPassed
-        | PostCheck::SystemChangedBack
-        | PostCheck::NewInstance
-        | PostCheck::NewBoot
-        | PostCheck::RemoteAsked
-        | PostCheck::PlanReported
-        | PostCheck::LockChanged => spec.runs_on == RunsOn::Dashboard || spec.takes_slot,
-    };
-    if here { Ok(()) } else { Err(refusal("not_available", format!("{op} is not available yet."))) }
+    if crate::checks::is_here(op) {
+        Ok(())
+    } else {
+        Err(refusal("not_available", format!("{op} is not available yet.")))
+    }
 }
 
 fn chosen_color(args: &Map<String, Value>) -> Result<Option<String>, Refusal> {

@@ -73,7 +73,7 @@ fn agent() {
                 "older",
                 |scene| scene.host.facts.agent_version = Some("0.9.99".to_owned()),
                 "🔴 update-agent",
-                "The agent (0.9.99) is older than the dashboard (1.0.0).",
+                "The agent (0.9.99) is older than the dashboard (1.0.0). Update the flake input nixfleet in the configuration repository, then pull and switch.",
             ),
             (
                 "protocol 2, whatever its version",
@@ -82,7 +82,7 @@ fn agent() {
                     scene.host.facts.agent_version = Some("99.0.0".to_owned());
                 },
                 "🔴 update-agent; pull-switch",
-                "The agent (99.0.0) is of the old kind, older than the dashboard (1.0.0).",
+                "The agent (99.0.0) is of the old kind, older than the dashboard (1.0.0). Update the flake input nixfleet in the configuration repository, then pull and switch.",
             ),
             (
                 "no protocol said is protocol 2",
@@ -91,7 +91,7 @@ fn agent() {
                     scene.host.facts.agent_version = None;
                 },
                 "🔴 update-agent; pull-switch",
-                "The agent is of the old kind, older than the dashboard (1.0.0).",
+                "The agent is of the old kind, older than the dashboard (1.0.0). Update the flake input nixfleet in the configuration repository, then pull and switch.",
             ),
             ("never connected", |scene| scene.host.first_seen = None, "⚪ details", "No agent has connected yet."),
             (
@@ -126,13 +126,13 @@ fn git() {
                 "behind by one",
                 |scene| go(scene, &[Step::Push]),
                 "🟡 pull; pull-switch",
-                "0000001 is behind by 1 commit; the head is 0000002 \"change 2\".",
+                "Behind by 1 commit; the head is 0000002 \"change 2\".",
             ),
             (
                 "behind by two",
                 |scene| go(scene, &[Step::Push, Step::Push]),
                 "🟡 pull; pull-switch",
-                "0000001 is behind by 2 commits; the head is 0000003 \"change 3\".",
+                "Behind by 2 commits; the head is 0000003 \"change 3\".",
             ),
             (
                 "ahead",

@@ -167,7 +167,7 @@ fn tests_light() {
                 "failed",
                 |scene| go(scene, &[Step::TestsFail]),
                 "🔴 log; test, rollback",
-                "2 of 3 tests failed on 2026-11-21 06:02 UTC: disk.sh and web.sh.",
+                "2 of 3 tests failed: disk.sh and web.sh (2026-11-21 06:02 UTC).",
             ),
             (
                 "failed before the first of them",
@@ -188,25 +188,25 @@ fn tests_light() {
                     run.failed = (1..=20).map(|number| format!("{number}.sh")).collect();
                 },
                 "🔴 log; test, rollback",
-                "40 of 99 tests failed on 2026-11-21 06:02 UTC: 1.sh, 2.sh, 3.sh and 37 more.",
+                "40 of 99 tests failed: 1.sh, 2.sh, 3.sh and 37 more (2026-11-21 06:02 UTC).",
             ),
             (
                 "another commit is deployed",
                 |scene| go(scene, &[Step::Push, Step::Pull, Step::Switch]),
                 "🟡 test; log",
-                "The tests last ran for another deployed state (passed on 0000001): run them.",
+                "Last ran for another deployed state (passed on 0000001): run them.",
             ),
             (
                 "failed, and then another commit was deployed",
                 |scene| go(scene, &[Step::TestsFail, Step::Push, Step::Pull, Step::Switch]),
                 "🟡 test; log",
-                "The tests last ran for another deployed state (failed on 0000001): run them.",
+                "Last ran for another deployed state (failed on 0000001): run them.",
             ),
             (
                 "another system runs",
                 |scene| scene.host.facts.system_path = Some(path(99)),
                 "🟡 test; log",
-                "The tests last ran for another deployed state (passed on 0000001): run them.",
+                "Last ran for another deployed state (passed on 0000001): run them.",
             ),
             (
                 "the remote can't be read",
