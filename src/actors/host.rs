@@ -17,6 +17,7 @@ mod agent;
 mod escape;
 pub mod log;
 mod tail;
+mod wishes;
 pub mod world;
 mod writer;
 
@@ -33,7 +34,6 @@ use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
 use nixfleet_protocol::{CommandId, HostId, api};
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use uuid::Uuid;
 
 use self::log::LogEnd;
 pub use self::world::{AskRemote, World};
@@ -361,42 +361,6 @@ impl State {
                 }
             }
         }
-    }
-
-    fn submit(&mut self, myself: &HostRef, request: Submit, reply: RpcReplyPort<Submitted>) {
-        if let Some(why) = self.disk_hangs() {
-            return answer(reply, Submitted::Unavailable(why));
-        }
-        let ask = self.ask(Waiting::Submit(reply));
-        let id = CommandId::from_uuid(Uuid::now_v7());
-        self.step(myself, Input::Submit { ask, id, request });
-    }
-
-    fn act(
-        &mut self,
-        myself: &HostRef,
-        command: CommandId,
-        action: Act,
-        actor: String,
-        reply: RpcReplyPort<Result<api::Command, ActRefused>>,
-    ) {
-        if let Some(why) = self.disk_hangs() {
-            return answer(reply, Err(ActRefused::Unavailable(why)));
-        }
-        let ask = self.ask(Waiting::Act(reply));
-        self.step(myself, Input::Act { ask, command, action, actor });
-    }
-
-    fn ask(&mut self, waiting: Waiting) -> u64 {
-        self.next_ask += 1;
-        self.waiting.insert(self.next_ask, waiting);
-        self.next_ask
-    }
-
-    /// Who wishes something of a host whose records can't be written is told so, and it is not done later.
-    fn disk_hangs(&self) -> Option<String> {
-        let since = self.committing_since.filter(|since| since.elapsed() > DISK_HANGS)?;
-        Some(format!("the store has not answered for {} seconds: nothing was begun", since.elapsed().as_secs()))
     }
 
     fn set_timer(&mut self, myself: &HostRef) {

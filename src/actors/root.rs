@@ -11,8 +11,10 @@ mod readiness;
 mod tests;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
+use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::restart::{Restarts, Verdict};
 use nixfleet_protocol::Time;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
@@ -231,6 +233,8 @@ impl State {
         let slots = &self.tree.slots;
         let told = match child {
             Child::Sync => {
+                // What the store said while nobody sat there.
+                self.handles.sync.publish(vec![StateChange::Server(Arc::new(self.tree.server()))]);
                 slots.hosts.cast(hosts::Msg::Republish)
                     & slots.remote.cast(remote::Msg::Republish)
                     & slots.sessions.cast(sessions::Msg::SyncRestarted)

@@ -125,6 +125,8 @@ pub struct Args {
     pub server: Server,
     /// How often a `sync` frame goes out.
     pub beacon: Duration,
+    /// Its own place. It sits down before it reads the store, so that what is committed meanwhile finds it.
+    pub seat: Slot<Msg>,
 }
 
 /// The sync actor, for those who use it.
@@ -186,6 +188,7 @@ impl Actor for Sync {
     type Arguments = Args;
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
+        args.seat.seat(myself.clone());
         let loaded = args.store.load().await?;
         let before = args.store.raise_mark(0).await?;
         let mark = before + MARK_STEP;

@@ -144,6 +144,11 @@ impl Fleet {
         kill(self.agents.get_mut(host).unwrap().process.take());
     }
 
+    /// A signal to an agent.
+    pub(crate) fn signal_agent(&self, host: &str, which: rustix::process::Signal) {
+        signal(self.agents[host].process.as_ref().unwrap().id(), which);
+    }
+
     /// One GET of the API.
     pub(crate) fn get(&self, path: &str) -> (u16, Value) {
         self.try_get(path).unwrap_or_else(|| panic!("GET {path}: no answer\n{}", self.logs()))

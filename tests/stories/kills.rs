@@ -11,7 +11,7 @@ use crate::tab::Tab;
 const LINES: usize = 60;
 
 /// A fleet whose switch prints a line each 50 ms and counts in a file how often it ran.
-fn slow_fleet() -> Fleet {
+pub(crate) fn slow_fleet() -> Fleet {
     let fleet = Fleet::new();
     let ran = fleet.dir().join("ran");
     fleet.repository.script(
@@ -25,12 +25,12 @@ fn slow_fleet() -> Fleet {
     fleet.host("hsb0")
 }
 
-fn expected() -> Vec<String> {
+pub(crate) fn expected() -> Vec<String> {
     (1..=LINES).map(|n| format!("line {n}")).chain(["the end".to_owned()]).collect()
 }
 
 /// What must be true at the end of each of these stories.
-fn nothing_lost(fleet: &Fleet, id: &str) {
+pub(crate) fn nothing_lost(fleet: &Fleet, id: &str) {
     let command = fleet.ended(id);
     assert_eq!(command["state"], "SUCCESS", "{command:#}\n{}", fleet.logs());
     assert_eq!(command["exit_code"], 0);
@@ -43,7 +43,7 @@ fn nothing_lost(fleet: &Fleet, id: &str) {
 }
 
 /// Waits until at least this many lines are at the dashboard.
-fn printed(fleet: &Fleet, id: &str, lines: usize) {
+pub(crate) fn printed(fleet: &Fleet, id: &str, lines: usize) {
     fleet.wait(&format!("{lines} lines are there"), |fleet| fleet.output(id).len() >= lines);
 }
 
@@ -170,7 +170,7 @@ fn stop_ends_the_command_and_leaves_the_agent_alive() {
 
 /// A number that is different in each run, and printed, so that a failure can be run again with
 /// `NIXFLEET_SEED`.
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = std::env::var("NIXFLEET_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
@@ -180,10 +180,15 @@ fn seed() -> u64 {
 }
 
 /// xorshift: a story needs no better dice.
-struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn of(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+
+    /// A number below this one.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -193,7 +198,7 @@ impl Dice {
 
 #[test]
 fn kills_at_random_moments_lose_nothing() {
-    let mut dice = Dice(seed() | 1);
+    let mut dice = Dice::of(seed());
     for round in 0..4 {
         let mut fleet = slow_fleet();
         let id = fleet.submit("hsb0", "switch");

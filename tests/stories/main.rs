@@ -13,6 +13,7 @@ mod repository;
 mod tab;
 
 mod cycle;
+mod disasters;
 mod kills;
 mod readiness;
 mod security;

@@ -240,6 +240,10 @@ impl Commands {
     fn known(&mut self, entry: Entry) -> Answer {
         let id = entry.id();
         if let Ok(Some(order)) = entry.order() {
+            if order.ops.contains(&Op::Restart) && matches!(entry.standing(), Ok(Standing::Startable)) {
+                // The link broke before the agent went: no runner will ever begin this one.
+                return Answer::Restarting(id);
+            }
             self.deliveries.add_again(Delivery::new(entry, &order));
         }
         Answer::Accepted(id)
@@ -336,4 +340,28 @@ fn cut_log(entry: &Entry) -> io::Result<u64> {
         file.sync_all()?;
     }
     Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::facts::Identity;
+    use crate::record::tests_support::settings;
+    use nixfleet_protocol::agent::Platform;
+
+    #[test]
+    fn a_restart_whose_link_broke_before_the_agent_went_is_begun_when_it_comes_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let journal = Journal::open(dir.path()).unwrap();
+        let identity =
+            Identity { journal: journal.id(), instance: InstanceId::from_uuid(Uuid::from_u128(1)), boot: None };
+        let launcher = Launcher::here(Vec::new(), String::new(), None).unwrap();
+        let mut commands = Commands::new(journal, launcher, settings(Platform::Script), &identity).unwrap();
+        let id = CommandId::from_uuid(Uuid::from_u128(7));
+        let order = || Command { command: "restart".into(), command_id: Some(id), args: None, hard_limit_s: None };
+        assert!(matches!(commands.take(order(), false), Answer::Restarting(_)));
+        assert!(matches!(commands.take(order(), false), Answer::Restarting(_)), "the same id again, not begun yet");
+        commands.begin_restart(id).unwrap();
+        assert!(matches!(commands.take(order(), false), Answer::Accepted(_)), "an id runs at most once");
+    }
 }

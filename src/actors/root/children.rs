@@ -10,6 +10,7 @@ use nixfleet_model::remote::RemoteState;
 use nixfleet_model::restart::Policy;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
+use tokio::sync::watch;
 
 use super::Msg;
 use crate::actors::clock::Clock;
@@ -82,11 +83,19 @@ pub(super) struct Tree {
     settings: Settings,
     pub(super) slots: Slots,
     handles: Handles,
+    /// The daemon as everyone sees it, with what the store said last; outlives the sync actor.
+    server: watch::Sender<Server>,
 }
 
 impl Tree {
     pub(super) fn new(settings: Settings, slots: Slots, handles: Handles) -> Self {
-        Self { settings, slots, handles }
+        let server = watch::Sender::new(settings.server.clone());
+        Self { settings, slots, handles, server }
+    }
+
+    /// The daemon as it is now.
+    pub(super) fn server(&self) -> Server {
+        self.server.borrow().clone()
     }
 
     /// Empties a child's place.
@@ -107,14 +116,13 @@ impl Tree {
     }
 
     fn store_args(&self) -> store::Args {
-        let (sync, health, server) =
-            (self.handles.sync.clone(), self.handles.sync.clone(), self.settings.server.clone());
+        let (sync, health, server) = (self.handles.sync.clone(), self.handles.sync.clone(), self.server.clone());
         store::Args {
             dir: self.settings.data_dir.clone(),
             publish: Box::new(move |changes| sync.publish(changes)),
             on_health: Box::new(move |store_error| {
-                let server = Server { store_error, ..server.clone() };
-                health.publish(vec![StateChange::Server(Arc::new(server))]);
+                server.send_modify(|server| server.store_error = store_error);
+                health.publish(vec![StateChange::Server(Arc::new(server.borrow().clone()))]);
             }),
         }
     }
@@ -190,8 +198,9 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
             let args = sync::Args {
                 store: tree.store(),
                 render: Arc::clone(&tree.settings.render),
-                server: tree.settings.server.clone(),
+                server: tree.server(),
                 beacon: tree.settings.beacon,
+                seat: slots.sync.clone(),
             };
             seat(sync::Sync, args, root, &slots.sync).await
         }

@@ -11,7 +11,6 @@ use nixfleet_protocol::HostId;
 use nixfleet_protocol::api::{Category, Host, Level, Server};
 use nixfleet_protocol::browser::{Change, Fragment};
 use ractor::Message as ActorMessage;
-use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
 use tokio_tungstenite::WebSocketStream;
@@ -23,7 +22,7 @@ use crate::actors::links::link::Io;
 use crate::actors::sessions::Viewer;
 use crate::actors::store::Batch;
 use crate::actors::sync::{PageKind, Render, View};
-use crate::actors::{access, remote};
+use crate::actors::{access, remote, store};
 use crate::config::{AccessConfig, Secret};
 
 /// Renders nothing, and hangs while it is told to.
@@ -256,4 +255,57 @@ async fn a_session_that_dies_takes_no_other_along() {
     assert!(one != other, "one tab ended, the other did not: {one} {other}");
     assert_eq!(seat(&whole.slots.sessions), Some(sessions.get_id()));
     whole.until_ready().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_is_committed_while_sync_is_away_is_in_the_state_when_it_is_back() {
+    let whole = whole().await;
+    whole.until_ready().await;
+    let store = whole.handles.store.clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&stop);
+    let writing = tokio::spawn(async move {
+        let mut number = 0;
+        while !told.load(Ordering::SeqCst) {
+            number += 1;
+            let message = format!("tick {number}");
+            let event = NewEvent::new(Time::now(), Category::System, Level::Info, "system", "tick", message);
+            store.commit(Batch { events: vec![event], ..Batch::default() }).await.unwrap();
+        }
+    });
+    for _ in 0..3 {
+        let before = seat(&whole.slots.sync);
+        whole.kill(Child::Sync);
+        until("it is back", async || {
+            let now = seat(&whole.slots.sync);
+            now.is_some() && now != before && whole.handles.sync.snapshot().await.is_ok()
+        })
+        .await;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    stop.store(true, Ordering::SeqCst);
+    writing.await.unwrap();
+    let stored = whole.handles.store.events(None, 100).await.unwrap();
+    let shown = whole.handles.sync.snapshot().await.unwrap();
+    let ids = |events: &mut dyn Iterator<Item = &Arc<nixfleet_protocol::api::Event>>| -> Vec<u64> {
+        events.map(|event| event.id.0).collect()
+    };
+    assert_eq!(ids(&mut shown.state.events.iter()), ids(&mut stored.iter()), "no gap");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_can_not_write_is_said_by_the_next_sync_too() {
+    let whole = whole().await;
+    whole.until_ready().await;
+    let full = store::WriterNews::Health(Some("the disk is full".to_owned()));
+    assert!(whole.slots.store.cast(store::Msg::Writer(full)));
+    let says = async || {
+        let now = whole.handles.sync.snapshot().await;
+        now.is_ok_and(|now| now.state.server.store_error.as_deref() == Some("the disk is full"))
+    };
+    until("it is said", says).await;
+    let before = seat(&whole.slots.sync);
+    whole.kill(Child::Sync);
+    until("it is back", async || seat(&whole.slots.sync) != before && seat(&whole.slots.sync).is_some()).await;
+    until("it is still said", says).await;
 }

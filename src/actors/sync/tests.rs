@@ -79,6 +79,7 @@ async fn start(mark: &Arc<AtomicU64>) -> Bench {
         render: Arc::clone(&render) as Arc<dyn Render>,
         server,
         beacon: Duration::from_secs(30),
+        seat: Slot::new("sync"),
     };
     let (actor, _) = Actor::spawn(None, Sync, args).await.unwrap();
     let slot = Slot::new("sync");
