@@ -70,7 +70,7 @@ mod tests {
             scene.host.facts.agent_version = Some("0.1.0".to_owned());
             scene
         };
-        for (what, scene, expected) in [
+        let rows: Vec<(&str, Scene, [&str; 5])> = vec![
             ("current", Scene::current(), ["details", "details", "details", "details", "log"]),
             ("pushed", Scene::current().after(&[Step::Push]), ["details", "pull", "details", "pull", "log"]),
             ("lock pushed", Scene::current().after(&[Step::PushLock]), ["details", "pull", "pull", "pull", "log"]),
@@ -95,7 +95,8 @@ mod tests {
                 old(Scene::current().after(&[Step::Push, Step::Pull])),
                 ["switch", "details", "details", "switch", "log"],
             ),
-        ] {
+        ];
+        for (what, scene, expected) in rows {
             assert_eq!(clicks(&scene), expected, "{what}");
         }
     }
