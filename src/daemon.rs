@@ -15,6 +15,8 @@ use nixfleet_model::host_core;
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Server;
 use ractor::Actor;
+use rustix::fs::Mode;
+use rustix::process::umask;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -86,6 +88,8 @@ fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ServeError 
 pub fn serve(args: ServeArgs) -> Result<(), ServeError> {
     let (config, warnings) = config::load(args.config)?;
     start_log(&config)?;
+    // Whatever is made from here on is for nobody else's eyes.
+    umask(Mode::RWXU.complement());
     for warning in warnings {
         tracing::warn!("{}", warning.0);
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nixfleet_model::command::Command;
+use nixfleet_model::compartments::moment;
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host_core::Submitted;
@@ -309,7 +310,7 @@ impl State {
         self.unreadable = is;
         self.dirty = true;
         if let (true, Some(failing)) = (is, &self.record.failing) {
-            let message = format!("remote can't be read since {}: {}", failing.since, failing.why);
+            let message = format!("remote can't be read since {}: {}", moment(failing.since), failing.why);
             self.event(Category::Error, Level::Error, "remote_unreadable", message);
         } else {
             self.event(Category::System, Level::Success, "remote_readable", "remote can be read again".to_owned());

@@ -23,9 +23,12 @@ mod checkout;
 pub(crate) mod next_step;
 pub(crate) mod seen;
 pub(crate) mod sentence;
+
 mod system;
 mod tested;
 mod version;
+
+pub use self::sentence::moment;
 
 pub use seen::{DeployedNow, Witness, deployed};
 

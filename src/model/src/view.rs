@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use nixfleet_protocol::api::{self, Host};
+use nixfleet_protocol::api::{self, Action, Host, Lights};
 use nixfleet_protocol::{Op, Time};
 use serde_json::{Map, Value};
 
@@ -23,6 +23,17 @@ pub struct HostView {
     pub host: Arc<Host>,
     /// Ops of the registry that would be refused now, and why. Stays off the wire; the page shows it.
     pub refused: Vec<(Op, Refusal)>,
+}
+
+/// What stands beside a light's own action is left out where nothing that a person can wait for makes it possible.
+fn without_dead_ends(mut lights: Lights, refused: &[(Op, Refusal)]) -> Lights {
+    let dead = |action: &Action| {
+        refused.iter().any(|(op, why)| action.op == Some(*op) && why.code == "no_previous_generation")
+    };
+    for light in [&mut lights.agent, &mut lights.git, &mut lights.lock, &mut lights.system, &mut lights.tests] {
+        light.also.retain(|action| !dead(action));
+    }
+    lights
 }
 
 /// A host as everyone sees it. `broken`: why its actor keeps failing.
@@ -53,7 +64,7 @@ pub fn host_view(standing: &Standing<'_>, broken: Option<&str>) -> HostView {
         reboot_required: facts.reboot_required,
         failed_units: facts.failed_units.clone(),
         repo_error: facts.repo_error.clone().filter(|why| !why.is_empty()),
-        lights: next_step::of_lights(lights(sight), &Seen::of(sight)),
+        lights: without_dead_ends(next_step::of_lights(lights(sight), &Seen::of(sight)), &refused),
         command: sight.open().map(command_view),
         offers,
         broken: broken.map(str::to_owned),

@@ -15,7 +15,7 @@ pub(crate) fn count(number: u64, what: &str) -> String {
 }
 
 /// To the minute, UTC.
-pub(crate) fn moment(time: Time) -> String {
+pub fn moment(time: Time) -> String {
     let text = time.to_string();
     match (text.get(..10), text.get(11..16)) {
         (Some(day), Some(minute)) => format!("{day} {minute} UTC"),
@@ -37,6 +37,8 @@ pub(crate) fn quoted(text: &str) -> String {
     }
     let cut = out.char_indices().nth(LONGEST).map(|(at, _)| at);
     if let Some(at) = cut {
+        // Between two words, where there are two.
+        let at = out[..at].rfind(' ').filter(|space| *space > 0).unwrap_or(at);
         out.truncate(at);
         out.push('…');
     }

@@ -1,3 +1,4 @@
+use nixfleet_protocol::agent::Generation;
 use nixfleet_protocol::api::{CommandState, HostState};
 use proptest::prelude::*;
 
@@ -155,4 +156,16 @@ proptest! {
             prop_assert!(color[1..].bytes().all(|byte| byte.is_ascii_hexdigit() && !byte.is_ascii_uppercase()));
         }
     }
+}
+
+#[test]
+fn a_rollback_that_has_nowhere_to_go_is_not_offered_beside_a_light() {
+    let offered = |scene: &Scene| {
+        let view = host_view(&scene.standing(), None);
+        view.host.lights.system.also.iter().any(|action| action.op == Some(Op::Rollback))
+    };
+    let mut failed = Scene::current().after(&[Step::Push, Step::Pull, Step::SwitchFails]);
+    assert!(offered(&failed), "there is an earlier generation");
+    failed.host.facts.generations = vec![Generation { number: 1, commit: None, at: None, current: true }];
+    assert!(!offered(&failed));
 }
