@@ -14,7 +14,7 @@ use clap::Args;
 use nixfleet_model::host_core;
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Server;
-use ractor::Actor;
+use ractor::{Actor, SpawnErr};
 use rustix::fs::Mode;
 use rustix::process::umask;
 use tokio::net::TcpListener;
@@ -73,7 +73,7 @@ pub enum ServeError {
     },
     /// An actor did not start.
     #[error("{0}")]
-    Tree(#[from] ractor::SpawnErr),
+    Tree(String),
     /// The store keeps failing.
     #[error("{0}")]
     Fatal(String),
@@ -145,7 +145,12 @@ async fn run(config: Config) -> Result<(), ServeError> {
     let handles = Handles::new(&slots);
     let (fatal, mut must_end) = watch::channel(None);
     let args = root::Args { settings, slots: slots.clone(), handles: handles.clone(), fatal };
-    let (tree, _) = Actor::spawn(None, Root, args).await?;
+    // A start may have to wait for room on the disk; whoever wants it to stop is heard.
+    let (tree, _) = tokio::select! {
+        spawned = Actor::spawn(None, Root, args) => spawned.map_err(not_started)?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
     slots.root.seat(tree.clone());
 
     // Last: whoever comes is served by a tree that stands.
@@ -171,6 +176,15 @@ async fn run(config: Config) -> Result<(), ServeError> {
     }
     serving.abort();
     outcome
+}
+
+/// What an actor said at its start, without the words of those who waited for it.
+fn not_started(error: SpawnErr) -> ServeError {
+    let SpawnErr::StartupFailed(inner) = error else { return ServeError::Tree(error.to_string()) };
+    match inner.downcast::<SpawnErr>() {
+        Ok(inner) => not_started(*inner),
+        Err(inner) => ServeError::Tree(inner.to_string()),
+    }
 }
 
 /// SIGHUP reads certificate and key again, and is no reason to end where there are none.

@@ -266,12 +266,16 @@ impl StoreHandle {
     /// takes: to write the same batch twice changes nothing. For actors, in a task of their own.
     pub async fn commit(&self, batch: Batch) -> Result<(), StoreError> {
         let mut tried = self.commit_once(batch.clone()).await;
+        let mut said = false;
         loop {
             match tried {
                 Ok(()) => return Ok(()),
                 Err(error @ (StoreError::CantRead(_) | StoreError::Refused(_))) => return Err(error),
                 Err(error) => {
-                    tracing::warn!(%error, "commit failed, trying again");
+                    // Once for each commit: a disk that is full for a night would fill the log too.
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!(%error, "commit failed, tried again until it is done");
+                    }
                     tokio::time::sleep(Duration::from_millis(250)).await;
                     if self.slot.seated().await.is_none() {
                         return Err(error);

@@ -30,7 +30,7 @@ pub use self::outbox::{Outbox, OutboxReader, outbox};
 pub use self::page_kind::PageKind;
 use self::ring::Ring;
 use super::slot::{Slot, Unanswered, answer};
-use super::store::{Loaded, StoreHandle};
+use super::store::{Loaded, StoreError, StoreHandle};
 
 /// By how much the mark is raised at a time.
 const MARK_STEP: u64 = 1_000_000;
@@ -190,9 +190,9 @@ impl Actor for Sync {
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         args.seat.seat(myself.clone());
         let loaded = args.store.load().await?;
-        let before = args.store.raise_mark(0).await?;
+        let before = raise_mark(&args.store, 0).await?;
         let mark = before + MARK_STEP;
-        args.store.raise_mark(mark).await?;
+        raise_mark(&args.store, mark).await?;
         myself.send_interval(args.beacon, || Msg::Beacon);
         let epoch = loaded.epoch;
         let fleet = rebuild(loaded, args.server);
@@ -214,6 +214,10 @@ impl Actor for Sync {
         match message {
             Msg::Publish(changes) => {
                 for change in changes {
+                    if state.version.0 >= state.mark {
+                        // The disk has been full for hours. To give more could give one twice after a crash.
+                        return Err("no versions are left below the mark".into());
+                    }
                     state.publish(change);
                 }
                 state.raise_mark_in_time(&myself);
@@ -243,6 +247,20 @@ impl Actor for Sync {
             ),
         }
         Ok(())
+    }
+}
+
+/// Raises the mark and answers the one before. A full disk is waited for: nothing may be told without versions, and
+/// to fail would only fail again.
+async fn raise_mark(store: &StoreHandle, to: u64) -> Result<u64, StoreError> {
+    loop {
+        match store.raise_mark(to).await {
+            Err(StoreError::CantWrite(why)) => {
+                tracing::error!(why, "waits until the store can write; nothing is served before");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            answer => return answer,
+        }
     }
 }
 
@@ -343,8 +361,7 @@ impl State {
         }
     }
 
-    /// The mark is raised long before it is reached, so that nobody waits for the disk. Were it ever reached
-    /// first, giving more versions could give one twice after a crash: better to fail and start above it.
+    /// The mark is raised long before it is reached, so that nobody waits for the disk.
     fn raise_mark_in_time(&mut self, myself: &ActorRef<Msg>) {
         if self.raising || self.version.0 + MARK_REST < self.mark {
             return;

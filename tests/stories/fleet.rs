@@ -101,10 +101,20 @@ impl Fleet {
 
     /// Starts the daemon and waits until it is ready.
     pub(crate) fn start_daemon(&mut self) {
+        self.launch_daemon();
+        self.wait("the daemon is ready", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
+    }
+
+    /// Whether the daemon's process goes on.
+    pub(crate) fn daemon_lives(&mut self) -> bool {
+        self.daemon.as_mut().is_some_and(|daemon| daemon.try_wait().unwrap().is_none())
+    }
+
+    /// Starts the daemon.
+    pub(crate) fn launch_daemon(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nixfleet"));
         command.arg("serve").envs(self.daemon_env.iter().map(|(name, value)| (name, value)));
         self.daemon = Some(spawn(command, &self.dir.path().join("daemon.log")));
-        self.wait("the daemon is ready", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
     }
 
     /// `kill -9` of the daemon.

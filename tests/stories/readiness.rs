@@ -43,7 +43,7 @@ fn a_full_disk_is_a_state_and_it_goes_on_when_there_is_room() {
     let Some(_tmpfs) = Tmpfs::mount(&data, "24m") else {
         return skipped("a_full_disk_is_a_state_and_it_goes_on_when_there_is_room", "mounting a tmpfs needs root");
     };
-    let fleet = Fleet::with(&[("NIXFLEET_DATA_DIR", data.to_str().unwrap())]).host("hsb0");
+    let mut fleet = Fleet::with(&[("NIXFLEET_DATA_DIR", data.to_str().unwrap())]).host("hsb0");
     fleet.run("hsb0", "switch", "SUCCESS");
 
     let filler = data.join("filler");
@@ -60,8 +60,15 @@ fn a_full_disk_is_a_state_and_it_goes_on_when_there_is_room() {
     let (status, problem) = fleet.post("/api/v1/hosts/hsb0/ops/switch", &json!({ "force": true }));
     assert_eq!(status, 503, "nothing is acknowledged that is not on disk: {problem}");
 
+    // A start on a full disk waits, and says for what; it is no crash loop.
+    fleet.kill_daemon();
+    fleet.launch_daemon();
+    fleet.wait("it says what it waits for", |fleet| fleet.logs().contains("waits until"));
+    assert!(fleet.daemon_lives());
+
     fs::remove_file(&filler).unwrap();
-    fleet.wait("ready again", |fleet| fleet.get("/readyz").0 == 200);
+    fleet.wait("ready again", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
+    fleet.wait("the host is back", |fleet| fleet.get("/api/v1/hosts/hsb0").1["state"] == "online");
     let forced = fleet.post("/api/v1/hosts/hsb0/ops/switch", &json!({ "force": true }));
     assert!(forced.0 == 202 || forced.1["code"] == "host_busy", "{}", forced.1);
     fleet.wait("the host is idle", |fleet| fleet.get("/api/v1/hosts/hsb0").1["command"].is_null());

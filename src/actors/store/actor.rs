@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nixfleet_model::fleet_state::StateChange;
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -29,6 +29,9 @@ pub struct Args {
     pub on_health: Box<dyn Fn(Option<String>) + Send + Sync>,
 }
 
+/// How often a store that found no room on the disk is opened again.
+const ROOM_AGAIN: Duration = Duration::from_secs(1);
+
 /// The store's actor.
 pub struct Store;
 
@@ -48,12 +51,19 @@ impl Actor for Store {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         let Args { dir, publish, on_health } = args;
-        let opened = tokio::task::spawn_blocking(move || start::start(Folder::take(&dir)?)).await?;
-        let started = match opened {
-            Ok(started) => started,
-            Err(error) => {
-                tracing::error!(%error, "the store can't be opened");
-                return Err(error.into());
+        let started = loop {
+            let dir = dir.clone();
+            match tokio::task::spawn_blocking(move || start::start(Folder::take(&dir)?)).await? {
+                Ok(started) => break started,
+                // A state and not a failure: to fail would only fail again.
+                Err(error) if error.is_full_disk() => {
+                    tracing::error!(%error, "the disk is full, waits until there is room");
+                    tokio::time::sleep(ROOM_AGAIN).await;
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the store can't be opened");
+                    return Err(error.into());
+                }
             }
         };
         let news = Arc::new(move |news| {

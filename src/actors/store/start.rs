@@ -1,6 +1,7 @@
 //! Opening the store: look at everything before anything is written, so that what we do not know stops the
 //! start and stays as it is; then make what a new store needs.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,6 +37,26 @@ pub(super) enum CantStart {
     Plan(#[from] CantPlan),
     #[error("can't write what a new store needs: {0}")]
     Write(#[from] CantWrite),
+}
+
+impl CantStart {
+    /// Whether room on the disk is all that is missing.
+    pub(super) fn is_full_disk(&self) -> bool {
+        let full = |error: &io::Error| error.kind() == io::ErrorKind::StorageFull;
+        let sled_full = |error: &sled::Error| match error {
+            sled::Error::Io(error) => full(error),
+            sled::Error::CollectionNotFound(_)
+            | sled::Error::Unsupported(_)
+            | sled::Error::ReportableBug(_)
+            | sled::Error::Corruption { .. } => false,
+        };
+        match self {
+            Self::Folder(CantUse::Sled { source, .. }) | Self::Sled(source) => sled_full(source),
+            Self::Folder(CantUse::Io { source, .. } | CantUse::NotWritable { source, .. }) => full(source),
+            Self::Write(_) => true,
+            Self::Folder(CantUse::Held { .. }) | Self::Record(_) | Self::Newer { .. } | Self::Plan(_) => false,
+        }
+    }
 }
 
 impl From<Unreadable> for CantStart {
