@@ -13,9 +13,9 @@ fn present() -> Situation {
         checkout: CheckoutState::Present { ours: true },
         checkout_dir: "/repo".into(),
         switch: Some("/repo/hosts/h1/switch".into()),
-        home_name: Some("ann@h1".into()),
-        home_names: vec!["ann@h1".into(), "ann".into()],
-        previous_home: Some("/home/ann/profiles/home-manager-9-link/activate".into()),
+        home_name: Some("user@h1".into()),
+        home_names: vec!["user@h1".into(), "user".into()],
+        previous_home: Some("/home/user/profiles/home-manager-9-link/activate".into()),
         system_path: Some("/nix/store/now".into()),
         ..Situation::default()
     }
@@ -79,8 +79,8 @@ fn a_switch_builds_first_and_then_looks_whether_the_built_system_runs() {
         ),
         (
             Platform::HomeManager,
-            "build: /repo#homeConfigurations.\"ann@h1\".activationPackage",
-            "home-manager switch --flake /repo#ann@h1",
+            "build: /repo#homeConfigurations.\"user@h1\".activationPackage",
+            "home-manager switch --flake /repo#user@h1",
         ),
     ] {
         let steps = plan_of(Op::Switch, platform, &present());
@@ -93,7 +93,7 @@ fn a_rollback_looks_whether_another_system_runs() {
     for (platform, activation) in [
         (Platform::Nixos, "nixos-rebuild switch --rollback"),
         (Platform::NixDarwin, "darwin-rebuild --rollback"),
-        (Platform::HomeManager, "/home/ann/profiles/home-manager-9-link/activate"),
+        (Platform::HomeManager, "/home/user/profiles/home-manager-9-link/activate"),
     ] {
         let steps = plan_of(Op::Rollback, platform, &present());
         let wanted = [activation, "expect another than /nix/store/now", "remember the way back to that system"];

@@ -53,3 +53,12 @@ where
     let items = serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok();
     Ok(items.map(|items| items.into_iter().filter_map(|item| serde_json::from_str(item.get()).ok()).collect()))
 }
+
+/// A field that takes its default when it is null or of a wrong type or form.
+pub fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Default + for<'a> Deserialize<'a>,
+{
+    optional(deserializer).map(Option::unwrap_or_default)
+}
