@@ -14,7 +14,6 @@
 //! way; nothing goes to an agent before its `registered`.
 
 mod agent;
-mod escape;
 pub mod log;
 mod tail;
 mod wishes;

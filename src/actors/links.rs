@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use nixfleet_model::event::NewEvent;
-use nixfleet_model::takeover::{self, Claim, Decision};
+use nixfleet_model::takeover::{self, Claim, Decision, Verdict};
 use nixfleet_protocol::agent::Register;
 use nixfleet_protocol::api::{Category, Level};
 use nixfleet_protocol::{HostId, Time};
@@ -28,9 +28,6 @@ use self::link::{LinkNews, LinkRef, Socket, close};
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{Batch, StoreHandle};
 use super::{host, hosts};
-
-/// How long the old link of a doubted name may take to answer a ping.
-const PING_WITHIN: Duration = Duration::from_secs(3);
 
 /// As whom an agent's token lets it in.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -273,7 +270,7 @@ impl State {
                 self.doubted.insert(host.clone(), waiting);
                 let tell = myself.clone();
                 tokio::spawn(async move {
-                    let alive = old.answers(PING_WITHIN).await;
+                    let alive = old.answers(takeover::PING_WITHIN).await;
                     if tell.cast(Msg::OldAnswered { host, old: old.id(), alive }).is_err() {
                         tracing::debug!("links actor is gone");
                     }
@@ -285,10 +282,9 @@ impl State {
     fn old_answered(&mut self, host: &HostId, old: u64, alive: bool) {
         let Some(waiting) = self.doubted.remove(host) else { return };
         let still_speaks = self.speaking.get(host).is_some_and(|entry| entry.link.id() == old);
-        if alive && still_speaks {
-            self.name_taken(host, &waiting);
-        } else {
-            self.replace(host.clone(), waiting);
+        match takeover::after_ping(alive && still_speaks) {
+            Verdict::Refuse => self.name_taken(host, &waiting),
+            Verdict::Replace => self.replace(host.clone(), waiting),
         }
     }
 

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use nixfleet_protocol::Time;
 use nixfleet_protocol::agent::{Output, Stream};
 use nixfleet_protocol::log::{MAX_LINE, Record};
+use nixfleet_protocol::text::only_sgr;
 
-use super::escape::only_sgr;
 use super::log::read_at;
 
 /// How much of a file's end is proven when it is opened: more than was ever written at once.

@@ -1,6 +1,8 @@
-//! Somebody else's words as plain text. What a program printed may end in a sentence that people read: on a page,
-//! in a list, in a terminal. There, an escape sequence is rubbish at best.
+//! Somebody else's words. What a program printed is shown in a log with its colours and nothing else ([`only_sgr`]), and
+//! may end in a sentence that people read on one line, as plain text ([`plain`]): there, an escape sequence is rubbish
+//! at best.
 
+use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::Chars;
 
@@ -14,9 +16,9 @@ pub fn plain(text: &str) -> String {
     let mut gap = false;
     while let Some(c) = chars.next() {
         match c {
-            '\u{1b}' => escape(&mut chars),
+            '\u{1b}' => escape(&mut chars, None),
             // The one-character form of ESC [.
-            '\u{9b}' => sequence(&mut chars),
+            '\u{9b}' => sequence(&mut chars, None),
             '\t' | '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}' => gap = true,
             c if c.is_control() || turns(c) => {}
             c => {
@@ -50,16 +52,40 @@ pub fn plain_value(value: &mut Value) {
     }
 }
 
+/// The text with its colours, without any other control sequence or control character.
+pub fn only_sgr(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(dropped) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len());
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            '\u{1b}' => escape(&mut chars, Some(&mut out)),
+            // The one-character form of ESC [.
+            '\u{9b}' => sequence(&mut chars, Some(&mut out)),
+            c if dropped(c) => {}
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+fn dropped(c: char) -> bool {
+    c.is_control() && c != '\t'
+}
+
 /// Marks that make a text read in another order than it is written.
 const fn turns(c: char) -> bool {
     matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn escape(chars: &mut Peekable<Chars<'_>>) {
+/// What follows on ESC. Colours go to `colours`, where they are wanted.
+fn escape(chars: &mut Peekable<Chars<'_>>, colours: Option<&mut String>) {
     match chars.peek() {
         Some('[') => {
             chars.next();
-            sequence(chars);
+            sequence(chars, colours);
         }
         // A text for the terminal: to its end, which is BEL or ESC \.
         Some(']' | 'P' | 'X' | '^' | '_') => {
@@ -82,10 +108,21 @@ fn escape(chars: &mut Peekable<Chars<'_>>) {
     }
 }
 
-/// What follows on ESC [: parameters, and one letter.
-fn sequence(chars: &mut Peekable<Chars<'_>>) {
-    while chars.next_if(|c| ('\u{20}'..='\u{3f}').contains(c)).is_some() {}
-    chars.next_if(|c| ('\u{40}'..='\u{7e}').contains(c));
+/// What follows on ESC [: parameters, and one letter that says what it is.
+fn sequence(chars: &mut Peekable<Chars<'_>>, colours: Option<&mut String>) {
+    let mut parameters = String::new();
+    while let Some(c) = chars.next_if(|c| ('\u{20}'..='\u{3f}').contains(c)) {
+        parameters.push(c);
+    }
+    let Some(last) = chars.next_if(|c| ('\u{40}'..='\u{7e}').contains(c)) else { return };
+    if let Some(out) = colours
+        && last == 'm'
+        && parameters.bytes().all(|b| b.is_ascii_digit() || b == b';' || b == b':')
+    {
+        out.push_str("\u{1b}[");
+        out.push_str(&parameters);
+        out.push('m');
+    }
 }
 
 #[cfg(test)]
@@ -93,6 +130,23 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn colours_stay_and_everything_else_goes() {
+        for (given, kept) in [
+            ("plain\tät", "plain\tät"),
+            ("\u{1b}[1;31mred\u{1b}[0m", "\u{1b}[1;31mred\u{1b}[0m"),
+            ("\u{1b}[2J\u{1b}[Hx", "x"),
+            ("\u{1b}]0;title\u{7}x", "x"),
+            ("\u{1b}]8;;http://a\u{1b}\\x", "x"),
+            ("\u{1b}(Bx\u{1b}cy\u{1b}", "xy"),
+            ("a\u{8}\u{0}b\u{9b}31mc", "ab\u{1b}[31mc"),
+            ("\u{1b}[?25lx\u{1b}[>1my", "xy"),
+            ("\u{1b}[31", ""),
+        ] {
+            assert_eq!(only_sgr(given), kept, "{given:?}");
+        }
+    }
 
     #[test]
     fn words_stay_and_the_rest_goes() {
