@@ -15,7 +15,7 @@
 
 mod agent;
 pub mod log;
-mod tail;
+pub mod tail;
 mod wishes;
 pub mod world;
 mod writer;
