@@ -352,6 +352,7 @@ impl State {
                     if let Some(log) = self.logs.remove(&command) {
                         log.over();
                     }
+                    (self.world.log_over)(self.host.clone(), command);
                 }
                 Effect::Gone => {
                     self.removed = true;

@@ -36,12 +36,12 @@ mod replacement;
 pub mod restore;
 mod start;
 mod trees;
-mod upkeep;
+pub mod upkeep;
 mod writer;
 
 pub use actor::{Args, State, Store};
 pub use archive::{BadBackup, Head, Totals};
-pub use upkeep::{Compacted, Measured, OldEvents, Standing};
+pub use upkeep::{Ask, Compacted, Measured, OldEvents, Standing};
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host_core;
 use nixfleet_model::remote::RemoteState;
 use nixfleet_model::restart::Policy;
+use nixfleet_model::retention::Retention;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
 use tokio::sync::watch;
@@ -20,7 +21,7 @@ use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
 use crate::actors::sync::Render;
-use crate::actors::{access, hosts, links, remote, sessions, store, sync};
+use crate::actors::{access, hosts, janitor, links, remote, sessions, store, sync};
 
 /// How long an actor may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
@@ -42,18 +43,34 @@ pub enum Child {
     Links,
     /// The tabs' parent.
     Sessions,
+    /// Retention, compression, compaction.
+    Janitor,
 }
 
 impl Child {
     /// Started in this order, stopped in the other.
-    pub const IN_ORDER: &'static [Self] =
-        &[Self::Store, Self::Sync, Self::Access, Self::Remote, Self::Hosts, Self::Links, Self::Sessions];
+    pub const IN_ORDER: &'static [Self] = &[
+        Self::Store,
+        Self::Sync,
+        Self::Access,
+        Self::Remote,
+        Self::Hosts,
+        Self::Links,
+        Self::Sessions,
+        Self::Janitor,
+    ];
 
     /// How patient the root is with it.
     pub(super) const fn policy(self) -> Policy {
         match self {
             Self::Store => Policy::STORE,
-            Self::Sync | Self::Access | Self::Remote | Self::Hosts | Self::Links | Self::Sessions => Policy::CHILD,
+            Self::Sync
+            | Self::Access
+            | Self::Remote
+            | Self::Hosts
+            | Self::Links
+            | Self::Sessions
+            | Self::Janitor => Policy::CHILD,
         }
     }
 }
@@ -75,6 +92,8 @@ pub struct Settings {
     pub access: access::Settings,
     /// How hosts treat commands.
     pub hosts: Arc<host_core::Settings>,
+    /// How long things are kept.
+    pub retention: Retention,
 }
 
 /// The places, and what their actors start with.
@@ -108,6 +127,7 @@ impl Tree {
             Child::Hosts => self.slots.hosts.vacate(),
             Child::Links => self.slots.links.vacate(),
             Child::Sessions => self.slots.sessions.vacate(),
+            Child::Janitor => self.slots.janitor.vacate(),
         }
     }
 
@@ -161,6 +181,7 @@ impl Tree {
     fn hosts_args(&self) -> hosts::Args {
         let (sync, asked, interested) =
             (self.handles.sync.clone(), self.handles.remote.clone(), self.handles.remote.clone());
+        let janitor = self.slots.janitor.clone();
         let world = host::World {
             settings: Arc::clone(&self.settings.hosts),
             store: self.store(),
@@ -177,6 +198,11 @@ impl Tree {
             interest: Box::new(move |commit| {
                 if !interested.interest(commit) {
                     tracing::debug!("the remote is being restarted and hears of all commits again");
+                }
+            }),
+            log_over: Box::new(move |host, command| {
+                if !janitor.cast(janitor::Msg::LogOver { host, command }) {
+                    tracing::debug!("the janitor is being restarted and looks at all logs");
                 }
             }),
             data_dir: self.settings.data_dir.clone(),
@@ -223,6 +249,11 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
             };
             seat(sessions::Sessions, args, root, &slots.sessions).await
         }
+        Child::Janitor => {
+            let data_dir = tree.settings.data_dir.clone();
+            let args = janitor::Args::new(data_dir, tree.store(), tree.settings.retention);
+            seat(janitor::Janitor, args, root, &slots.janitor).await
+        }
     }
 }
 
@@ -240,6 +271,7 @@ async fn seat<A: Actor>(
 
 /// Stops all, from the bottom: first those who hold sockets, last the store.
 pub(super) async fn stop_all(slots: &Slots) {
+    stop(&slots.janitor).await;
     stop(&slots.sessions).await;
     stop(&slots.links).await;
     stop(&slots.hosts).await;

@@ -141,8 +141,8 @@ impl State {
                 self.read(reply, move |shared| upkeep::standings(shared, before, limit));
             }
             Ask::Known { ids, reply } => self.read(reply, move |shared| upkeep::known(shared, &ids)),
-            Ask::OldEvents { from, now, retention, limit, reply } => {
-                self.read(reply, move |shared| upkeep::old_events(shared, from, now, retention, limit));
+            Ask::OldEvents { range, now, retention, limit, reply } => {
+                self.read(reply, move |shared| upkeep::old_events(shared, &range, now, retention, limit));
             }
             Ask::Measure { reply } => self.read(reply, upkeep::measure),
             Ask::Check { data_dir, reply } => self.read(reply, move |shared| check::running(shared, &data_dir)),

@@ -2,6 +2,7 @@
 //! Reads here are bounded: pages of commands as sketches, pages of events as numbers.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -34,8 +35,8 @@ pub enum Ask {
     Standings { before: Option<CommandId>, limit: usize, reply: Reply<Standing> },
     /// Which of these commands the store has.
     Known { ids: Vec<CommandId>, reply: Reply<BTreeSet<CommandId>> },
-    /// A page of events from a number on: which of them are old.
-    OldEvents { from: EventId, now: Time, retention: Retention, limit: usize, reply: Reply<OldEvents> },
+    /// A page of events: which of them are old.
+    OldEvents { range: RangeInclusive<EventId>, now: Time, retention: Retention, limit: usize, reply: Reply<OldEvents> },
     /// How large it is, and how much of that is data.
     Measure { reply: Reply<Measured> },
     /// Look at everything.
@@ -101,15 +102,15 @@ impl StoreHandle {
         self.ask(|reply| Ask::Known { ids, reply }, READ).await
     }
 
-    /// Which of the next `limit` events are old.
+    /// Which of the first `limit` events of a range are old.
     pub async fn old_events(
         &self,
-        from: EventId,
+        range: RangeInclusive<EventId>,
         now: Time,
         retention: Retention,
         limit: usize,
     ) -> Result<OldEvents, StoreError> {
-        self.ask(|reply| Ask::OldEvents { from, now, retention, limit, reply }, READ).await
+        self.ask(|reply| Ask::OldEvents { range, now, retention, limit, reply }, READ).await
     }
 
     /// How large the store is.
@@ -178,14 +179,14 @@ pub(super) fn known(shared: &Shared, ids: &[CommandId]) -> Result<BTreeSet<Comma
 
 pub(super) fn old_events(
     shared: &Shared,
-    from: EventId,
+    range: &RangeInclusive<EventId>,
     now: Time,
     retention: Retention,
     limit: usize,
 ) -> Result<OldEvents, StoreError> {
     let trees = &*shared.trees()?;
     let mut page = OldEvents::default();
-    for entry in trees.at(Tree::Events).range(trees::event(from)..) {
+    for entry in trees.at(Tree::Events).range(trees::event(*range.start())..=trees::event(*range.end())) {
         let (key, value) = entry?;
         let Some(id) = trees::event_in(&key) else { continue };
         if page.seen >= limit.min(LONGEST) as u64 {

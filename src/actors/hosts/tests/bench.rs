@@ -177,6 +177,7 @@ impl Bench {
             publish: Box::new(move |changes| apply(&published, changes)),
             ask_remote: Box::new(|AskRemote { done, .. }| done()),
             interest: Box::new(|_| {}),
+            log_over: Box::new(|_, _| {}),
             data_dir: dir.path().to_path_buf(),
             clock: Clock::Runtime(began, tokio::time::Instant::now()),
         };
