@@ -15,7 +15,7 @@ use super::migrations::{SCHEMA, v1};
 use super::plan::{self, Counts};
 use super::record::Unreadable;
 use super::trees::{self, Tree, Trees};
-use super::{StoreError, reader, record};
+use super::{StoreError, reader, record, start};
 use crate::actors::host::log::{LogFile, sealed};
 
 /// How many findings of one kind are named one by one.
@@ -120,7 +120,10 @@ pub fn stopped(data_dir: &Path) -> Result<Report, String> {
     };
     let (mut report, found) = look(&open.trees);
     match catch_unwind(AssertUnwindSafe(|| written_counts(&open.trees))) {
-        Ok(Ok(counts)) => compare(&mut report, counts, &found),
+        Ok(Ok(counts)) => {
+            compare(&mut report, counts, &found);
+            report.problems.extend(start::rolled_back(&store, &open.trees, counts));
+        }
         Ok(Err(error)) => report.problem(error.to_string()),
         Err(panic) => report.problem(format!("the counts can't be read: {}", said(&*panic))),
     }
@@ -136,6 +139,7 @@ fn written_counts(trees: &Trees) -> Result<Counts, Unreadable> {
         commands: number(plan::COMMANDS)?,
         events: number(plan::EVENTS)?,
         tokens: number(plan::TOKENS)?,
+        commits: number(plan::COMMITS)?,
         last_event: number(plan::LAST_EVENT)?,
     })
 }

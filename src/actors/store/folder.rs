@@ -5,6 +5,7 @@
 //! $NIXFLEET_DATA_DIR/         0700
 //!    lock                     held by the daemon that runs (flock)
 //!    store/                   0700: sled's; files 0600
+//!       witness               how far the store has come, for the day when sled forgets: see `witness.rs`
 //!       db  conf  snap.*      the log that is also the data, its settings, where to begin reading it
 //!       blobs/                stays empty: sled does not sync what it puts there
 //!    logs/<host>/             the output of commands

@@ -24,6 +24,7 @@ use super::disk::Disk;
 use super::folder::{self, CantUse, Folder};
 use super::plan::{CantPlan, Counts, Plan};
 use super::trees::{Tree, Trees};
+use super::witness::Witness;
 use super::{Batch, check, compaction, replacement, start};
 use crate::actors::host::log::log_path;
 
@@ -186,8 +187,7 @@ fn make(next: &Path, file: &Path, head: &Head, progress: &mut dyn FnMut(u64)) ->
     }
     close_log(log)?;
     records.flush()?;
-    finish(&trees, head)?;
-    trees.db().flush()?;
+    finish(&trees, &store, head)?;
     drop(trees);
     compaction::sync_all(&store)?;
     sync_folders(&next.join("logs"))?;
@@ -195,7 +195,7 @@ fn make(next: &Path, file: &Path, head: &Head, progress: &mut dyn FnMut(u64)) ->
 }
 
 /// Looks at every record, and makes the store one of its own.
-fn finish(trees: &Trees, head: &Head) -> Result<(), CantRestore> {
+fn finish(trees: &Trees, store: &Path, head: &Head) -> Result<(), CantRestore> {
     let report = check::look_at(trees);
     // The parts of logins were left out with them or not: they name nothing, and are removed.
     let problems: Vec<_> = report.problems.into_iter().filter(|problem| !problem.contains("left over")).collect();
@@ -206,13 +206,17 @@ fn finish(trees: &Trees, head: &Head) -> Result<(), CantRestore> {
     let mut warnings = Vec::new();
     let counts: Counts = start::count(trees, &mut warnings).map_err(|error| CantRestore::Write(error.to_string()))?;
     let mut plan = Plan::new(trees, counts);
-    plan.put_epoch(Epoch::from_uuid(Uuid::new_v4()))?;
+    let epoch = Epoch::from_uuid(Uuid::new_v4());
+    plan.put_epoch(epoch)?;
     let now = Time::now();
     let message = format!("the store was restored from a backup of {}", head.made_at);
     let event = NewEvent::new(now, Category::Audit, Level::Warn, "console", "store_restored", message);
     plan.add(&Batch { events: vec![event], ..Batch::default() }, false)?;
     let finished = plan.finish()?;
-    Disk::apply(trees, &finished).map_err(|error| CantRestore::Write(error.to_string()))
+    Disk::apply(trees, &finished).map_err(|error| CantRestore::Write(error.to_string()))?;
+    trees.db().flush()?;
+    Witness::open(store, epoch)?.say(&finished.counts);
+    Ok(())
 }
 
 struct Records<'a> {

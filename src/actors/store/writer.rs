@@ -390,6 +390,7 @@ impl Writer {
         // Nobody is in the old one any more, and the new one is whole: from here it goes forward.
         let placed = replacement::ready(self.disk.folder().data(), None).map_err(CantCompact::from).and_then(|()| {
             let trees = Arc::new(self.disk.open_again()?);
+            self.disk.witnessed(&self.counts);
             self.trees = Some(Arc::clone(&trees));
             self.shared.replace(Some(trees));
             Ok(Compacted { before, after: Folder::size(self.disk.store()), live: live.bytes })
