@@ -87,9 +87,7 @@ async fn make(dir: &Path, partial: &Path, logs: bool) -> Result<Totals, AdminErr
         let store = alone::open(dir).await?;
         let export = store.handle.export(backup::head(logs)).await;
         let export = export.map_err(|error| AdminError::Refused(error.to_string()));
-        let written = export.and_then(|export| {
-            backup::write(export, dir, &mut counted).map_err(system(shown.clone()))
-        });
+        let written = export.and_then(|export| backup::write(export, dir, &mut counted).map_err(system(shown.clone())));
         store.close().await;
         written?;
     }

@@ -118,7 +118,10 @@ fn locked(path: &Path, patience: Duration) -> io::Result<Option<File>> {
         };
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             // Who had the lock before may have compressed it and removed the name.
-            Ok(()) if std::fs::metadata(path).is_ok_and(|named| file.metadata().is_ok_and(|it| it.ino() == named.ino())) => {
+            Ok(())
+                if std::fs::metadata(path)
+                    .is_ok_and(|named| file.metadata().is_ok_and(|it| it.ino() == named.ino())) =>
+            {
                 return Ok(Some(file));
             }
             Err(error) if error != rustix::io::Errno::WOULDBLOCK || begun.elapsed() >= patience => {

@@ -76,9 +76,7 @@ async fn commands(args: &Args, done: &mut Done) -> Result<BTreeSet<CommandId>, C
     loop {
         let page = args.store.standings(before, PAGE).await?;
         let (old, stays): (Vec<_>, Vec<_>) = page.commands.into_iter().partition(|command| sieve.goes(command));
-        over.extend(
-            stays.into_iter().filter(|it| it.state.is_final() && it.log_bytes > 0).map(|it| it.id),
-        );
+        over.extend(stays.into_iter().filter(|it| it.state.is_final() && it.log_bytes > 0).map(|it| it.id));
         if !old.is_empty() {
             done.commands += old.len() as u64;
             let writes = old.iter().cloned().map(Write::RemoveCommand).collect();
@@ -220,11 +218,15 @@ fn seal_all(data_dir: &Path, over: &[Log]) -> (u64, u64) {
 fn remove_empty(data_dir: &Path) {
     for folder in std::fs::read_dir(data_dir.join("logs")).into_iter().flatten().flatten() {
         for file in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
-            let left = file.file_name().to_str().is_some_and(|name| name.ends_with(".new"));
-            let old = file.metadata().and_then(|meta| meta.modified()).is_ok_and(|at| {
-                SystemTime::now().duration_since(at).is_ok_and(|age| age > ORPHANED)
-            });
-            if left && old && let Err(error) = std::fs::remove_file(file.path()) {
+            let left = file.file_name().to_str().is_some_and(|name| name.rsplit('.').next() == Some("new"));
+            let old = file
+                .metadata()
+                .and_then(|meta| meta.modified())
+                .is_ok_and(|at| SystemTime::now().duration_since(at).is_ok_and(|age| age > ORPHANED));
+            if left
+                && old
+                && let Err(error) = std::fs::remove_file(file.path())
+            {
                 tracing::warn!(%error, file = %file.path().display(), "leftover can't be removed");
             }
         }
@@ -272,14 +274,8 @@ async fn tell(args: &Args, done: &Done) -> Result<(), CantLook> {
     if sentences.is_empty() {
         return Ok(());
     }
-    let mut event = NewEvent::new(
-        args.clock.now(),
-        Category::System,
-        Level::Info,
-        "system",
-        "retention",
-        sentences.join("; "),
-    );
+    let mut event =
+        NewEvent::new(args.clock.now(), Category::System, Level::Info, "system", "retention", sentences.join("; "));
     event.details = serde_json::to_string(done).ok();
     args.store.commit(Batch { events: vec![event], ..Batch::default() }).await?;
     Ok(())

@@ -111,14 +111,8 @@ async fn what_is_past_its_time_goes_with_its_logs_and_one_event_says_so() {
     let place = Place::new().await;
     let dir = place.dir.path();
     let mut record = HostRecord::new(host("hsb0"), days_ago(100));
-    record.history.last_switch = Some(SwitchRun {
-        command: id(11),
-        op: Op::Switch,
-        ok: false,
-        commit: None,
-        stage: None,
-        at: days_ago(80),
-    });
+    record.history.last_switch =
+        Some(SwitchRun { command: id(11), op: Op::Switch, ok: false, commit: None, stage: None, at: days_ago(80) });
     let mut all = vec![
         command(10, "hsb0", Op::Gc, S::Success, 90),
         command(11, "hsb0", Op::Switch, S::Error, 80),
@@ -247,22 +241,20 @@ impl Actor for FakeStore {
         asked: &mut Asked,
     ) -> Result<(), ActorProcessingErr> {
         use crate::actors::store::Ask;
-        match message {
-            store::Msg::Load { reply } => answer(reply, Ok(Loaded::default())),
-            store::Msg::Upkeep(Ask::Standings { reply, .. }) => {
-                asked.looks.fetch_add(1, Ordering::SeqCst);
-                if asked.failing.load(Ordering::SeqCst) > 0 {
-                    asked.failing.fetch_sub(1, Ordering::SeqCst);
-                    answer(reply, Err(store::StoreError::CantRead("told to".to_owned())));
-                } else {
-                    answer(reply, Ok(Standing::default()));
-                }
+        if let store::Msg::Load { reply } = message {
+            answer(reply, Ok(Loaded::default()));
+        } else if let store::Msg::Upkeep(Ask::Standings { reply, .. }) = message {
+            asked.looks.fetch_add(1, Ordering::SeqCst);
+            if asked.failing.load(Ordering::SeqCst) > 0 {
+                asked.failing.fetch_sub(1, Ordering::SeqCst);
+                answer(reply, Err(store::StoreError::CantRead("told to".to_owned())));
+            } else {
+                answer(reply, Ok(Standing::default()));
             }
-            store::Msg::Upkeep(Ask::Measure { reply }) => {
-                answer(reply, Ok(Measured { size: 1, live: 1, events: 0, last_event: EventId(0) }));
-            }
-            store::Msg::Upkeep(Ask::OldEvents { reply, .. }) => answer(reply, Ok(OldEvents::default())),
-            _ => {}
+        } else if let store::Msg::Upkeep(Ask::Measure { reply }) = message {
+            answer(reply, Ok(Measured { size: 1, live: 1, events: 0, last_event: EventId(0) }));
+        } else if let store::Msg::Upkeep(Ask::OldEvents { reply, .. }) = message {
+            answer(reply, Ok(OldEvents::default()));
         }
         Ok(())
     }

@@ -49,28 +49,16 @@ pub enum Child {
 
 impl Child {
     /// Started in this order, stopped in the other.
-    pub const IN_ORDER: &'static [Self] = &[
-        Self::Store,
-        Self::Sync,
-        Self::Access,
-        Self::Remote,
-        Self::Hosts,
-        Self::Links,
-        Self::Sessions,
-        Self::Janitor,
-    ];
+    pub const IN_ORDER: &'static [Self] =
+        &[Self::Store, Self::Sync, Self::Access, Self::Remote, Self::Hosts, Self::Links, Self::Sessions, Self::Janitor];
 
     /// How patient the root is with it.
     pub(super) const fn policy(self) -> Policy {
         match self {
             Self::Store => Policy::STORE,
-            Self::Sync
-            | Self::Access
-            | Self::Remote
-            | Self::Hosts
-            | Self::Links
-            | Self::Sessions
-            | Self::Janitor => Policy::CHILD,
+            Self::Sync | Self::Access | Self::Remote | Self::Hosts | Self::Links | Self::Sessions | Self::Janitor => {
+                Policy::CHILD
+            }
         }
     }
 }

@@ -84,9 +84,7 @@ pub(super) fn running(shared: &Shared, data_dir: &Path) -> Result<Report, StoreE
     let mut tries = 0;
     loop {
         let before = shared.counts();
-        let trees = shared.trees()?;
-        let (mut report, found) = look(&trees);
-        drop(trees);
+        let (mut report, found) = look(&*shared.trees()?);
         tries += 1;
         // Commits of the meantime change both; who compares needs a moment without.
         if before != shared.counts() && tries < TRIES {
@@ -294,8 +292,7 @@ fn look_at_one(
 fn finish(mut report: Report, found: &Found, data_dir: &Path, store: &Path) -> Report {
     look_at_logs(&mut report, found, data_dir);
     report.disk.store = Folder::size(store);
-    report.disk.free =
-        rustix::fs::statvfs(data_dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
+    report.disk.free = rustix::fs::statvfs(data_dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize));
     let blobs = fs::read_dir(store.join("blobs")).map_or(0, Iterator::count);
     if blobs > 0 {
         report.problem(format!("{blobs} values lie in blobs/, which a power cut may lose"));
@@ -373,9 +370,11 @@ pub(crate) fn logs_in(data_dir: &Path) -> Vec<(HostId, CommandId, PathBuf)> {
                 of_host.insert(command);
             }
         }
-        logs.extend(of_host.into_iter().map(|command| {
-            (host.clone(), command, crate::actors::host::log::log_path(data_dir, &host, command))
-        }));
+        logs.extend(
+            of_host
+                .into_iter()
+                .map(|command| (host.clone(), command, crate::actors::host::log::log_path(data_dir, &host, command))),
+        );
     }
     logs
 }

@@ -75,12 +75,12 @@ impl Folder {
     pub(super) fn take(data: &Path) -> Result<Self, CantUse> {
         let refused = |source: io::Error| {
             let dir = data.to_owned();
-            match source.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    CantUse::NotWritable { dir, source }
-                }
-                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => CantUse::NoFolder { dir, source },
-                _ => CantUse::Io { dir, source },
+            if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+                CantUse::NotWritable { dir, source }
+            } else if matches!(source.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists) {
+                CantUse::NoFolder { dir, source }
+            } else {
+                CantUse::Io { dir, source }
             }
         };
         let store = data.join("store");

@@ -23,7 +23,7 @@ use super::archive::{BadBackup, Head, Part, Reader, Totals};
 use super::disk::Disk;
 use super::folder::{self, CantUse, Folder};
 use super::plan::{CantPlan, Counts, Plan};
-use super::trees::{Tree, Trees};
+use super::trees::{self, Tree, Trees};
 use super::witness::Witness;
 use super::{Batch, check, compaction, replacement, start};
 use crate::actors::host::log::log_path;
@@ -142,7 +142,7 @@ pub fn restore(
 
 /// A time as part of a file's name.
 fn name_of(time: Time) -> String {
-    time.to_string().chars().filter(|c| c.is_ascii_alphanumeric()).collect()
+    time.to_string().chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 /// Makes store and logs, proves them, and has them on disk.
@@ -159,11 +159,13 @@ fn make(next: &Path, file: &Path, head: &Head, progress: &mut dyn FnMut(u64)) ->
     let mut done = 0;
     while let Some(part) = reader.next().map_err(bad)? {
         match part {
-            // Logins end with the store that they were made in.
-            Part::Record { tree: Tree::Sessions, .. } => {}
             Part::Record { tree, key, value } => {
                 done += value.len() as u64;
-                records.add(tree, key, value)?;
+                // Logins end with the store that they were made in.
+                let of = if tree == Tree::Parts { trees::part_in(&key).map(|(tree, _, _)| tree) } else { Some(tree) };
+                if of != Some(Tree::Sessions) {
+                    records.add(tree, key, value)?;
+                }
             }
             Part::Log(head) => {
                 close_log(log.take())?;
@@ -197,10 +199,8 @@ fn make(next: &Path, file: &Path, head: &Head, progress: &mut dyn FnMut(u64)) ->
 /// Looks at every record, and makes the store one of its own.
 fn finish(trees: &Trees, store: &Path, head: &Head) -> Result<(), CantRestore> {
     let report = check::look_at(trees);
-    // The parts of logins were left out with them or not: they name nothing, and are removed.
-    let problems: Vec<_> = report.problems.into_iter().filter(|problem| !problem.contains("left over")).collect();
-    if let Some(first) = problems.first() {
-        let more = problems.len() - 1;
+    if let Some(first) = report.problems.first() {
+        let more = report.problems.len() - 1;
         return Err(CantRestore::NotWhole(format!("{first} (and {more} more)")));
     }
     let mut warnings = Vec::new();

@@ -46,12 +46,14 @@ pub(super) fn read(store: &Path) -> io::Result<Option<Seen>> {
     let crc = bytes.get(60..64).and_then(|it| it.try_into().ok()).map(u32::from_le_bytes);
     let epoch = bytes.get(8..24).and_then(|it| it.try_into().ok()).map(Uuid::from_bytes);
     match (bytes.starts_with(MAGIC), epoch, crc) {
-        (true, Some(epoch), Some(crc)) if bytes.len() == LENGTH && crc == crc32fast::hash(&bytes[..60]) => Ok(Some(Seen {
-            epoch: Epoch::from_uuid(epoch),
-            commits: number(24),
-            hosts: number(32),
-            commands: number(40),
-        })),
+        (true, Some(epoch), Some(crc)) if bytes.len() == LENGTH && crc == crc32fast::hash(&bytes[..60]) => {
+            Ok(Some(Seen {
+                epoch: Epoch::from_uuid(epoch),
+                commits: number(24),
+                hosts: number(32),
+                commands: number(40),
+            }))
+        }
         _ => {
             tracing::warn!(path = %path(store).display(), "the witness of the store can't be read");
             Ok(None)

@@ -133,8 +133,9 @@ impl Writer {
                 if let Some(trouble) = self.shared.trouble() {
                     self.refuse(&trouble);
                 } else if self.waiting.front().is_some_and(Job::is_long) {
-                    let job = self.waiting.pop_front();
-                    job.into_iter().for_each(|job| self.long_job(job));
+                    if let Some(job) = self.waiting.pop_front() {
+                        self.long_job(job);
+                    }
                 } else {
                     self.write_group();
                 }

@@ -183,10 +183,14 @@ fn a_mark_at_the_end_of_a_compressed_log_says_where_it_goes_on() {
     write(&place.plain(), &[Part::Lines(100, 100)]);
     let at = fs::metadata(place.plain()).unwrap().len();
     let mark = Record::mark(Time::from_millis(1), at + 5000, "cut").encode();
-    fs::File::options().append(true).open(place.plain()).and_then(|mut file| {
-        use std::io::Write as _;
-        file.write_all(mark.as_bytes())
-    }).unwrap();
+    fs::File::options()
+        .append(true)
+        .open(place.plain())
+        .and_then(|mut file| {
+            use std::io::Write as _;
+            file.write_all(mark.as_bytes())
+        })
+        .unwrap();
     place.seal();
     let sealed = Sealed::open(&sealed_path(&place.plain())).unwrap();
     assert_eq!((sealed.length(), sealed.end()), (at + mark.len() as u64, at + 5000));
