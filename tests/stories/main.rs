@@ -14,6 +14,7 @@ mod tab;
 
 mod cycle;
 mod disasters;
+mod keeping;
 mod kills;
 mod readiness;
 mod security;
