@@ -2,7 +2,7 @@
 //!
 //! Invariants: a record stands exactly where its agent has it; nothing is written twice; what is reported as the
 //! end is on disk (`fdatasync`), also after a power cut. A file is cut at its last whole record when it is opened.
-//! A log has one [`Tail`] at a time: it holds a lock on the file, and only who holds it may compress the log.
+//! A log has one `Tail` at a time: it holds a lock on the file, and only who holds it may compress the log.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;

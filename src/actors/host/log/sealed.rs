@@ -8,7 +8,7 @@
 //!
 //! `zstd -dc` shows such a file too, without its holes. Sealing writes a new file, syncs it, renames it, and only then
 //! removes the plain one: a crash in between leaves both, and **the plain one is the true one wherever it exists**.
-//! Who writes a log holds a lock on it ([`super::super::tail::Tail`]); sealing needs that lock, so it never meets a
+//! Who writes a log holds a lock on it (`tail.rs`); sealing needs that lock, so it never meets a
 //! log that grows.
 
 use std::fs::{self, File, OpenOptions};
