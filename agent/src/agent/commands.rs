@@ -204,10 +204,14 @@ impl Commands {
             Ok(Some(Admission::New(_) | Admission::Forgotten)) => return Answer::Forgotten(id, command.command),
             Err(error) => return reject(crate::chain(&error)),
         }
-        let Some(ops) = ops::meaning(&command.command, legacy) else {
+        let Some(ops) = ops::meaning(&command.command, legacy, self.host.platform) else {
             info!(op = command.command, "unsupported");
             return reject("unsupported".into());
         };
+        if let Err(bad) = ops::args::check(&ops, command.args.as_ref()) {
+            info!(op = command.command, %bad, "refused");
+            return reject(bad.to_string());
+        }
         let at_any_time = legacy && matches!(ops[..], [Op::Restart | Op::Reboot]);
         if let Some(running) = self.deliveries.running().filter(|_| !at_any_time) {
             return Answer::Rejected(CommandRejected {
