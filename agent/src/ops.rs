@@ -10,10 +10,12 @@
 pub mod checkout;
 pub mod deployed;
 pub mod nix;
+pub mod own;
 pub mod plan;
 pub mod script;
 pub mod situation;
 pub mod step;
+pub mod words;
 
 use nixfleet_protocol::Op;
 use nixfleet_protocol::agent::Platform;
@@ -24,16 +26,17 @@ pub const SUPPORTED: &[Op] = &[Op::Pull, Op::Switch, Op::Test, Op::Rollback, Op:
 /// What a word of a dashboard means, in ops; `None` for one that this agent does not know.
 /// Old dashboards have words for several ops at once.
 pub fn meaning(word: &str, legacy: bool) -> Option<Vec<Op>> {
-    if legacy && word == "pull-switch" {
-        return Some(vec![Op::Pull, Op::Switch]);
+    if legacy {
+        return words::meaning(word);
     }
     let op = word.parse::<Op>().ok()?;
-    SUPPORTED.contains(&op).then(|| vec![op])
+    (SUPPORTED.contains(&op) || own::OPS.contains(&op)).then(|| vec![op])
 }
 
-/// What the agent can do, for `register`: its ops by name, and `tests`.
-pub fn features() -> Vec<String> {
-    SUPPORTED.iter().map(|op| op.as_str()).chain(["tests"]).map(str::to_owned).collect()
+/// What the agent can do, for `register`: its ops by name, and `tests`. `exec` is named only where it is allowed.
+pub fn features(allow_exec: bool) -> Vec<String> {
+    let ops = SUPPORTED.iter().chain(own::OPS).filter(|op| allow_exec || **op != Op::Exec);
+    ops.map(|op| op.as_str()).chain(["tests"]).map(str::to_owned).collect()
 }
 
 /// Whether an op may need to be root on this platform.
@@ -52,13 +55,22 @@ mod tests {
             ("pull", false, Some(vec![Op::Pull])),
             ("pull-switch", true, Some(vec![Op::Pull, Op::Switch])),
             ("pull-switch", false, None),
-            ("gc", false, None),
+            ("journal", false, Some(vec![Op::Journal])),
+            ("journal", true, None),
+            ("refresh-git", false, None),
             ("merge-pr", false, None),
             ("rm -rf /", false, None),
             ("", false, None),
         ] {
             assert_eq!(meaning(word, legacy), ops, "{word}");
         }
+    }
+
+    #[test]
+    fn exec_is_a_feature_only_where_it_is_allowed() {
+        let has = |allow| features(allow).iter().any(|feature| feature == "exec");
+        assert_eq!((has(false), has(true)), (false, true));
+        assert!(features(false).iter().any(|feature| feature == "journal"));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod lines;
 pub mod log;
 pub mod masked;
 pub mod nix_log;
+pub mod own;
 pub mod process;
 pub mod remains;
 pub mod suite;
@@ -52,6 +53,7 @@ pub enum RunnerError {
 pub async fn run(dir: &Path) -> Result<(), RunnerError> {
     // Fails only for a process that leads a group already, e.g. one that a person started from a shell.
     let _ = rustix::process::setsid();
+    remains::adopt_orphans();
     let name = || dir.display().to_string();
     let order: Order = durable::read_json(&dir.join(ORDER))
         .map_err(|error| RunnerError::NoOrder(name(), Some(error)))?
