@@ -11,8 +11,11 @@ use crate::checks::TotpProof;
 use crate::remote::Desired;
 
 mod memory;
+mod played;
 
 const HEAD: &str = "bbbbbbb";
+/// The first question of a core that began at second 0.
+const FIRST: u64 = 1_000_000_000_001;
 
 fn at(seconds: i64) -> Time {
     Time::from_millis(1_000_000_000_000 + seconds * 1000)
@@ -57,7 +60,7 @@ fn settings() -> Arc<Settings> {
 }
 
 fn core() -> Core {
-    Core::revive(settings(), HostRecord::new(host(), at(0)), None, remote(HEAD, 0), at(0)).0
+    Core::revive(settings(), HostRecord::new(host(), at(0)), Vec::new(), remote(HEAD, 0), at(0)).0
 }
 
 fn register(protocol: u32, generation: &str) -> Box<Register> {
@@ -153,10 +156,10 @@ fn a_pull_from_the_click_to_the_light() {
     let step = core.step(Input::LogFlushed { command: id(1), bytes: 100 }, at(3));
     assert_eq!(frames(&step), ["status_ack"], "acknowledged behind its commit");
     assert_eq!(state_of(&step, 1), Some(CommandState::Executing), "judged against the poll that follows");
-    assert!(step.then.iter().any(|effect| matches!(effect, Effect::AskRemote { number: 1, .. })));
+    assert!(step.then.iter().any(|effect| matches!(effect, Effect::AskRemote { number: FIRST, .. })));
 
     core.step(Input::Remote(remote(HEAD, 4)), at(4));
-    let step = core.step(Input::RemoteAsked { number: 1 }, at(4));
+    let step = core.step(Input::RemoteAsked { number: FIRST }, at(4));
     assert_eq!((state_of(&step, 1), actions(&step)), (Some(CommandState::Success), vec!["command_finished"]));
     assert_eq!(core.record().open, None);
     let lights = core.view(None, at(4)).host.lights.clone();
@@ -198,9 +201,9 @@ fn a_pull_asks_the_remote_before_it_is_refused_as_current() {
         core.step(Input::LinkUp { link: 1, register: register(3, HEAD) }, at(1));
         let step = submit(&mut core, 1, Op::Pull, 2);
         assert_eq!(state_of(&step, 1), Some(CommandState::Validating));
-        assert!(matches!(step.then[..], [Effect::AskRemote { number: 1, .. }]), "nobody is answered yet");
+        assert!(matches!(step.then[..], [Effect::AskRemote { number: FIRST, .. }]), "nobody is answered yet");
         core.step(Input::Remote(remote(head, 3)), at(3));
-        let step = core.step(Input::RemoteAsked { number: 1 }, at(3));
+        let step = core.step(Input::RemoteAsked { number: FIRST }, at(3));
         assert_eq!(state_of(&step, 1), Some(state), "{head}");
         assert!(step.then.iter().any(|effect| matches!(effect, Effect::Answer { ask: 1, .. })));
     }
@@ -276,7 +279,7 @@ fn a_command_goes_on_over_a_crash() {
     let mut core = linked();
     let sent = submit(&mut core, 1, Op::Switch, 2);
     assert_eq!(frames(&sent), ["command"]);
-    let open = sent.writes.commands.last().cloned();
+    let open = sent.writes.commands.last().cloned().into_iter().collect();
     let (mut core, step) = Core::revive(settings(), *sent.writes.host.unwrap(), open, remote(HEAD, 0), at(9));
     assert_eq!(state_of(&step, 1), Some(CommandState::AwaitingReconnect));
     let mut back = register(3, "aaaaaaa");
@@ -379,7 +382,7 @@ fn inputs() -> impl Strategy<Value = Input> {
             Input::Found { id: id(number), command }
         }),
         2 => (0_i64..5000).prop_map(|read| Input::Remote(remote(HEAD, read))),
-        2 => (0_u64..10).prop_map(|number| Input::RemoteAsked { number }),
+        2 => (0_u64..10).prop_map(|number| Input::RemoteAsked { number: FIRST + number }),
         8 => (any::<bool>(), op, any::<u8>()).prop_map(|(force, op, ask)| {
             Input::Submit { ask: u64::from(ask), id: id(0), request: Submit { force, ..wish(op) } }
         }),
@@ -423,7 +426,7 @@ proptest! {
             prop_assert_eq!(core.record().open, core.open().map(|open| open.id), "one slot, one truth");
             prop_assert!(core.open().is_none_or(|open| !open.state.is_final()));
             for command in stored.values() {
-                let over_or_open = command.state.is_final() || core.record().open == Some(command.id);
+                let over_or_open = command.state.is_final() || core.command(command.id).is_some();
                 prop_assert!(over_or_open, "a command without an owner: {:?}", command);
             }
             // What is in memory is on disk, save for facts and what grows.
