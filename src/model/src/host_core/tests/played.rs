@@ -137,10 +137,12 @@ impl Agent {
         self.says.push_back(self.beat());
     }
 
-    /// Whatever runs ends.
-    fn end_all(&mut self, code: i32) {
+    /// Whatever runs ends; a journal only where it is not left to its readers.
+    fn end_all(&mut self, code: i32, journals: bool) {
         for id in self.register().running {
-            self.ends(id, code);
+            if journals || self.commands[&id].1 != "journal" {
+                self.ends(id, code);
+            }
         }
         if let Some(word) = self.runs.take() {
             let silent = matches!(word.as_str(), "restart" | "reboot");
@@ -313,7 +315,7 @@ impl World {
             for id in self.core.unfinished().filter(|it| it.is_read()).map(|it| it.id).collect::<Vec<_>>() {
                 self.step(Input::ReaderLeft { command: id });
             }
-            self.agent.end_all(0);
+            self.agent.end_all(0, false);
             while self.deliver() {}
             self.agent.instance += 1;
             self.wait(120);
@@ -372,7 +374,7 @@ fn happens(world: &mut World, event: Event, number: u8) {
                 world.deliver();
             }
         }
-        Event::Ends(code) => world.agent.end_all(code),
+        Event::Ends(code) => world.agent.end_all(code, true),
         Event::AgentRestarts => {
             world.cut();
             world.agent.instance += 1;
