@@ -26,6 +26,7 @@ use std::time::Duration;
 use nixfleet_protocol::agent::{Output, Status};
 use nixfleet_protocol::{CommandId, Commit, Time};
 
+pub use self::beside::abandon;
 pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, Writes};
 use crate::checks::{Request, Standing};
 use crate::command::{self, Command};

@@ -4,18 +4,33 @@
 //! A journal does not outlive its readers, nor the dashboard: what the agent still runs of one that is over here is
 //! told to end when it is found.
 
+use std::sync::Arc;
+
 use nixfleet_protocol::api::{CommandState, Level};
 use nixfleet_protocol::{CommandId, Time};
 
-use super::life::command_event;
+use super::life::{command_event, finished_event};
 use super::submit::refusal;
-use super::{Core, Effect, Step, Submitted};
+use super::{Core, Effect, Step, Submitted, Writes};
 use crate::command::{self, Command};
+use crate::fleet_state::StateChange;
 use crate::ops::{self, PostCheck};
 use crate::view::command_view;
 
 /// Commands of one host that may be read at once: each is a process there, and a file here.
 const MOST: usize = 8;
+
+/// Ends a command whose host is not there: neither its record nor an agent will ever say more of it.
+pub fn abandon(mut command: Command, now: Time) -> Writes {
+    let message = Some("its host is not known: nobody can say how it ended".to_owned());
+    command::step(&mut command, command::Input::Done { state: CommandState::Orphaned, message }, now);
+    Writes {
+        events: vec![finished_event(&command, now)],
+        changes: vec![StateChange::Command(Arc::new(command_view(&command)))],
+        commands: vec![command],
+        ..Writes::default()
+    }
+}
 
 impl Core {
     /// An op without a slot passed its checks.

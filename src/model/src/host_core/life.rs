@@ -301,7 +301,7 @@ pub(super) fn command_event(command: &Command, level: Level, action: &str, messa
     event
 }
 
-fn finished_event(command: &Command, now: Time) -> NewEvent {
+pub(super) fn finished_event(command: &Command, now: Time) -> NewEvent {
     let (level, word) = match command.state {
         CommandState::Success => (Level::Success, "succeeded"),
         CommandState::Blocked => (Level::Warn, "was refused"),

@@ -323,7 +323,7 @@ impl World {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Event {
     Submit(Op),
     Act(Act, usize),
