@@ -195,7 +195,13 @@ impl Bench {
 
     /// The daemon dies, and another starts on the same disk.
     pub(super) async fn restart(self) -> Self {
+        self.restart_after(Duration::ZERO).await
+    }
+
+    /// The same, after it was away for a while.
+    pub(super) async fn restart_after(self, away: Duration) -> Self {
         self.hosts.stop_and_wait(None, None).await.unwrap();
+        tokio::time::sleep(away).await;
         Self::over(self.disk, self.dir, Manner::default(), self.since).await
     }
 

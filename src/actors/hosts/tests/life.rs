@@ -75,6 +75,7 @@ async fn past_its_limit_it_is_stopped_by_a_person_and_asked_again_until_it_is() 
         let frame = link.next().await;
         assert!(matches!(frame, DashboardMessage::KillCommand(KillCommand { command_id: Some(of), .. }) if of == id));
         assert_eq!(state(&bench, id), CommandState::Killing);
+        pass(Duration::from_secs(30)).await;
     }
     link.say(status(id, "test", 130, 0)).await;
     pass(Duration::ZERO).await;
@@ -115,10 +116,11 @@ async fn clocks_stand_still_while_the_host_is_away_and_seven_days_are_the_end() 
 
 #[tokio::test(start_paused = true)]
 async fn after_a_good_switch_the_new_agent_has_ninety_seconds() {
-    let (bench, link, id) = running(Op::Switch).await;
+    let (bench, mut link, id) = running(Op::Switch).await;
     let AgentMessage::Status(mut good) = status(id, "switch", 0, 0) else { panic!() };
     good.details = Some(serde_json::json!({ "restarting": true }));
     link.say(AgentMessage::Status(good)).await;
+    assert!(matches!(link.next().await, DashboardMessage::StatusAck(_)));
     link.actor.cast(host::Msg::LinkDown { link: link.id() }).unwrap();
     pass(Duration::from_secs(88)).await;
     assert_eq!(state(&bench, id), CommandState::AwaitingReconnect);
@@ -129,9 +131,7 @@ async fn after_a_good_switch_the_new_agent_has_ninety_seconds() {
 #[tokio::test(start_paused = true)]
 async fn a_restart_that_the_dashboard_slept_through_is_not_timed_out_at_once() {
     let (bench, _link, id) = running(Op::Restart).await;
-    bench.kill("hsb0").await;
-    pass(minutes(4)).await;
-    let bench = bench.restart().await;
+    let bench = bench.restart_after(minutes(4)).await;
     pass(Duration::from_secs(5)).await;
     assert_eq!(state(&bench, id), CommandState::AwaitingReconnect, "the agent has had no time to come back yet");
     let other = "0190b6a8-0000-7000-8000-000000000077";
@@ -183,6 +183,7 @@ async fn journals_run_beside_a_command_and_end_when_their_reader_leaves_or_none_
 async fn a_journal_does_not_outlive_the_dashboard() {
     let (bench, _link, id) = running(Op::Journal).await;
     let bench = bench.restart().await;
+    pass(Duration::ZERO).await;
     assert_eq!(state(&bench, id), CommandState::Killed);
     let mut back = bench.link_with("hsb0", 3, |register| register.running = vec![id]).await;
     back.next().await;

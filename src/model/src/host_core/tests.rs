@@ -210,6 +210,61 @@ fn a_pull_asks_the_remote_before_it_is_refused_as_current() {
 }
 
 #[test]
+fn an_answer_to_the_question_of_a_core_that_died_answers_nothing() {
+    let mut dead = core();
+    dead.step(Input::LinkUp { link: 1, register: register(3, HEAD) }, at(1));
+    let step = submit(&mut dead, 1, Op::Pull, 2);
+    let validating = step.writes.commands.clone();
+    let (mut core, step) = Core::revive(settings(), *step.writes.host.unwrap(), validating, remote(HEAD, 0), at(3));
+    assert_eq!(state_of(&step, 1), Some(CommandState::Blocked), "who asked is gone, and nothing had begun");
+    assert_eq!(core.record().open, None);
+    core.step(Input::LinkUp { link: 2, register: register(3, HEAD) }, at(4));
+    submit(&mut core, 2, Op::Pull, 5);
+    let step = core.step(Input::RemoteAsked { number: FIRST }, at(6));
+    assert!(step.then.is_empty() && step.writes.is_empty());
+    assert_eq!(core.open().map(|open| open.state), Some(CommandState::Validating));
+    let step = core.step(Input::RemoteAsked { number: FIRST + 3000 }, at(6));
+    assert_eq!(state_of(&step, 2), Some(CommandState::Blocked));
+}
+
+#[test]
+fn a_pull_whose_verdict_was_waited_for_is_judged_after_a_crash() {
+    for (head, state) in [(HEAD, CommandState::Success), ("ddddddd", CommandState::Partial)] {
+        let mut core = linked();
+        submit(&mut core, 1, Op::Pull, 2);
+        core.step(heard(AgentMessage::Status(status(1, "pull", 0, 0))), at(3));
+        let step = core.step(Input::LogFlushed { command: id(1), bytes: 0 }, at(3));
+        let noted = step.writes.commands.clone();
+        let (mut core, step) = Core::revive(settings(), *step.writes.host.unwrap(), noted, remote(HEAD, 0), at(5));
+        let number = step.then.iter().find_map(|effect| match effect {
+            Effect::AskRemote { number, .. } => Some(*number),
+            _ => None,
+        });
+        core.step(Input::Remote(remote(head, 6)), at(6));
+        let step = core.step(Input::RemoteAsked { number: number.unwrap() }, at(6));
+        assert_eq!(state_of(&step, 1), Some(state), "{head}");
+    }
+}
+
+#[test]
+fn exec_needs_the_hosts_leave_and_is_audited_with_what_it_ran() {
+    let mut core = core();
+    core.step(Input::LinkUp { link: 1, register: register(3, HEAD) }, at(1));
+    assert_eq!(refusal(&submit(&mut core, 1, Op::Exec, 2)), Some("exec_disabled"));
+    let mut allowed = register(3, HEAD);
+    allowed.features = vec!["exec".into()];
+    core.step(Input::LinkUp { link: 2, register: allowed }, at(3));
+    let mut request = wish(Op::Exec);
+    request.args.insert("argv".into(), json!(["uname", "-a"]));
+    let step = core.step(Input::Submit { ask: 1, id: id(2), request }, at(4));
+    assert_eq!(frames(&step), ["command"]);
+    let event = &step.writes.events[0];
+    assert_eq!((event.action.as_str(), event.actor.as_str()), ("command_started", "user"));
+    assert!(event.details.as_deref().is_some_and(|text| text.contains(r#""argv":["uname","-a"]"#)), "{event:?}");
+    assert_eq!(crate::ops::spec(Op::Exec).scope, crate::ops::Scope::Admin);
+}
+
+#[test]
 fn people_choose_and_the_choice_is_written_with_its_event() {
     let mut core = linked();
     let mut wish = wish(Op::SetColor);

@@ -400,7 +400,7 @@ fn happens(world: &mut World, event: Event, number: u8) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
     fn each_id_runs_once_and_each_true_result_is_taken_once(
