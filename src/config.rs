@@ -56,6 +56,8 @@ pub struct Config {
     pub sync_beacon: Duration,
     /// What happens to a command past its hard limit.
     pub timeout_action: TimeoutAction,
+    /// Where magic packets are sent (`NIXFLEET_WAKE_BROADCAST`).
+    pub wake_by: SocketAddr,
     /// Days that commands, runs and their logs are kept.
     pub command_days: u32,
     /// Days that events are kept.
@@ -202,6 +204,7 @@ impl Config {
             "kill" => Ok(TimeoutAction::Kill),
             _ => Err("expected ask or kill".to_owned()),
         });
+        let wake_by = from.or("wake_broadcast", SocketAddr::from(([255; 4], 9)), values::broadcast);
         let command_days = from.or("cmd_retention_days", 30, values::days);
         let event_days = from.or("log_retention_days", 7, values::days);
         let log = from.or("log", "info".to_owned(), |text| {
@@ -224,6 +227,7 @@ impl Config {
             remote,
             sync_beacon,
             timeout_action,
+            wake_by,
             command_days,
             event_days,
             log,

@@ -110,7 +110,7 @@ fn start_log(config: &Config) -> Result<(), ServeError> {
 }
 
 async fn run(config: Config) -> Result<(), ServeError> {
-    let Config { listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, .. } = config;
+    let Config { listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, wake_by, .. } = config;
     let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
     let hangup = signal(SignalKind::hangup()).map_err(system("SIGHUP"))?;
@@ -131,6 +131,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
             shared_agent_token: access.agent_token.is_some(),
         },
         beacon: sync_beacon,
+        wake_by,
         render: Arc::new(Pages::default()),
         remote: remote_settings(remote, &data_dir)?,
         access: access::Settings::new(access),

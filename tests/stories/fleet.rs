@@ -84,6 +84,14 @@ impl Fleet {
         });
     }
 
+    /// Starts another machine that calls itself as a host does, with the token of that host.
+    pub(crate) fn add_rival(&mut self, name: &str, of: &str) {
+        let env = vec![("NIXFLEET_HOSTNAME".to_owned(), of.to_owned())];
+        let token = self.agents[of].token.clone();
+        self.agents.insert(name.to_owned(), Agent { process: None, token, env });
+        self.start_agent(name);
+    }
+
     /// Where everything lies.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()

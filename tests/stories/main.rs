@@ -9,11 +9,14 @@
 )]
 
 mod fleet;
+mod old_agent;
 mod repository;
 mod tab;
 
 mod cycle;
 mod disasters;
 mod kills;
+mod names;
 mod readiness;
 mod security;
+mod v2;

@@ -40,6 +40,37 @@ pub fn log_path(data_dir: &Path, host: &HostId, command: CommandId) -> PathBuf {
     data_dir.join("logs").join(host.as_str()).join(format!("{command}.log"))
 }
 
+/// Beginning of the names of folders whose host was removed.
+const REMOVED: &str = ".removed-";
+
+/// Forgets the logs of a host that was removed. The folder is put aside at once: a host of the same name that comes
+/// a moment later has nothing to do with it. What is aside is deleted in its own time, or at the next start.
+pub(super) fn forget(data_dir: &Path, host: &HostId) {
+    let logs = data_dir.join("logs");
+    let aside = logs.join(format!("{REMOVED}{}", uuid::Uuid::now_v7()));
+    match std::fs::rename(logs.join(host.as_str()), &aside) {
+        Ok(()) => delete(aside),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(%host, %error, "the logs of a removed host can't be put aside"),
+    }
+}
+
+/// Deletes what a daemon before this one put aside.
+pub fn sweep(data_dir: &Path) {
+    let Ok(folders) = std::fs::read_dir(data_dir.join("logs")) else { return };
+    for folder in folders.flatten().filter(|folder| folder.file_name().to_string_lossy().starts_with(REMOVED)) {
+        delete(folder.path());
+    }
+}
+
+fn delete(folder: PathBuf) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = std::fs::remove_dir_all(&folder) {
+            tracing::warn!(folder = %folder.display(), %error, "the logs of a removed host can't be deleted");
+        }
+    });
+}
+
 /// Reads whole records from an offset on, about `max_bytes` of them, at least one where there is one. An offset
 /// inside a record or a hole means the next record. A file that does not exist is an empty log.
 pub fn read(path: &Path, from: u64, max_bytes: usize) -> io::Result<LogLines> {

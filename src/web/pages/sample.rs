@@ -183,6 +183,7 @@ pub(super) fn command(n: u64, host: &str, op: Op, state: CommandState) -> Comman
         sent_at: Some(ago(134)),
         started_at: Some(ago(133)),
         finished_at: over.then(|| ago(20)),
+        waiting_since: (state == CommandState::AwaitingReconnect).then(|| ago(40)),
         exit_code: over.then_some(0),
         log_bytes: 48_213,
         progress: None,

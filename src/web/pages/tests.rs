@@ -325,6 +325,28 @@ fn a_page_kind_reads_back() {
 }
 
 #[test]
+fn a_state_that_says_little_says_what_it_means_and_what_to_do() {
+    let ops = sample::op_entries();
+    for (state, offered, said) in [
+        (CommandState::TimeoutPending, &["extend", "stop", "ignore"][..], "wait for it, stop it"),
+        (CommandState::AwaitingReconnect, &["give-up"], "The host is away since <time"),
+        (CommandState::Orphaned, &[], "Compare the host"),
+        (CommandState::Partial, &[], "its goal is not reached"),
+        (CommandState::StaleBinary, &[], "Restart the agent"),
+        (CommandState::Suspicious, &[], "Check how its package is built"),
+        (CommandState::Timeout, &[], "Nobody heard how it ended"),
+    ] {
+        let command = sample::command(99, "hsb0", Op::Switch, state);
+        let page = command_page(&view(&sample::state(), &ops), &command, SESSION);
+        let head = element(&page, "command-head").unwrap();
+        assert!(head.contains(said), "{state:?}: {head}");
+        for verb in ["extend", "stop", "ignore", "give-up"] {
+            assert_eq!(head.contains(&format!("/{verb}\"")), offered.contains(&verb), "{state:?} {verb}: {head}");
+        }
+    }
+}
+
+#[test]
 fn a_command_that_was_refused_gets_a_place_although_nobody_saw_it_begin() {
     let ops = sample::op_entries();
     let mut state = sample::state();

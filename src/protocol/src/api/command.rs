@@ -120,6 +120,9 @@ pub struct Command {
     pub started_at: Option<Time>,
     /// When it ended.
     pub finished_at: Option<Time>,
+    /// Since when its host is away, while it is `AWAITING_RECONNECT`.
+    #[serde(default)]
+    pub waiting_since: Option<Time>,
     /// Its exit code.
     pub exit_code: Option<i32>,
     /// Length of its log; grows while it runs.
