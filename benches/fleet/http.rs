@@ -1,7 +1,10 @@
 //! HTTP as a program speaks it: one connection, requests one after the other.
 
+use std::io::Read as _;
+
 use anyhow::{Context as _, ensure};
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::HeaderMap;
@@ -26,6 +29,19 @@ pub(crate) struct Answer {
     pub(crate) body: Bytes,
 }
 
+impl Answer {
+    /// Its text, unpacked.
+    pub(crate) fn text(&self) -> anyhow::Result<String> {
+        let mut text = String::new();
+        if self.headers.contains_key(header::CONTENT_ENCODING) {
+            GzDecoder::new(self.body.as_ref()).read_to_string(&mut text)?;
+        } else {
+            self.body.as_ref().read_to_string(&mut text)?;
+        }
+        Ok(text)
+    }
+}
+
 impl Http {
     /// With the API token.
     pub(crate) async fn connect(port: u16) -> anyhow::Result<Self> {
@@ -43,7 +59,7 @@ impl Http {
         http.login = (header::COOKIE, String::new());
         let form = http.get("/login").await?;
         http.login.1 = cookie(&form.headers, "nixfleet_login")?;
-        let page = String::from_utf8_lossy(&form.body).into_owned();
+        let page = form.text()?;
         let token = page.split("name=\"csrf_token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
         let token = token.context("the login page has no token")?;
         let body = form_urlencoded::Serializer::new(String::new())
@@ -63,9 +79,9 @@ impl Http {
     /// A POST of JSON, and JSON back. Any status but a good one is an error.
     pub(crate) async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let answer = self.send("POST", path, "application/json", body.to_string().into()).await?;
-        let text = String::from_utf8_lossy(&answer.body);
+        let text = answer.text()?;
         ensure!(answer.status.is_success(), "POST {path}: {} {text}", answer.status);
-        Ok(serde_json::from_slice(&answer.body)?)
+        Ok(serde_json::from_str(&text)?)
     }
 
     /// A token of a host's own.

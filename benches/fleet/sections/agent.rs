@@ -162,7 +162,7 @@ fn command_alone(lines: usize) -> anyhow::Result<Duration> {
 
 async fn until(http: &mut Http, path: &str, holds: impl Fn(&Value) -> bool) -> anyhow::Result<()> {
     let begun = Instant::now();
-    while !holds(&serde_json::from_slice(&http.get(path).await?.body).unwrap_or_default()) {
+    while !holds(&serde_json::from_str(&http.get(path).await?.text()?).unwrap_or_default()) {
         ensure!(begun.elapsed() < Duration::from_mins(1), "waited for {path} in vain");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

@@ -25,7 +25,7 @@ pub(super) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
             sample.push(begun.elapsed());
             ensure!(page.status.is_success(), "GET /: {}", page.status);
             html = page.body.len();
-            text = unpacked(&page.body)?;
+            text = page.text()?;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let mut all = html;
@@ -52,12 +52,6 @@ pub(super) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
         daemon.kill()?;
     }
     Ok(())
-}
-
-fn unpacked(gzip: &[u8]) -> anyhow::Result<String> {
-    let mut text = String::new();
-    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(gzip), &mut text)?;
-    Ok(text)
 }
 
 /// What the page loads, each once.
