@@ -126,7 +126,7 @@ impl Follow {
     }
 
     async fn send(&self, now: &Snapshot, command_id: CommandId, lines: Vec<LogLine>, over: bool) -> bool {
-        let payload = serde_json::json!(LogFrame { command_id, lines, over });
+        let payload = LogFrame { command_id, lines, over };
         self.lines.send(sync::frame("log", now.version, now.epoch, &payload)).await.is_ok()
     }
 }
