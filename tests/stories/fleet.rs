@@ -105,6 +105,11 @@ impl Fleet {
         self.wait("the daemon is ready", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
     }
 
+    /// The daemon's process.
+    pub(crate) fn daemon_id(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
     /// Whether the daemon's process goes on.
     pub(crate) fn daemon_lives(&mut self) -> bool {
         self.daemon.as_mut().is_some_and(|daemon| daemon.try_wait().unwrap().is_none())

@@ -9,11 +9,13 @@
 )]
 
 mod fleet;
+mod played;
 mod repository;
 mod tab;
 
 mod cycle;
 mod disasters;
+mod floods;
 mod kills;
 mod readiness;
 mod security;

@@ -85,6 +85,19 @@ impl Tab {
         self.lines.get(command).into_iter().flatten().map(|(_, line)| line.as_str()).collect()
     }
 
+    /// Reads a followed log to its end, however long it is: as long as something comes.
+    pub(crate) fn follow_to_the_end(&mut self, command: &str) {
+        let (mut seen, mut last) = (0, Instant::now());
+        while !self.over.iter().any(|over| over == command) {
+            self.read(Duration::from_millis(200));
+            let lines = self.lines.get(command).map_or(0, Vec::len);
+            if lines > seen {
+                (seen, last) = (lines, Instant::now());
+            }
+            assert!(last.elapsed() < PATIENCE, "nothing came after line {seen}");
+        }
+    }
+
     /// Sends a frame.
     pub(crate) fn send(&mut self, frame: &Value) {
         self.runtime.block_on(self.socket.send(Message::text(frame.to_string()))).unwrap();
