@@ -188,6 +188,11 @@ impl Fleet {
         (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
+    /// One DELETE; the status.
+    pub(crate) fn delete(&self, path: &str) -> u16 {
+        self.try_text("DELETE", path, None).unwrap_or_else(|| panic!("DELETE {path}: no answer")).0
+    }
+
     fn try_text(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -199,6 +204,7 @@ impl Fleet {
             ("POST", Some(body)) => {
                 agent.post(&url).header("Authorization", &format!("Bearer {ADMIN}")).send_json(body)
             }
+            ("DELETE", _) => agent.delete(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
             _ => agent.get(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
         }
         .ok()?;

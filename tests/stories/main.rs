@@ -17,5 +17,6 @@ mod cycle;
 mod disasters;
 mod floods;
 mod kills;
+mod pitfalls;
 mod readiness;
 mod security;

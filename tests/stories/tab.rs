@@ -29,6 +29,9 @@ pub(crate) struct Tab {
     pub(crate) over: Vec<String>,
     /// How often the full state came.
     pub(crate) states: u32,
+    /// The host whose lights are noted, and every set of them that was ever shown.
+    watched: Option<String>,
+    pub(crate) lights_seen: Vec<String>,
 }
 
 impl Tab {
@@ -51,6 +54,8 @@ impl Tab {
             lines: BTreeMap::new(),
             over: Vec::new(),
             states: 0,
+            watched: None,
+            lights_seen: Vec::new(),
         };
         tab.until("init", |tab| tab.states > 0);
         tab
@@ -73,6 +78,11 @@ impl Tab {
             assert!(started.elapsed() < PATIENCE, "the tab's lights of {host} are {shown:?}, not {lights}");
             self.read(Duration::from_millis(200));
         }
+    }
+
+    /// Notes every set of lights of a host from now on.
+    pub(crate) fn watch_lights(&mut self, host: &str) {
+        self.watched = Some(host.to_owned());
     }
 
     /// Asks for a log from an offset on.
@@ -161,6 +171,12 @@ impl Tab {
     fn apply(&mut self, change: &Value) {
         match change["type"].as_str().unwrap() {
             "host_added" | "host_updated" => {
+                if self.watched.as_deref() == change["id"].as_str() {
+                    let lights = lights_of(&change["host"]);
+                    if !self.lights_seen.contains(&lights) {
+                        self.lights_seen.push(lights);
+                    }
+                }
                 self.hosts.insert(change["id"].as_str().unwrap().to_owned(), change["host"].clone());
             }
             "host_removed" => {

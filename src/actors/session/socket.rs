@@ -109,6 +109,8 @@ async fn write(
 ) {
     let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The state was asked for and has not come: output that goes out meanwhile is no reason to ask again.
+    let mut asked = false;
     loop {
         // In this order: an end is an end, and state goes before output.
         let message = tokio::select! {
@@ -117,7 +119,10 @@ async fn write(
                 Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() }))
             }
             frame = frames.next() => match frame {
-                Some(frame) => Message::Text(frame),
+                Some(frame) => {
+                    asked = false;
+                    Message::Text(frame)
+                }
                 None => return,
             },
             Some(lines) = log.recv() => Message::Text(lines),
@@ -128,7 +133,7 @@ async fn write(
             Ok(Ok(())) if !over => {}
             Ok(_) | Err(_) => return,
         }
-        if frames.needs_state() {
+        if frames.needs_state() && !std::mem::replace(&mut asked, true) {
             tell(session, Msg::CaughtUp);
         }
     }
