@@ -113,6 +113,11 @@ impl Fleet {
         self.wait("the daemon is ready", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
     }
 
+    /// The daemon's process.
+    pub(crate) fn daemon_id(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
     /// Whether the daemon's process goes on.
     pub(crate) fn daemon_lives(&mut self) -> bool {
         self.daemon.as_mut().is_some_and(|daemon| daemon.try_wait().unwrap().is_none())
@@ -191,6 +196,11 @@ impl Fleet {
         (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
+    /// One DELETE; the status.
+    pub(crate) fn delete(&self, path: &str) -> u16 {
+        self.try_text("DELETE", path, None).unwrap_or_else(|| panic!("DELETE {path}: no answer")).0
+    }
+
     fn try_text(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -202,6 +212,7 @@ impl Fleet {
             ("POST", Some(body)) => {
                 agent.post(&url).header("Authorization", &format!("Bearer {ADMIN}")).send_json(body)
             }
+            ("DELETE", _) => agent.delete(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
             _ => agent.get(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
         }
         .ok()?;

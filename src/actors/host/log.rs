@@ -163,6 +163,10 @@ fn begins_a_record(file: &File, at: u64) -> io::Result<bool> {
 
 /// Fills the buffer from an offset on, as far as the file goes.
 pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    // No file reaches so far, and the system would refuse to look.
+    if offset.checked_add(buffer.len() as u64).is_none_or(|end| i64::try_from(end).is_err()) {
+        return Ok(0);
+    }
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], offset + filled as u64) {
@@ -205,6 +209,9 @@ mod tests {
         assert_eq!(all.next, 18, "half a record is not read");
         assert_eq!(read(file.path(), 18, 1000).unwrap(), LogLines { lines: Vec::new(), next: 18 });
         assert_eq!(texts(&read(file.path(), 3, 1000).unwrap()), ["b", "c"], "inside a record: the next one");
+        for far in [1 << 40, i64::MAX as u64, u64::MAX - 1, u64::MAX] {
+            assert_eq!(read(file.path(), far, 1000).unwrap(), LogLines { lines: Vec::new(), next: far }, "{far}");
+        }
         let one = read(file.path(), 0, 1).unwrap();
         assert_eq!((texts(&one), one.next), (vec!["a"], 6));
     }

@@ -1,5 +1,7 @@
 //! The fragments against the fresh render, and everything from outside against the markup.
 
+mod applied;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
