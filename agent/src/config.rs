@@ -125,8 +125,6 @@ pub struct Config {
     pub nixpkgs_version: Option<String>,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Whether `exec` is allowed.
-    pub allow_exec: bool,
     /// The program that makes us root, as an argument vector.
     pub sudo: Vec<String>,
     /// The log.
@@ -213,6 +211,7 @@ pub fn read(variables: &BTreeMap<String, String>, machine: &Machine) -> Result<(
         root,
         reboot,
         test_limit_s,
+        allow_exec,
         environment,
     };
     let host_type = machine.host_type;
@@ -228,7 +227,6 @@ pub fn read(variables: &BTreeMap<String, String>, machine: &Machine) -> Result<(
         tags,
         nixpkgs_version,
         ca_file,
-        allow_exec,
         sudo,
         log,
     };

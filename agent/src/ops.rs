@@ -12,10 +12,12 @@ pub mod checkout;
 pub mod deployed;
 pub mod lock;
 pub mod nix;
+pub mod own;
 pub mod plan;
 pub mod script;
 pub mod situation;
 pub mod step;
+pub mod words;
 
 use nixfleet_protocol::Op;
 use nixfleet_protocol::agent::Platform;
@@ -38,22 +40,23 @@ pub const SUPPORTED: &[Op] = &[
 /// Whether it carries an op out on this platform.
 pub fn is_supported(op: Op, platform: Platform) -> bool {
     let needs_nix = matches!(op, Op::RefreshSystem | Op::BumpFlake | Op::ForceRebuild | Op::Gc);
-    SUPPORTED.contains(&op) && !(needs_nix && platform == Platform::Script)
+    (SUPPORTED.contains(&op) || own::OPS.contains(&op)) && !(needs_nix && platform == Platform::Script)
 }
 
 /// What a word of a dashboard means on this platform, in ops; `None` for one that this agent does not know.
 /// Old dashboards have words for several ops at once.
 pub fn meaning(word: &str, legacy: bool, platform: Platform) -> Option<Vec<Op>> {
-    if legacy && word == "pull-switch" {
-        return Some(vec![Op::Pull, Op::Switch]);
+    if legacy {
+        return words::meaning(word, platform);
     }
     let op = word.parse::<Op>().ok()?;
     is_supported(op, platform).then(|| vec![op])
 }
 
-/// What the agent can do on this platform, for `register`: its ops by name, and `tests`.
-pub fn features(platform: Platform) -> Vec<String> {
-    let ops = SUPPORTED.iter().filter(|op| is_supported(**op, platform));
+/// What the agent can do on this platform, for `register`: its ops by name, and `tests`. `exec` is named only where
+/// it is allowed.
+pub fn features(platform: Platform, allow_exec: bool) -> Vec<String> {
+    let ops = Op::ALL.iter().filter(|op| is_supported(**op, platform) && (allow_exec || **op != Op::Exec));
     ops.map(|op| op.as_str()).chain(["tests"]).map(str::to_owned).collect()
 }
 
@@ -81,6 +84,9 @@ mod tests {
             ("gc", false, home, Some(vec![Op::Gc])),
             ("gc", false, script, None),
             ("plan", false, script, Some(vec![Op::Plan])),
+            ("journal", false, script, Some(vec![Op::Journal])),
+            ("journal", true, script, None),
+            ("refresh-git", false, nixos, None),
             ("merge-pr", false, nixos, None),
             ("rm -rf /", false, nixos, None),
             ("", false, nixos, None),
@@ -92,12 +98,19 @@ mod tests {
     #[test]
     fn the_features_are_what_the_platform_has() {
         for platform in [Platform::Nixos, Platform::NixDarwin, Platform::HomeManager, Platform::Script] {
-            let features = features(platform);
+            let features = features(platform, true);
             for op in Op::ALL {
                 assert_eq!(features.contains(&op.to_string()), is_supported(*op, platform), "{op}");
             }
             assert_eq!(is_supported(Op::BumpFlake, platform), platform != Platform::Script);
         }
+    }
+
+    #[test]
+    fn exec_is_a_feature_only_where_it_is_allowed() {
+        let has = |allow| features(Platform::Script, allow).iter().any(|feature| feature == "exec");
+        assert_eq!((has(false), has(true)), (false, true));
+        assert!(features(Platform::Script, false).iter().any(|feature| feature == "journal"));
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub mod masked;
 pub mod nix;
 pub mod nix_log;
 pub mod nix_reports;
+pub mod own;
 pub mod process;
 pub mod remains;
 pub mod suite;
@@ -57,6 +58,7 @@ pub enum RunnerError {
 pub async fn run(dir: &Path) -> Result<(), RunnerError> {
     // Fails only for a process that leads a group already, e.g. one that a person started from a shell.
     let _ = rustix::process::setsid();
+    remains::adopt_orphans();
     let name = || dir.display().to_string();
     let order: Order = durable::read_json(&dir.join(ORDER))
         .map_err(|error| RunnerError::NoOrder(name(), Some(error)))?

@@ -84,6 +84,14 @@ impl Fleet {
         });
     }
 
+    /// Starts another machine that calls itself as a host does, with the token of that host.
+    pub(crate) fn add_rival(&mut self, name: &str, of: &str) {
+        let env = vec![("NIXFLEET_HOSTNAME".to_owned(), of.to_owned())];
+        let token = self.agents[of].token.clone();
+        self.agents.insert(name.to_owned(), Agent { process: None, token, env });
+        self.start_agent(name);
+    }
+
     /// Where everything lies.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
@@ -103,6 +111,11 @@ impl Fleet {
     pub(crate) fn start_daemon(&mut self) {
         self.launch_daemon();
         self.wait("the daemon is ready", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
+    }
+
+    /// The daemon's process.
+    pub(crate) fn daemon_id(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
     }
 
     /// Whether the daemon's process goes on.
@@ -183,6 +196,11 @@ impl Fleet {
         (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
+    /// One DELETE; the status.
+    pub(crate) fn delete(&self, path: &str) -> u16 {
+        self.try_text("DELETE", path, None).unwrap_or_else(|| panic!("DELETE {path}: no answer")).0
+    }
+
     fn try_text(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .http_status_as_error(false)
@@ -194,6 +212,7 @@ impl Fleet {
             ("POST", Some(body)) => {
                 agent.post(&url).header("Authorization", &format!("Bearer {ADMIN}")).send_json(body)
             }
+            ("DELETE", _) => agent.delete(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
             _ => agent.get(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
         }
         .ok()?;

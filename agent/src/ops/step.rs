@@ -20,12 +20,20 @@ pub struct Invocation {
     pub environment: Vec<(String, String)>,
     /// The longest it may take.
     pub limit: Option<Duration>,
+    /// Of its standard output only so many lines, the last ones, come into the log.
+    pub last_lines: Option<u64>,
 }
 
 impl Invocation {
     /// A program with its arguments, in the command's own directory.
     pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { argv: argv.into_iter().map(Into::into).collect(), dir: None, environment: Vec::new(), limit: None }
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            dir: None,
+            environment: Vec::new(),
+            limit: None,
+            last_lines: None,
+        }
     }
 
     /// The same in another directory.

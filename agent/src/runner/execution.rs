@@ -133,11 +133,19 @@ impl<'a> Execution<'a> {
     async fn all(&mut self) -> Result<(), Verdict> {
         std::fs::create_dir_all(&self.work_dir)
             .map_err(|error| Verdict::failed(1, Stage::Interrupted, format!("no directory to work in: {error}")))?;
-        let _system = self.lock("system.lock").await?;
-        // The first clone of a fresh agent may be under way.
-        let _checkout = self.lock("repo.lock").await?;
+        let _held = if crate::ops::own::takes_locks(&self.order.ops, self.order.legacy) {
+            // The second: the first clone of a fresh agent may be under way.
+            Some((self.lock("system.lock").await?, self.lock("repo.lock").await?))
+        } else {
+            None
+        };
         for op in &self.order.ops {
             self.environment = self.environment_now(*op);
+            if super::own::carries_out(*op) {
+                self.heed_stop()?;
+                self.own(*op).await?;
+                continue;
+            }
             let situation = self.situation(*op).await?;
             let steps = plan(*op, self.order.args.as_ref(), self.host(), &situation)?;
             match self.walk(&steps).await {
@@ -311,13 +319,16 @@ impl<'a> Execution<'a> {
 
     async fn make_clone(&mut self) -> Result<(), Verdict> {
         let host = self.host();
-        let made = durable::private_dir(&host.checkout);
+        // The mark first: whatever ends us in the middle, what is there is known as ours.
+        let git_dir = host.checkout.join(".git");
+        let made = durable::private_dir(&host.checkout)
+            .and_then(|()| durable::private_dir(&git_dir))
+            .and_then(|()| durable::write(&git_dir.join(checkout::MARK), b"made by nixfleet-agent\n"));
         self.disk(Stage::Checkout, made)?;
         if let Action::Run(invocation) = checkout::initialisation(host) {
             self.run(&invocation, Stage::Checkout).await?;
         }
-        let marked = durable::write(&host.checkout.join(".git").join(checkout::MARK), b"made by nixfleet-agent\n");
-        self.disk(Stage::Checkout, marked)
+        Ok(())
     }
 
     fn remember(&mut self, remember: &Remember) -> Result<(), Verdict> {

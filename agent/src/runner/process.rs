@@ -2,10 +2,10 @@
 //!
 //! Who uses it: the execution of a plan. While the program runs it looks ten times a second for the wish to stop.
 //! A stop is SIGTERM to the group, three seconds later SIGKILL, and at the end a look for processes of this
-//! command that left the group. When the program has ended and something that it left behind holds its pipes
+//! command that left the group, found by their environment or because they descend from us. When the program has ended and something that it left behind holds its pipes
 //! open, what is in them is read, and then nobody waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -94,6 +94,7 @@ pub async fn run(
     // Only for an agent that must clean up after us.
     let _ = std::fs::write(around.entry.file(GROUP), pid.to_string());
     let mut out = Pipe::new(child.stdout.take(), Stream::Stdout);
+    out.last = invocation.last_lines.map(Tail::of);
     let mut err = Pipe::new(child.stderr.take(), Stream::Stderr);
     let mut ended = Ended { end: End::Exited(0), captured: Vec::new(), reason: None };
     let deadline = invocation.limit.map(|limit| Instant::now() + limit);
@@ -186,9 +187,11 @@ async fn finish_stop(pid: i32, kill_at: Option<Instant>, id: CommandId) {
     if let Some(kill_at) = kill_at {
         while remains::group_lives(pid) && Instant::now() < kill_at {
             tokio::time::sleep(Duration::from_millis(20)).await;
+            remains::reap(pid);
         }
     }
     remains::kill_all(id, Some(pid));
+    remains::kill_family();
 }
 
 async fn drain(
@@ -229,11 +232,13 @@ struct Pipe<P> {
     open: bool,
     lines: Lines,
     block: Vec<u8>,
+    /// Only the end of it is wanted.
+    last: Option<Tail>,
 }
 
 impl<P: AsyncRead + Unpin> Pipe<P> {
     fn new(pipe: Option<P>, stream: Stream) -> Self {
-        Self { open: pipe.is_some(), source: pipe, stream, lines: Lines::default(), block: vec![0; READ] }
+        Self { open: pipe.is_some(), source: pipe, stream, lines: Lines::default(), block: vec![0; READ], last: None }
     }
 
     /// How many bytes came; nothing is the end, and so is an error. May be dropped and called again.
@@ -256,13 +261,46 @@ impl<P: AsyncRead + Unpin> Pipe<P> {
             return;
         }
         let stream = self.stream;
+        if let Some(last) = &mut self.last {
+            self.lines.push(bytes, |text, partial| last.add(text, partial));
+            return;
+        }
         self.lines.push(bytes, |text, partial| write(stream, text, partial, log, ended, reader));
         log.flush();
     }
 
     fn end(&mut self, log: &mut LogFile, ended: &mut Ended, reader: &mut Option<&mut dyn Reader>) {
         let stream = self.stream;
+        if let Some(mut last) = self.last.take() {
+            self.lines.finish(|text, partial| last.add(text, partial));
+            for (text, partial) in last.lines {
+                write(stream, &text, partial, log, ended, reader);
+            }
+            return;
+        }
         self.lines.finish(|text, partial| write(stream, text, partial, log, ended, reader));
+    }
+}
+
+/// The last lines of a program that can't be told how many are wanted.
+#[derive(Debug)]
+struct Tail {
+    most: usize,
+    lines: VecDeque<(String, bool)>,
+    bytes: usize,
+}
+
+impl Tail {
+    fn of(most: u64) -> Self {
+        Self { most: usize::try_from(most).unwrap_or(usize::MAX), lines: VecDeque::new(), bytes: 0 }
+    }
+
+    fn add(&mut self, text: &str, partial: bool) {
+        self.lines.push_back((text.to_owned(), partial));
+        self.bytes += text.len();
+        while self.lines.len() > self.most || self.bytes > CAPTURED {
+            self.bytes -= self.lines.pop_front().map_or(self.bytes, |(text, _)| text.len());
+        }
     }
 }
 
@@ -318,5 +356,19 @@ mod tests {
             }
             assert_eq!(noted.as_deref(), Some(reason));
         }
+    }
+
+    #[test]
+    fn of_a_long_output_its_last_lines_are_kept() {
+        let mut tail = Tail::of(3);
+        for n in 0..10 {
+            tail.add(&n.to_string(), false);
+        }
+        assert_eq!(tail.lines.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), ["7", "8", "9"]);
+        let mut large = Tail::of(100);
+        for _ in 0..100 {
+            large.add(&"x".repeat(64 * 1024), true);
+        }
+        assert!(large.bytes <= CAPTURED && !large.lines.is_empty());
     }
 }

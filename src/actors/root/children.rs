@@ -1,5 +1,6 @@
 //! The root's children: their order, what each starts with, and how they are stopped.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use tokio::sync::watch;
 use super::Msg;
 use crate::actors::clock::Clock;
 use crate::actors::handles::{Handles, Slots};
-use crate::actors::host::{self, AskRemote};
+use crate::actors::host::{self, AskRemote, packets};
 use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
@@ -67,6 +68,8 @@ pub struct Settings {
     pub server: Server,
     /// How often a `sync` frame goes out.
     pub beacon: Duration,
+    /// Where magic packets are sent.
+    pub wake_by: SocketAddr,
     /// Makes fragments.
     pub render: Arc<dyn Render>,
     /// How the remote is reached.
@@ -161,6 +164,7 @@ impl Tree {
     fn hosts_args(&self) -> hosts::Args {
         let (sync, asked, interested) =
             (self.handles.sync.clone(), self.handles.remote.clone(), self.handles.remote.clone());
+        let wake_by = self.settings.wake_by;
         let world = host::World {
             settings: Arc::clone(&self.settings.hosts),
             store: self.store(),
@@ -179,6 +183,7 @@ impl Tree {
                     tracing::debug!("the remote is being restarted and hears of all commits again");
                 }
             }),
+            wake: Box::new(move |addresses| packets::send(addresses, wake_by)),
             data_dir: self.settings.data_dir.clone(),
             clock: Clock::Wall,
         };

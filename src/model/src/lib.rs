@@ -25,3 +25,4 @@ pub mod remote;
 pub mod restart;
 pub mod takeover;
 pub mod view;
+pub mod wake;

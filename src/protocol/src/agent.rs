@@ -8,6 +8,7 @@ pub mod details;
 mod facts;
 mod said;
 mod told;
+mod version;
 
 use serde::Serialize;
 
@@ -20,6 +21,7 @@ pub use self::said::{
     TestProgress,
 };
 pub use self::told::{Command, KillCommand, OutputAck, Registered, Signal, StatusAck};
+pub use self::version::{AgentProgram, VersionCheck};
 
 /// From the agent to the dashboard.
 #[derive(Clone, Debug, PartialEq, Serialize)]
