@@ -15,10 +15,10 @@
 
 mod agent;
 pub mod log;
+pub mod packets;
 mod readers;
 mod tail;
 mod wishes;
-pub mod packets;
 pub mod world;
 mod writer;
 

@@ -15,6 +15,7 @@ mod tab;
 
 mod cycle;
 mod disasters;
+mod journal;
 mod kills;
 mod names;
 mod readiness;

@@ -178,6 +178,22 @@ fn a_result_waits_for_its_log_and_a_gap_brings_the_agent_back() {
 }
 
 #[test]
+fn a_second_status_that_overtakes_the_log_changes_nothing() {
+    for protocol in [2, 3] {
+        let mut core = core();
+        core.step(Input::LinkUp { link: 1, register: register(protocol, "aaaaaaa") }, at(1));
+        submit(&mut core, 1, Op::Test, 2);
+        for code in [0, 1] {
+            let mut status = status(1, "test", code, 0);
+            status.command_id = status.command_id.filter(|_| protocol >= 3);
+            core.step(heard(AgentMessage::Status(status)), at(3));
+        }
+        let step = core.step(Input::LogFlushed { command: id(1), bytes: 0 }, at(3));
+        assert_eq!(state_of(&step, 1), Some(CommandState::Success), "{protocol}");
+    }
+}
+
+#[test]
 fn a_second_op_is_refused_and_names_the_first() {
     let mut core = linked();
     submit(&mut core, 1, Op::Test, 2);
@@ -276,6 +292,28 @@ fn people_choose_and_the_choice_is_written_with_its_event() {
     let step = core.step(Input::Submit { ask: 2, id: id(2), request: wish }, at(2));
     assert_eq!(refusal(&step), Some("bad_args"));
     assert_eq!(core.record().chosen.color.as_deref(), Some("#abcdef"));
+}
+
+#[test]
+fn chosen_tags_win_over_reported_ones_until_they_are_given_back() {
+    let mut core = linked();
+    for (tags, shown, refused) in [
+        (json!(["web", " web ", "eu"]), vec!["web", "eu"], None),
+        (json!(["web", "\u{7}"]), vec!["web", "eu"], Some("bad_args")),
+        (json!("web"), vec!["web", "eu"], Some("bad_args")),
+        (json!((0..21).map(|n| n.to_string()).collect::<Vec<_>>()), vec!["web", "eu"], Some("bad_args")),
+        (json!([]), vec![], None),
+        (Value::Null, vec!["reported"], None),
+    ] {
+        let mut reported = register(3, "aaaaaaa");
+        reported.tags = vec!["reported".into()];
+        core.step(Input::LinkUp { link: 1, register: reported }, at(1));
+        let mut wish = wish(Op::SetTags);
+        wish.args.insert("tags".into(), tags.clone());
+        let step = core.step(Input::Submit { ask: 1, id: id(1), request: wish }, at(2));
+        assert_eq!(refusal(&step), refused, "{tags}");
+        assert_eq!(core.view(None, at(2)).host.tags, shown, "{tags}");
+    }
 }
 
 #[test]
