@@ -8,6 +8,7 @@
     reason = "a story that can't go on fails, and says where"
 )]
 
+mod api;
 mod fleet;
 mod old_agent;
 mod played;

@@ -165,7 +165,22 @@ fn lock(data: &Path, refused: impl Fn(io::Error) -> CantUse) -> Result<File, Can
     Ok(file)
 }
 
+/// sled writes a snapshot while it opens, under a name of its own until it is whole. It means to pass such a name over
+/// when it opens next, and does not: what a kill or a full disk left half-made would be read, and called corrupt. The
+/// snapshot before is still there, and the log behind it.
+fn remove_unfinished_snapshots(store: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(store)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            tracing::info!(file = %path.display(), "an unfinished snapshot is removed");
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 fn open_sled(dir: &Path) -> sled::Result<Trees> {
+    remove_unfinished_snapshots(dir)?;
     let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
     let begun = Instant::now();
     loop {
