@@ -328,7 +328,8 @@ impl Commands {
     /// Whether this word brings the checkout up to date by itself, so that a first clone under way need not be waited
     /// for, or must come at any time. A clone over a line that died would else hold up everything.
     pub fn needs_the_checkout(&self, word: &str, legacy: bool) -> bool {
-        ops::meaning(word, legacy, self.host.platform).is_some_and(|ops| matches!(ops.first(), Some(Op::Pull | Op::Reboot)))
+        ops::meaning(word, legacy, self.host.platform)
+            .is_some_and(|ops| matches!(ops.first(), Some(Op::Pull | Op::Reboot)))
             && self.deliveries.running().is_none()
     }
 

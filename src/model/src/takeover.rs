@@ -51,11 +51,8 @@ pub fn allowed(
     who: &AgentIdentity,
     has_token: &(impl Fn(&HostId) -> bool + ?Sized),
 ) -> Result<HostId, Denied> {
-    let host: HostId = hostname.parse().map_err(|error| Denied {
-        wrong: Wrong::Name,
-        host: None,
-        reason: format!("{error}"),
-    })?;
+    let host: HostId =
+        hostname.parse().map_err(|error| Denied { wrong: Wrong::Name, host: None, reason: format!("{error}") })?;
     let wrong = Wrong::Token;
     match who {
         AgentIdentity::Host(bound) if *bound == host => Ok(host),

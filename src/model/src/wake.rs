@@ -16,7 +16,8 @@ fn address(text: &str) -> Option<Mac> {
     let mut mac = Mac::default();
     let mut parts = text.trim().split([':', '-']);
     for byte in &mut mac {
-        let part = parts.next().filter(|part| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
+        let part =
+            parts.next().filter(|part| part.len() == 2 && part.bytes().all(|digit| digit.is_ascii_hexdigit()))?;
         *byte = u8::from_str_radix(part, 16).ok()?;
     }
     // A group's address and the zero one belong to no machine.

@@ -157,7 +157,9 @@ pub(super) const fn meaning(state: CommandState) -> Option<&'static str> {
             "Its clocks stand still until the agent is back and says what became of it. Give it up only if the host \
              never comes back.",
         ),
-        CommandState::Partial => Some("It ended well, yet its goal is not reached. Look at the log, then run it again."),
+        CommandState::Partial => {
+            Some("It ended well, yet its goal is not reached. Look at the log, then run it again.")
+        }
         CommandState::StaleBinary => Some(
             "The switch brought another agent, and the old one runs. Restart the agent; if that does not help, look at \
              its service on the host.",

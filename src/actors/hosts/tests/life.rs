@@ -231,7 +231,8 @@ async fn open_commands_that_no_host_names_are_ended_at_the_start() {
     bench.link("hsb0", 3).await.next().await;
     let open = |number: u8, name: &str| {
         let id = format!("0190b6a8-0000-7000-8000-0000000000{number:02x}").parse().unwrap();
-        let mut command = Command::new(id, Some(host(name)), Op::Test, "user".into(), nixfleet_protocol::Time::from_millis(1));
+        let mut command =
+            Command::new(id, Some(host(name)), Op::Test, "user".into(), nixfleet_protocol::Time::from_millis(1));
         command.state = CommandState::Executing;
         command
     };

@@ -31,7 +31,11 @@ pub(super) fn online(standing: &Standing<'_>) -> Result<(), Refusal> {
         return Err(Refusal::new("host_offline", message));
     }
     let refusal = Refusal::new("host_offline", format!("{} is not connected. Wait until it is back.", host.id));
-    Err(if wake::addresses(&host.facts.mac_addresses).is_empty() { refusal } else { refusal.offering(actions::start(Op::Wake)) })
+    Err(if wake::addresses(&host.facts.mac_addresses).is_empty() {
+        refusal
+    } else {
+        refusal.offering(actions::start(Op::Wake))
+    })
 }
 
 pub(super) fn supported(spec: &OpSpec, standing: &Standing<'_>) -> Result<(), Refusal> {

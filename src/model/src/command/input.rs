@@ -199,7 +199,9 @@ impl From<&Status> for Outcome {
                 .is_some_and(|details| details.get("restarting") == Some(&serde_json::Value::Bool(true))),
             package: Freshness {
                 source_commit: package("source_commit").and_then(|text| text.parse().ok()),
-                store_path: package("store_path").filter(|text| !text.is_empty()).map(|text| plain_cut(text, MAX_MESSAGE)),
+                store_path: package("store_path")
+                    .filter(|text| !text.is_empty())
+                    .map(|text| plain_cut(text, MAX_MESSAGE)),
                 binary_hash: package("binary_hash").and_then(|text| text.parse().ok()),
             },
             told_by: None,

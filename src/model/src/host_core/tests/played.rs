@@ -110,7 +110,8 @@ impl Agent {
             self.runs = Some(word.to_owned());
             return;
         };
-        let busy = word != "journal" && self.commands.values().any(|(at, word)| *at == Standing::Runs && word != "journal");
+        let busy =
+            word != "journal" && self.commands.values().any(|(at, word)| *at == Standing::Runs && word != "journal");
         match self.commands.get(&id) {
             Some((Standing::Runs, _)) => self.says.push_back(AgentMessage::Accepted(Accepted { command_id: id })),
             Some((Standing::Ended(_), _)) => self.says.extend(self.result(id)),
