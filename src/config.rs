@@ -62,7 +62,7 @@ pub struct Config {
     pub command_days: u32,
     /// Days that events are kept.
     pub event_days: u32,
-    /// What is logged, in the syntax of `tracing_subscriber`'s filter.
+    /// What is logged: a level, or `target=level` by commas.
     pub log: String,
     /// How it is written.
     pub log_format: LogFormat,
@@ -208,7 +208,7 @@ impl Config {
         let command_days = from.or("cmd_retention_days", 30, values::days);
         let event_days = from.or("log_retention_days", 7, values::days);
         let log = from.or("log", "info".to_owned(), |text| {
-            text.parse::<tracing_subscriber::EnvFilter>()
+            text.parse::<tracing_subscriber::filter::Targets>()
                 .map(|_| text.to_owned())
                 .map_err(|error| format!("is no filter: {error}"))
         });

@@ -17,7 +17,7 @@ mod agent;
 pub mod log;
 pub mod packets;
 mod readers;
-mod tail;
+pub mod tail;
 mod wishes;
 pub mod world;
 mod writer;
@@ -370,6 +370,7 @@ impl State {
                     if let Some(log) = self.logs.remove(&command) {
                         log.over();
                     }
+                    (self.world.log_over)(self.host.clone(), command);
                 }
                 Effect::Gone => {
                     self.removed = true;

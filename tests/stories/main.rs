@@ -8,16 +8,20 @@
     reason = "a story that can't go on fails, and says where"
 )]
 
+mod api;
 mod fleet;
 mod old_agent;
+mod played;
 mod repository;
 mod tab;
 
 mod cycle;
 mod disasters;
+mod floods;
 mod journal;
 mod kills;
 mod names;
+mod pitfalls;
 mod readiness;
 mod security;
 mod v2;

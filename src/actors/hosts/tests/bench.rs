@@ -230,6 +230,7 @@ impl Bench {
             }),
             interest: Box::new(|_| {}),
             wake: Box::new(move |addresses| woken.lock().unwrap().extend(addresses)),
+            log_over: Box::new(|_, _| {}),
             data_dir: dir.path().to_path_buf(),
             clock: Clock::Runtime(began, since),
         };
