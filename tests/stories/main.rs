@@ -8,7 +8,9 @@
     reason = "a story that can't go on fails, and says where"
 )]
 
+mod api;
 mod fleet;
+mod old_agent;
 mod played;
 mod repository;
 mod tab;
@@ -17,6 +19,8 @@ mod cycle;
 mod disasters;
 mod floods;
 mod kills;
+mod names;
 mod pitfalls;
 mod readiness;
 mod security;
+mod v2;

@@ -4,6 +4,7 @@
 
 mod bench;
 mod fuzz;
+mod life;
 
 use std::time::Duration;
 

@@ -141,6 +141,6 @@ impl Follow {
 }
 
 fn frame(now: &Snapshot, command_id: CommandId, lines: Vec<LogLine>, over: bool) -> Utf8Bytes {
-    let payload = serde_json::json!(LogFrame { command_id, lines, over });
+    let payload = LogFrame { command_id, lines, over };
     sync::frame("log", now.version, now.epoch, &payload)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use nixfleet_protocol::{Epoch, Version};
+use serde::Serialize;
 use tokio::sync::mpsc;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
@@ -40,9 +41,24 @@ pub fn outbox() -> (Outbox, OutboxReader) {
     (outbox, OutboxReader { frames: receiver, lagging, waiting })
 }
 
-/// The text of a frame.
-pub(crate) fn frame(kind: &str, version: Version, epoch: Epoch, payload: &serde_json::Value) -> Frame {
-    serde_json::json!({ "type": kind, "version": version, "epoch": epoch, "payload": payload }).to_string().into()
+#[derive(Serialize)]
+struct Wire<'a, P> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    version: Version,
+    epoch: Epoch,
+    payload: &'a P,
+}
+
+/// The text of a frame. Written in one go: a tree of values between costs three times as much.
+pub(crate) fn frame(kind: &str, version: Version, epoch: Epoch, payload: &impl Serialize) -> Frame {
+    let text = serde_json::to_string(&Wire { kind, version, epoch, payload });
+    text.unwrap_or_else(|error| {
+        // Only maps with keys that are no text can fail, and no payload of ours has one.
+        tracing::error!(%error, kind, "a frame can't be written as JSON");
+        String::new()
+    })
+    .into()
 }
 
 impl Outbox {

@@ -82,6 +82,9 @@ impl HostRecord {
         keep(&mut facts.platform, register.platform.as_ref());
         keep(&mut facts.generation, register.generation.as_ref());
         keep(&mut facts.lock_hash, register.lock_hash.as_ref());
+        if let Some(local) = register.lock_local {
+            facts.lock_local = local;
+        }
         keep(&mut facts.deployed, register.deployed.clone().map(Into::into).as_ref());
         keep_some_text(&mut facts.system_path, register.system_path.as_deref());
         keep(&mut facts.system_revision, register.system_revision.as_ref());
