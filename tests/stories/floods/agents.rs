@@ -163,7 +163,9 @@ fn what_an_agent_says_of_others_changes_nothing() {
         "output",
         &json!({ "command_id": id, "offset": 0, "end": end, "line": "mine", "time": "2026-11-21T06:02:24.007Z" }),
     );
-    fleet.wait("the line is there", |fleet| fleet.output(&id) == ["mine"]);
+    fleet.wait("the line is there", |fleet| {
+        fleet.output(&id) == ["mine"] && fleet.command(&id)["log_bytes"].as_u64() == u64::try_from(end).ok()
+    });
     let before = (fleet.command(&id), fleet.get("/api/v1/hosts/victim").1["lights"].clone());
     // Claimed at the register too, as if it ran there.
     bad.again(&fleet, &json!({ "running": [id], "results": [id] }));
