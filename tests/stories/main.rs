@@ -13,7 +13,9 @@ mod repository;
 mod tab;
 
 mod cycle;
+mod departures;
 mod disasters;
 mod kills;
 mod readiness;
 mod security;
+mod tls;

@@ -48,11 +48,11 @@ pub const EXEC_DISABLED: &str =
 /// The argument vector of `exec`: `{"argv": ["program", "argument", …]}`. Never a shell's line.
 pub fn exec_argv(args: Option<&Value>) -> Result<Vec<String>, String> {
     let bad = |why: &str| Err(format!("bad_args: exec takes argv, a list of texts: {why}"));
-    let Some(Value::Array(words)) = args.and_then(|args| args.get("argv")) else { return bad("there is none") };
-    let mut argv = Vec::with_capacity(words.len());
-    for word in words {
-        match word.as_str() {
-            Some(word) if !word.contains('\0') => argv.push(word.to_owned()),
+    let Some(Value::Array(list)) = args.and_then(|args| args.get("argv")) else { return bad("there is none") };
+    let mut argv = Vec::with_capacity(list.len());
+    for value in list {
+        match value.as_str() {
+            Some(text) if !text.contains('\0') => argv.push(text.to_owned()),
             Some(_) => return bad("a text holds a zero byte"),
             None => return bad("something in it is no text"),
         }
