@@ -8,6 +8,7 @@ pub mod git;
 pub mod hash;
 pub mod installed;
 pub mod lights;
+pub mod lock_local;
 pub mod metrics;
 pub mod system;
 
@@ -26,6 +27,7 @@ use crate::ops::situation;
 use crate::record::HostSettings;
 use hash::RememberedHash;
 use lights::{Last, Seen};
+use lock_local::LockLocal;
 use metrics::Load;
 
 /// How often systemd is asked.
@@ -38,6 +40,7 @@ const UNITS: usize = 50;
 pub struct Facts {
     host: HostSettings,
     lock: RememberedHash,
+    lock_local: LockLocal,
     load: Load,
     deployed: DeployedCache,
     units: watch::Sender<Option<Vec<String>>>,
@@ -64,6 +67,7 @@ impl Facts {
     pub fn new(host: HostSettings, program: &Path) -> Self {
         Self {
             lock: RememberedHash::default(),
+            lock_local: LockLocal::default(),
             load: Load::new(&host.root),
             deployed: DeployedCache::default(),
             units: watch::Sender::new(None),
@@ -89,6 +93,7 @@ impl Facts {
         results: Vec<CommandId>,
     ) -> Register {
         self.said = None;
+        let lock_hash = self.lock.of(&self.host.checkout.join("flake.lock"));
         Register {
             hostname: self.host.name.clone(),
             host_type: config.host_type,
@@ -115,7 +120,8 @@ impl Facts {
             deployed: self.deployed.read(&self.host.state_dir),
             system_path: system::running_system(&self.host),
             system_revision: system::revision(&self.host),
-            lock_hash: self.lock.of(&self.host.checkout.join("flake.lock")),
+            lock_local: self.lock_local.now(&self.host, lock_hash.as_ref()),
+            lock_hash,
             running,
             results,
             features: self.features(),
@@ -123,7 +129,7 @@ impl Facts {
     }
 
     fn features(&self) -> Vec<String> {
-        let mut features = crate::ops::features(self.host.allow_exec);
+        let mut features = crate::ops::features(self.host.platform, self.host.allow_exec);
         if self.runs_systemd() {
             features.push("systemd".into());
         }
@@ -142,11 +148,13 @@ impl Facts {
     pub fn heartbeat(&mut self, config: &Config, repo_error: &str, running: Vec<CommandId>, brief: bool) -> Heartbeat {
         self.ask_for_units();
         let tests = self.host.checkout.join("hosts").join(&self.host.name).join("tests");
+        let lock_hash = self.lock.of(&self.host.checkout.join("flake.lock"));
         let all = Heartbeat {
             generation: git::head(&self.host.checkout),
             nixpkgs_version: self.nixpkgs_version(config),
             metrics: self.load.read(),
-            lock_hash: self.lock.of(&self.host.checkout.join("flake.lock")),
+            lock_local: self.lock_local.now(&self.host, lock_hash.as_ref()),
+            lock_hash,
             deployed: self.deployed.read(&self.host.state_dir),
             system_path: system::running_system(&self.host),
             system_revision: system::revision(&self.host),
@@ -269,7 +277,7 @@ fn store_path(path: &Path) -> Option<String> {
 
 /// Free space where the store (else the state) lies, and of a boot file system of its own. In whole MiB, so that
 /// a heartbeat does not repeat it for every written page.
-fn disk(host: &HostSettings) -> Option<Disk> {
+pub fn disk(host: &HostSettings) -> Option<Disk> {
     const MIB: u64 = 1024 * 1024;
     let space = |path: PathBuf| -> io::Result<(u64, u64, u64)> {
         let stat = rustix::fs::statvfs(&path)?;

@@ -134,6 +134,9 @@ pub struct Outcome {
     /// SHA-256 of the checkout's `flake.lock`.
     #[serde(default)]
     pub lock_hash: Option<LockHash>,
+    /// Whether that is another lock than git has committed.
+    #[serde(default)]
+    pub lock_local: Option<bool>,
     /// The last good switch.
     #[serde(default)]
     pub deployed: Option<Deployed>,

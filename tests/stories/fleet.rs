@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::api::Api;
 use crate::repository::Repository;
 
 /// How long anything may take before a story fails.
@@ -36,6 +37,8 @@ struct Agent {
     process: Option<Child>,
     token: String,
     env: Vec<(String, String)>,
+    /// What starts its binary: nothing, or a program and its arguments.
+    under: Vec<String>,
 }
 
 impl Fleet {
@@ -72,16 +75,30 @@ impl Fleet {
 
     /// The same, with more settings for the agent.
     pub(crate) fn add_host(&mut self, name: &str, env: &[(&str, &str)]) {
-        let made = self.post("/api/v1/tokens", &json!({ "kind": "host", "host": name, "name": name }));
-        assert_eq!(made.0, 201, "{}", made.1);
-        let token = made.1["token"].as_str().unwrap().to_owned();
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.agents.insert(name.to_owned(), Agent { process: None, token, env });
-        self.start_agent(name);
+        self.add_host_under(name, env, &[]);
         self.wait(&format!("{name} is online and has its checkout"), |fleet| {
             let host = fleet.get(&format!("/api/v1/hosts/{name}")).1;
             host["state"] == "online" && !host["generation"].is_null()
         });
+    }
+
+    /// Starts another machine that calls itself as a host does, with the token of that host.
+    pub(crate) fn add_rival(&mut self, name: &str, of: &str) {
+        let env = vec![("NIXFLEET_HOSTNAME".to_owned(), of.to_owned())];
+        let token = self.agents[of].token.clone();
+        self.agents.insert(name.to_owned(), Agent { process: None, token, env, under: Vec::new() });
+        self.start_agent(name);
+    }
+
+    /// The same, with a program that starts the agent, such as `ip netns exec`; waits for nothing.
+    pub(crate) fn add_host_under(&mut self, name: &str, env: &[(&str, &str)], under: &[&str]) {
+        let made = self.post("/api/v1/tokens", &json!({ "kind": "host", "host": name, "name": name }));
+        assert_eq!(made.0, 201, "{}", made.1);
+        let token = made.1["token"].as_str().unwrap().to_owned();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let under = under.iter().map(|word| (*word).to_owned()).collect();
+        self.agents.insert(name.to_owned(), Agent { process: None, token, env, under });
+        self.start_agent(name);
     }
 
     /// Where everything lies.
@@ -103,6 +120,11 @@ impl Fleet {
     pub(crate) fn start_daemon(&mut self) {
         self.launch_daemon();
         self.wait("the daemon is ready", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
+    }
+
+    /// The daemon's process.
+    pub(crate) fn daemon_id(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
     }
 
     /// Whether the daemon's process goes on.
@@ -134,8 +156,11 @@ impl Fleet {
         let state_dir = self.state_dir(host);
         fs::create_dir_all(&state_dir).unwrap();
         let agent = &self.agents[host];
-        let mut command = Command::new(agent_binary());
+        let mut words: Vec<_> = agent.under.iter().map(Into::into).collect();
+        words.push(agent_binary().into_os_string());
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .env("NIXFLEET_URL", format!("ws://127.0.0.1:{}/ws", self.port))
             .env("NIXFLEET_TOKEN", &agent.token)
             .env("NIXFLEET_REPO_URL", self.repository.url())
@@ -152,6 +177,35 @@ impl Fleet {
     /// `kill -9` of an agent.
     pub(crate) fn kill_agent(&mut self, host: &str) {
         kill(self.agents.get_mut(host).unwrap().process.take());
+    }
+
+    /// SIGTERM, and waits for its end.
+    pub(crate) fn stop_agent(&mut self, host: &str) {
+        let mut process = self.agents.get_mut(host).unwrap().process.take().unwrap();
+        signal(process.id(), rustix::process::Signal::TERM);
+        assert!(process.wait().unwrap().success(), "{host}'s agent ends well when it is asked to\n{}", self.logs());
+    }
+
+    /// Whether an agent's process goes on.
+    pub(crate) fn agent_lives(&mut self, host: &str) -> bool {
+        let process = self.agents.get_mut(host).unwrap().process.as_mut();
+        process.is_some_and(|process| process.try_wait().unwrap().is_none())
+    }
+
+    /// The daemon's process and the agents', as far as they were started.
+    pub(crate) fn processes(&self) -> Vec<u32> {
+        let agents = self.agents.values().filter_map(|agent| agent.process.as_ref());
+        self.daemon.iter().chain(agents).map(Child::id).collect()
+    }
+
+    /// A signal to the daemon.
+    pub(crate) fn signal_daemon(&self, which: rustix::process::Signal) {
+        signal(self.daemon.as_ref().unwrap().id(), which);
+    }
+
+    /// Leaves everything where it lies when the fleet is dropped.
+    pub(crate) fn keep(&mut self) {
+        self.dir.disable_cleanup(true);
     }
 
     /// A signal to an agent.
@@ -183,22 +237,13 @@ impl Fleet {
         (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
     }
 
+    /// One DELETE; the status.
+    pub(crate) fn delete(&self, path: &str) -> u16 {
+        self.try_text("DELETE", path, None).unwrap_or_else(|| panic!("DELETE {path}: no answer")).0
+    }
+
     fn try_text(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(30)))
-            .build()
-            .into();
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let mut answer = match (method, body) {
-            ("POST", Some(body)) => {
-                agent.post(&url).header("Authorization", &format!("Bearer {ADMIN}")).send_json(body)
-            }
-            _ => agent.get(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
-        }
-        .ok()?;
-        let status = answer.status().as_u16();
-        Some((status, answer.body_mut().with_config().limit(512 << 20).read_to_string().ok()?))
+        Api::at(self.port).text(method, path, body)
     }
 
     /// Asks for an op and expects that it is accepted; the command's id.
@@ -356,9 +401,15 @@ fn spawn(mut command: Command, log: &Path) -> Child {
     command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now. Below those that outgoing connections get: a daemon that is away for a moment
+/// must find its own again.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    let first = (std::process::id().wrapping_mul(97) ^ now) % 20_000;
+    (first..first + 20_000)
+        .map(|n| u16::try_from(10_000 + n % 20_000).unwrap())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 /// The agent's binary, beside the daemon's.

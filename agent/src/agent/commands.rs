@@ -224,7 +224,7 @@ impl Commands {
             Ok(Some(Admission::New(_) | Admission::Forgotten)) => return self.forgotten(id, command.command),
             Err(error) => return reject(refused(&error)),
         }
-        let Some(ops) = ops::meaning(&command.command, legacy) else {
+        let Some(ops) = ops::meaning(&command.command, legacy, self.host.platform) else {
             info!(op = command.command, "unsupported");
             return reject("unsupported".into());
         };
@@ -232,6 +232,10 @@ impl Commands {
         if let Some(refusal) = own::refusal(&ops, args.as_ref(), &self.host) {
             info!(op = command.command, refusal, "refused");
             return reject(refusal);
+        }
+        if let Err(bad) = ops::args::check(&ops, args.as_ref()) {
+            info!(op = command.command, %bad, "refused");
+            return reject(bad.to_string());
         }
         if !own::takes_slot(&ops) && self.deliveries.journals() >= MOST_JOURNALS {
             return reject(format!("too_many_journals: {MOST_JOURNALS} are read at once already"));
@@ -326,7 +330,8 @@ impl Commands {
     /// Whether this word brings the checkout up to date by itself, so that a first clone under way need not be waited
     /// for, or must come at any time. A clone over a line that died would else hold up everything.
     pub fn needs_the_checkout(&self, word: &str, legacy: bool) -> bool {
-        ops::meaning(word, legacy).is_some_and(|ops| matches!(ops.first(), Some(Op::Pull | Op::Reboot)))
+        ops::meaning(word, legacy, self.host.platform)
+            .is_some_and(|ops| matches!(ops.first(), Some(Op::Pull | Op::Reboot)))
             && self.deliveries.running().is_none()
     }
 

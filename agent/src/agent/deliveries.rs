@@ -189,7 +189,7 @@ impl Delivery {
             output_end: Some(outcome.output_end),
             stage: outcome.stage.map(|stage| stage.as_str().to_owned()),
             lock_hash: outcome.lock_hash.clone(),
-            lock_local: None,
+            lock_local: outcome.lock_local,
             deployed: outcome.deployed.clone(),
             system_path: outcome.system_path.clone(),
             details,

@@ -4,9 +4,8 @@
 //! no ops: the session acts on them, at any time.
 
 use nixfleet_protocol::Op;
+use nixfleet_protocol::agent::Platform;
 use serde_json::{Value, json};
-
-use super::{SUPPORTED, own};
 
 /// Each word with its ops, in order.
 const WORDS: &[(&str, &[Op])] = &[
@@ -26,11 +25,11 @@ const WORDS: &[(&str, &[Op])] = &[
     ("force-update", &[Op::ForceRebuild, Op::Restart]),
 ];
 
-/// The ops of an old dashboard's word; `None` where this agent can't do one of them.
-pub fn meaning(word: &str) -> Option<Vec<Op>> {
+/// The ops of an old dashboard's word on this platform; `None` where one of them can't be done there.
+pub fn meaning(word: &str, platform: Platform) -> Option<Vec<Op>> {
     let (_, ops) = WORDS.iter().find(|(known, _)| *known == word)?;
     // The remote is asked by the dashboard in our generation, and by the agent in the old one.
-    let can = |op: &Op| SUPPORTED.contains(op) || own::OPS.contains(op) || *op == Op::RefreshGit;
+    let can = |op: &Op| super::is_supported(*op, platform) || *op == Op::RefreshGit;
     ops.iter().all(can).then(|| ops.to_vec())
 }
 
@@ -51,8 +50,11 @@ mod tests {
     #[test]
     fn every_word_of_old_dashboards_is_understood_where_its_ops_are() {
         for (word, ops) in WORDS {
-            let all = ops.iter().all(|op| SUPPORTED.contains(op) || own::OPS.contains(op) || *op == Op::RefreshGit);
-            assert_eq!(meaning(word), all.then(|| ops.to_vec()), "{word}");
+            assert_eq!(meaning(word, Platform::Nixos).as_deref(), Some(*ops), "{word}");
+        }
+        // A script has no inputs, no caches and no closure.
+        for word in ["refresh-system", "refresh-all", "update", "force-update"] {
+            assert_eq!(meaning(word, Platform::Script), None, "{word}");
         }
         for (word, ops) in [
             ("pull", Some(&[Op::Pull][..])),
@@ -67,7 +69,7 @@ mod tests {
             ("dance", None),
             ("", None),
         ] {
-            assert_eq!(meaning(word).as_deref(), ops, "{word}");
+            assert_eq!(meaning(word, Platform::Script).as_deref(), ops, "{word}");
         }
     }
 

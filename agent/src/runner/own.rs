@@ -182,7 +182,7 @@ fn sentence(check: &VersionCheck) -> String {
 struct Unlogged;
 
 impl Reader for Unlogged {
-    fn line(&mut self, _: Stream, _: &str) -> Option<String> {
+    fn line(&mut self, _: Stream, _: &str, _: bool) -> Option<String> {
         None
     }
 }

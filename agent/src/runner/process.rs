@@ -61,8 +61,14 @@ pub struct Ended {
 
 /// Sees each line before the log does.
 pub trait Reader {
-    /// Given the stream and a whole line or a piece of one: what the log is to have instead; `None` drops it.
-    fn line(&mut self, stream: Stream, text: &str) -> Option<String>;
+    /// Given the stream and a line, or with `partial` a piece of one that goes on: what the log is to have instead,
+    /// in one line or several; `None` drops it.
+    fn line(&mut self, stream: Stream, text: &str, partial: bool) -> Option<String>;
+
+    /// Whether standard output is kept for us instead of being logged.
+    fn captures(&self) -> bool {
+        true
+    }
 }
 
 /// Everything that a program needs beside its argument vector.
@@ -76,7 +82,7 @@ pub struct Surroundings<'a> {
     pub environment: &'a BTreeMap<String, String>,
 }
 
-/// Runs a program to its end. With `reader` standard output is kept, and only standard error is logged.
+/// Runs a program to its end. With a reader that captures, standard output is kept, and only standard error is logged.
 pub async fn run(
     invocation: &Invocation,
     around: &Surroundings<'_>,
@@ -153,6 +159,17 @@ fn spawn(invocation: &Invocation, around: &Surroundings<'_>) -> io::Result<Child
 fn code(status: std::process::ExitStatus) -> i32 {
     use std::os::unix::process::ExitStatusExt as _;
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
+}
+
+/// The signal that ended a program, by the code that a shell makes of it; `None` for a code of its own.
+pub fn ending_signal(code: i32) -> Option<&'static str> {
+    match code {
+        129 => Some("SIGHUP"),
+        130 => Some("SIGINT"),
+        137 => Some("SIGKILL"),
+        143 => Some("SIGTERM"),
+        _ => None,
+    }
 }
 
 fn begin_to_stop(pid: i32, signal: Signal) -> Instant {
@@ -238,7 +255,7 @@ impl<P: AsyncRead + Unpin> Pipe<P> {
             return;
         }
         let bytes = &self.block[..count];
-        if self.stream == Stream::Stdout && reader.is_some() {
+        if self.stream == Stream::Stdout && reader.as_ref().is_some_and(|reader| reader.captures()) {
             let room = CAPTURED.saturating_sub(ended.captured.len());
             ended.captured.extend_from_slice(&bytes[..count.min(room)]);
             return;
@@ -296,7 +313,7 @@ fn write(
     reader: &mut Option<&mut dyn Reader>,
 ) {
     let seen = match reader {
-        Some(reader) => match reader.line(stream, text) {
+        Some(reader) => match reader.line(stream, text, partial) {
             Some(seen) => std::borrow::Cow::Owned(seen),
             None => return,
         },
@@ -305,7 +322,10 @@ fn write(
     if stream == Stream::Stderr {
         note_reason(&seen, &mut ended.reason);
     }
-    log.add(stream, &seen, partial);
+    let mut lines = seen.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        log.add(stream, line, partial && lines.peek().is_none());
+    }
 }
 
 /// Keeps the first `fatal:` or `error:` of a program, else its last words.

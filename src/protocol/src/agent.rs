@@ -4,6 +4,7 @@
 //! Every field is optional on the way in: an old agent leaves out what it does not know, and junk in one
 //! field costs that field alone ([`crate::lenient`]). On the way out absent fields are left out.
 
+pub mod details;
 mod facts;
 mod said;
 mod told;
