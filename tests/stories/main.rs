@@ -16,6 +16,7 @@ mod repository;
 mod tab;
 
 mod cycle;
+mod departures;
 mod disasters;
 mod floods;
 mod journal;
@@ -24,4 +25,5 @@ mod names;
 mod pitfalls;
 mod readiness;
 mod security;
+mod tls;
 mod v2;
