@@ -380,7 +380,11 @@ fn kill(process: Option<Child>) {
 
 fn spawn(mut command: Command, log: &Path) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
-    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    // What is meant for the tests is nothing for the programs.
+    for name in ["RUST_LOG", "NIXFLEET_SEED", "NIXFLEET_HARNESS_FOR", "NIXFLEET_SKIPPED_TESTS"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
 /// A port that nobody listens on now. Below those that outgoing connections get: a daemon that is away for a moment
