@@ -145,12 +145,11 @@ impl Tab {
     fn read(&mut self, socket: &mut Socket) -> bool {
         let text = match socket.read() {
             Ok(Message::Text(text)) => text,
-            Ok(Message::Close(_)) => return false,
             Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => return true,
             Err(tungstenite::Error::Io(error)) => {
                 return matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
             }
-            Err(_) => return false,
+            Ok(Message::Close(_)) | Err(_) => return false,
         };
         let mut frame: Value = match serde_json::from_str(text.as_str()) {
             Ok(frame) => frame,

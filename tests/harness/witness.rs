@@ -31,8 +31,8 @@ impl Script {
         let lines = 1 + (x / 5) % 60;
         Self {
             blocks: 1 + x % 8,
-            lines: if (x / 300) % 10 == 0 { lines * 25 } else { lines },
-            code: if (x / 3000) % 6 == 0 { 3 } else { 0 },
+            lines: if (x / 300).is_multiple_of(10) { lines * 25 } else { lines },
+            code: if (x / 3000).is_multiple_of(6) { 3 } else { 0 },
         }
     }
 

@@ -28,7 +28,7 @@ fn good() -> Account {
         host: "host0".to_owned(),
         op: "switch".to_owned(),
         accepted: true,
-        excuses: Excuses::default(),
+        excuses: BTreeSet::new(),
         shown: Some(Shown { state: "SUCCESS".to_owned(), exit_code: Some(0), message: String::new(), over: true }),
         journal: Some(log.clone()),
         log,
@@ -87,7 +87,7 @@ fn a_lost_line_is_found() {
     assert_eq!(by_the_runner, [Flaw::LineLost], "the host's own log misses it as well");
     let of_a_stopped_one = flaws(|it| {
         it.witness.get_mut("switch").unwrap().code = None;
-        it.excuses.stop_asked = true;
+        it.excuses.insert(Excuse::StopAsked);
         ended(it, "KILLED", 130);
         it.log.truncate(40);
         it.journal = Some(it.log.clone());
@@ -131,7 +131,7 @@ fn a_false_end_is_found() {
         assert!(flaws(|it| ended(it, state, 1)).contains(&Flaw::FalseEnd), "{state}");
     }
     let excused = flaws(|it| {
-        it.excuses.runner_killed = true;
+        it.excuses.insert(Excuse::RunnerKilled);
         ended(it, "ERROR", 1);
         shown(it).message = "the command was interrupted: its runner was killed".to_owned();
     });
