@@ -7,7 +7,7 @@ use nixfleet_protocol::log::Record;
 use serde_json::Value;
 
 use crate::api::Api;
-use crate::ledger::{Account, Excuses, Row, Shown};
+use crate::ledger::{Account, Excuse, Row, Shown};
 use crate::told::Told;
 use crate::witness;
 use crate::world::World;
@@ -42,12 +42,15 @@ pub(crate) fn gather(world: &World, told: &Told) -> Vec<Account> {
                 host: host.clone(),
                 op,
                 accepted: accepted.contains_key(id),
-                excuses: Excuses {
-                    stop_asked: stop_asked.contains(id),
-                    runner_killed: runners_killed.contains(id),
-                    disk_was_full: full.contains(host),
-                    clock_jumped,
-                },
+                excuses: [
+                    (stop_asked.contains(id), Excuse::StopAsked),
+                    (runners_killed.contains(id), Excuse::RunnerKilled),
+                    (full.contains(host), Excuse::DiskWasFull),
+                    (clock_jumped, Excuse::ClockJumped),
+                ]
+                .into_iter()
+                .filter_map(|(has, excuse)| has.then_some(excuse))
+                .collect(),
                 shown: command.map(|command| Shown {
                     state: text("state"),
                     exit_code: command["exit_code"].as_i64(),
@@ -68,14 +71,15 @@ pub(crate) fn gather(world: &World, told: &Told) -> Vec<Account> {
 fn pages(api: Api, path: &str, list: &str) -> Vec<Value> {
     let mut all: Vec<Value> = Vec::new();
     loop {
-        let before =
-            all.last().map_or(String::new(), |last| format!("&before={}", last["id"].to_string().trim_matches('"')));
+        let before = all
+            .last()
+            .map_or(String::new(), |oldest| format!("&before={}", oldest["id"].to_string().trim_matches('"')));
         let (status, mut answer) = api.get(&format!("{path}limit={PAGE}{before}")).expect("the API answers");
         assert_eq!(status, 200, "{path}: {answer}");
         let Value::Array(page) = answer[list].take() else { panic!("no list of {list}: {answer}") };
-        let last = page.len() < PAGE;
+        let is_last = page.len() < PAGE;
         all.extend(page);
-        if last {
+        if is_last {
             return all;
         }
     }

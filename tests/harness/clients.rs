@@ -49,6 +49,10 @@ impl Client {
             return Self::note(told, answer.map(|(status, _)| status));
         }
         let op = self.dice.pick(OPS);
+        // Mostly what can be done; what is refused anyway shows nothing new.
+        if !self.dice.once_in(10) && !self.can_begin() {
+            return;
+        }
         // Forced mostly: what is current already would be refused.
         let force = !self.dice.once_in(4);
         let answer = self.api.post(&format!("/api/v1/hosts/{}/ops/{op}", self.host), &json!({ "force": force }));
@@ -58,6 +62,11 @@ impl Client {
             told.accepted.lock().unwrap().insert(id.clone(), self.host.clone());
             self.last = Some(id);
         }
+    }
+
+    fn can_begin(&self) -> bool {
+        let host = self.api.get(&format!("/api/v1/hosts/{}", self.host));
+        host.is_some_and(|(_, host)| host["state"] == "online" && host["command"].is_null())
     }
 
     fn note(told: &Told, status: Option<u16>) {

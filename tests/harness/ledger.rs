@@ -1,7 +1,7 @@
 //! The ledger: everything that is known of each command, from the dashboard, from the host's disk and from the witness,
 //! and what does not fit together. Pure: what is examined is a value, so the tests can doctor it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::witness::{SWITCH, Script, Seen, TESTS};
@@ -32,17 +32,17 @@ pub(crate) struct Shown {
     pub(crate) over: bool,
 }
 
-/// Why a command may have failed without its script's doing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Excuses {
+/// Why a command may have ended otherwise than its script would have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Excuse {
     /// Somebody asked to stop it.
-    pub(crate) stop_asked: bool,
+    StopAsked,
     /// Its runner was killed.
-    pub(crate) runner_killed: bool,
+    RunnerKilled,
     /// Its host's disk was full in this round.
-    pub(crate) disk_was_full: bool,
+    DiskWasFull,
     /// The daemon's clock jumped in this round.
-    pub(crate) clock_jumped: bool,
+    ClockJumped,
 }
 
 /// All that is known of one command.
@@ -57,7 +57,7 @@ pub(crate) struct Account {
     /// A client was answered with 202.
     pub(crate) accepted: bool,
     /// What was done to it.
-    pub(crate) excuses: Excuses,
+    pub(crate) excuses: BTreeSet<Excuse>,
     /// What the API says.
     pub(crate) shown: Option<Shown>,
     /// Its log at the dashboard.
@@ -68,6 +68,12 @@ pub(crate) struct Account {
     pub(crate) witness: BTreeMap<String, Seen>,
     /// Events that say that it started, and that it ended.
     pub(crate) events: (u32, u32),
+}
+
+impl Account {
+    fn has(&self, excuse: Excuse) -> bool {
+        self.excuses.contains(&excuse)
+    }
 }
 
 /// What does not fit together.
@@ -146,7 +152,7 @@ pub(crate) fn examine(account: &Account) -> Vec<Finding> {
             format!("{} (exit code {:?}, {:?}), yet {why}", shown.state, shown.exit_code, shown.message),
         );
     }
-    let wanted = if shown.state == "BLOCKED" { 0 } else { 1 };
+    let wanted = u32::from(shown.state != "BLOCKED");
     if account.events != (wanted, wanted) {
         flaw(Flaw::Events, format!("{} events of its start, {} of its end", account.events.0, account.events.1));
     }
@@ -192,7 +198,7 @@ fn whole_output(account: &Account, shown: &Shown) -> Result<(), Finding> {
         let stream = usize::from(row.stream == "stderr");
         let Some((number, part)) = line(row, &account.id) else {
             // A program that is killed may be in the middle of a line.
-            if account.excuses.stop_asked || account.excuses.runner_killed || !row.text.contains(&account.id) {
+            if account.has(Excuse::StopAsked) || account.has(Excuse::RunnerKilled) || !row.text.contains(&account.id) {
                 continue;
             }
             return found(Flaw::LineLost, format!("a line that nobody printed: {row:?}"));
@@ -206,7 +212,7 @@ fn whole_output(account: &Account, shown: &Shown) -> Result<(), Finding> {
         }
         *count = number;
     }
-    if account.excuses.runner_killed || shown.message.contains("could not be kept") {
+    if account.has(Excuse::RunnerKilled) || shown.message.contains("could not be kept") {
         // What was in the pipes went with the runner; or it is said that the disk could not take it.
         return Ok(());
     }
@@ -236,26 +242,28 @@ fn true_end(account: &Account, shown: &Shown) -> Result<(), String> {
     let parts = parts_of(&account.op);
     let seen = |part: &&str| account.witness.get(*part).cloned().unwrap_or_default();
     let codes: Vec<Option<i64>> = parts.iter().map(|part| seen(part).code).collect();
-    let excuses = account.excuses;
     let says_disk = ["No space", "os error 28", "disk is full"].iter().any(|word| shown.message.contains(word))
         || account.log.iter().any(|row| row.text.contains("No space"));
     match shown.state.as_str() {
         "SUCCESS" if codes.iter().all(|code| *code == Some(0)) && shown.exit_code.unwrap_or(0) == 0 => Ok(()),
         "SUCCESS" => Err(format!("its scripts ended with {codes:?}")),
-        "ERROR" if excuses.runner_killed && shown.message.contains("interrupted") => Ok(()),
-        "ERROR" if excuses.disk_was_full && says_disk => Ok(()),
+        "ERROR" if account.has(Excuse::RunnerKilled) && shown.message.contains("interrupted") => Ok(()),
+        "ERROR" if account.has(Excuse::DiskWasFull) && says_disk => Ok(()),
+        "ERROR" if account.op == "rollback" && account.witness.is_empty() && shown.message.contains("no earlier") => {
+            Ok(())
+        }
         "ERROR" if account.op == "test" => match (codes.contains(&Some(3)), codes.contains(&None)) {
             (true, false) => Ok(()),
             _ => Err(format!("its tests ended with {codes:?}")),
         },
         "ERROR" if codes == [Some(3)] && shown.exit_code == Some(3) => Ok(()),
         "ERROR" => Err(format!("its scripts ended with {codes:?}, and nothing else stood in its way")),
-        "KILLED" if excuses.stop_asked => Ok(()),
+        "KILLED" if account.has(Excuse::StopAsked) => Ok(()),
         "KILLED" => Err("nobody asked to stop it".to_owned()),
         // A commit was pushed between its fetch and the look at the remote; or it went back to where it was.
         "PARTIAL" if account.op == "pull" && shown.message.contains("remote's head") => Ok(()),
         "PARTIAL" if account.op == "rollback" && codes == [Some(0)] => Ok(()),
-        "TIMEOUT" if account.op == "restart" && excuses.clock_jumped => Ok(()),
+        "TIMEOUT" if account.op == "restart" && account.has(Excuse::ClockJumped) => Ok(()),
         "BLOCKED" if account.accepted => Err("it was accepted".to_owned()),
         "BLOCKED" if !account.witness.is_empty() || account.journal.is_some() => Err("it ran".to_owned()),
         "BLOCKED" => Ok(()),

@@ -26,6 +26,7 @@ mod dice;
 mod ledger;
 mod place;
 mod plan;
+mod processes;
 mod proxy;
 mod round;
 mod storm;

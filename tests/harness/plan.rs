@@ -134,7 +134,7 @@ enum Kind {
 const KINDS: &[(u64, Kind)] = &[
     (22, Kind::KillDaemon),
     (20, Kind::KillAgent),
-    (12, Kind::KillRunner),
+    (22, Kind::KillRunner),
     (6, Kind::KillBoth),
     (1, Kind::KillAll),
     (4, Kind::Stop),

@@ -40,9 +40,9 @@ pub(crate) struct Outcome {
 /// Plays a plan from the first start to the last end.
 pub(crate) fn play(world: &mut World, plan: &Plan) -> Outcome {
     let told = Arc::new(Told::default());
-    let (clients_over, tabs_over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (clients_over, tabs_end) = (Arc::new(AtomicBool::new(false)), Arc::new(tab::End::default()));
     let port = world.fleet.port;
-    let tabs: Vec<_> = (0..TABS).map(|n| tab::start(port, Dice::player(plan.seed, 100 + n), &tabs_over)).collect();
+    let tabs: Vec<_> = (0..TABS).map(|n| tab::start(port, Dice::player(plan.seed, 100 + n), &tabs_end)).collect();
     let clients: Vec<_> = (1..)
         .zip(&world.sites)
         .map(|(n, site)| clients::start(world.api, site.name.clone(), Dice::player(plan.seed, n), &told, &clients_over))
@@ -59,7 +59,8 @@ pub(crate) fn play(world: &mut World, plan: &Plan) -> Outcome {
     if findings.is_empty() {
         findings.extend(quiet(world, &told));
     }
-    tabs_over.store(true, Ordering::Release);
+    tabs_end.lost.store(!findings.is_empty(), Ordering::Release);
+    tabs_end.quiet.store(true, Ordering::Release);
     let reports: Vec<_> = tabs.into_iter().map(|tab| tab.join().unwrap()).collect();
     if findings.is_empty() {
         let accounts = accounts::gather(world, &told);
@@ -223,11 +224,11 @@ fn panics(world: &World) -> Vec<String> {
 }
 
 fn count(accounts: &[Account], tally: &mut Tally) {
-    tally.commands = accounts.len() as u64;
-    tally.lines = accounts.iter().map(|account| account.log.len() as u64).sum();
-    for account in accounts {
-        let state = account.shown.as_ref().map_or("", |shown| shown.state.as_str());
-        let kind = match state {
+    let state = |account: &Account| account.shown.as_ref().map_or(String::new(), |shown| shown.state.clone());
+    for account in accounts.iter().filter(|account| state(account) != "BLOCKED") {
+        tally.commands += 1;
+        tally.lines += account.log.len() as u64;
+        let kind = match state(account).as_str() {
             "SUCCESS" => 0,
             "ERROR" => 1,
             "KILLED" => 2,

@@ -34,15 +34,24 @@ pub(crate) struct Report {
     pub(crate) logs: BTreeMap<String, Vec<Row>>,
 }
 
-/// Starts a tab. When `over` is set it asks for the whole state once more, compares, and reports.
-pub(crate) fn start(port: u16, dice: Dice, over: &Arc<AtomicBool>) -> JoinHandle<Report> {
-    let over = Arc::clone(over);
+/// When tabs end.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    /// All is quiet: the tab asks for the whole state once more, compares, and reports.
+    pub(crate) quiet: AtomicBool,
+    /// The round is lost anyway: nothing is waited for.
+    pub(crate) lost: AtomicBool,
+}
+
+/// Starts a tab.
+pub(crate) fn start(port: u16, dice: Dice, end: &Arc<End>) -> JoinHandle<Report> {
+    let end = Arc::clone(end);
     thread::spawn(move || {
         let mut tab = Tab { port, dice, ..Tab::default() };
-        while !over.load(Ordering::Acquire) {
-            tab.live(&over);
+        while !end.quiet.load(Ordering::Acquire) {
+            tab.live(&end.quiet);
         }
-        tab.last_look();
+        tab.last_look(&end.lost);
         tab.report
     })
 }
@@ -89,12 +98,12 @@ impl Tab {
     }
 
     /// Compares what it has with the whole state, and reads its logs to their ends.
-    fn last_look(&mut self) {
+    fn last_look(&mut self, lost: &AtomicBool) {
         let until = Instant::now() + LAST;
-        while Instant::now() < until {
+        while Instant::now() < until && !lost.load(Ordering::Acquire) {
             let Some(mut socket) = self.dial() else { continue };
             let mut settled = Instant::now();
-            while Instant::now() < until {
+            while Instant::now() < until && !lost.load(Ordering::Acquire) {
                 let before = self.version;
                 if !self.read(&mut socket) {
                     break;
@@ -136,12 +145,11 @@ impl Tab {
     fn read(&mut self, socket: &mut Socket) -> bool {
         let text = match socket.read() {
             Ok(Message::Text(text)) => text,
-            Ok(Message::Close(_)) => return false,
             Ok(Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => return true,
             Err(tungstenite::Error::Io(error)) => {
                 return matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut);
             }
-            Err(_) => return false,
+            Ok(Message::Close(_)) | Err(_) => return false,
         };
         let mut frame: Value = match serde_json::from_str(text.as_str()) {
             Ok(frame) => frame,

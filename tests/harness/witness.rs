@@ -30,9 +30,9 @@ impl Script {
         let x = digits + 7919 * part.len() as u64;
         let lines = 1 + (x / 5) % 60;
         Self {
-            blocks: 1 + x % 5,
-            lines: if (x / 300) % 10 == 0 { lines * 25 } else { lines },
-            code: if (x / 3000) % 6 == 0 { 3 } else { 0 },
+            blocks: 1 + x % 8,
+            lines: if (x / 300).is_multiple_of(10) { lines * 25 } else { lines },
+            code: if (x / 3000).is_multiple_of(6) { 3 } else { 0 },
         }
     }
 
@@ -49,7 +49,7 @@ id=$NIXFLEET_COMMAND_ID
 witness=@witness@/$NIXFLEET_HOST
 echo "begin $id $part" >> "$witness"
 x=$((0x${id#????????-????-????-????-??????} + 7919 * ${#part}))
-blocks=$((1 + x % 5))
+blocks=$((1 + x % 8))
 lines=$((1 + x / 5 % 60))
 [ $((x / 300 % 10)) != 0 ] || lines=$((lines * 25))
 code=0
@@ -61,7 +61,7 @@ while [ $n -lt $blocks ]; do
     n=$((n + 1))
     echo "e $n $part $id" >&2
     echo "printed $id $part $n" >> "$witness"
-    [ $pause = 0 ] || sleep 0.$((pause * 7))
+    [ $pause = 0 ] || sleep 0.$((pause * 12))
 done
 echo "end $id $part $code" >> "$witness"
 exit $code

@@ -27,14 +27,15 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) struct Fleet {
     pub(crate) repository: Repository,
     pub(crate) port: u16,
-    dir: TempDir,
-    daemon: Option<Child>,
+    pub(crate) dir: TempDir,
+    pub(crate) daemon: Option<Child>,
     daemon_env: Vec<(String, String)>,
-    agents: BTreeMap<String, Agent>,
+    pub(crate) agents: BTreeMap<String, Agent>,
 }
 
-struct Agent {
-    process: Option<Child>,
+/// A host's agent.
+pub(crate) struct Agent {
+    pub(crate) process: Option<Child>,
     token: String,
     env: Vec<(String, String)>,
     /// What starts its binary: nothing, or a program and its arguments.
@@ -148,7 +149,7 @@ impl Fleet {
     pub(crate) fn stop_daemon(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
         signal(daemon.id(), rustix::process::Signal::TERM);
-        assert!(daemon.wait().unwrap().success(), "the daemon ends well when it is asked to\n{}", self.logs());
+        assert!(ended_well(daemon.wait().unwrap()), "the daemon ends well when it is asked to\n{}", self.logs());
     }
 
     /// Starts a host's agent.
@@ -179,35 +180,6 @@ impl Fleet {
         kill(self.agents.get_mut(host).unwrap().process.take());
     }
 
-    /// SIGTERM, and waits for its end.
-    pub(crate) fn stop_agent(&mut self, host: &str) {
-        let mut process = self.agents.get_mut(host).unwrap().process.take().unwrap();
-        signal(process.id(), rustix::process::Signal::TERM);
-        assert!(process.wait().unwrap().success(), "{host}'s agent ends well when it is asked to\n{}", self.logs());
-    }
-
-    /// Whether an agent's process goes on.
-    pub(crate) fn agent_lives(&mut self, host: &str) -> bool {
-        let process = self.agents.get_mut(host).unwrap().process.as_mut();
-        process.is_some_and(|process| process.try_wait().unwrap().is_none())
-    }
-
-    /// The daemon's process and the agents', as far as they were started.
-    pub(crate) fn processes(&self) -> Vec<u32> {
-        let agents = self.agents.values().filter_map(|agent| agent.process.as_ref());
-        self.daemon.iter().chain(agents).map(Child::id).collect()
-    }
-
-    /// A signal to the daemon.
-    pub(crate) fn signal_daemon(&self, which: rustix::process::Signal) {
-        signal(self.daemon.as_ref().unwrap().id(), which);
-    }
-
-    /// Leaves everything where it lies when the fleet is dropped.
-    pub(crate) fn keep(&mut self) {
-        self.dir.disable_cleanup(true);
-    }
-
     /// A signal to an agent.
     pub(crate) fn signal_agent(&self, host: &str, which: rustix::process::Signal) {
         signal(self.agents[host].process.as_ref().unwrap().id(), which);
@@ -220,30 +192,24 @@ impl Fleet {
 
     /// One GET of the API; nothing while the daemon is away.
     pub(crate) fn try_get(&self, path: &str) -> Option<(u16, Value)> {
-        let (status, body) = self.try_text("GET", path, None)?;
-        Some((status, serde_json::from_str(&body).unwrap_or(Value::String(body))))
+        Api::at(self.port).get(path)
     }
 
     /// One GET, as text.
     pub(crate) fn text(&self, path: &str) -> (u16, String) {
-        self.try_text("GET", path, None).unwrap_or_else(|| panic!("GET {path}: no answer"))
+        Api::at(self.port).text("GET", path, None).unwrap_or_else(|| panic!("GET {path}: no answer"))
     }
 
     /// One POST to the API.
     pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let (status, body) = self
-            .try_text("POST", path, Some(body))
-            .unwrap_or_else(|| panic!("POST {path}: no answer\n{}", self.logs()));
-        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+        let answer = Api::at(self.port).post(path, body);
+        answer.unwrap_or_else(|| panic!("POST {path}: no answer\n{}", self.logs()))
     }
 
     /// One DELETE; the status.
     pub(crate) fn delete(&self, path: &str) -> u16 {
-        self.try_text("DELETE", path, None).unwrap_or_else(|| panic!("DELETE {path}: no answer")).0
-    }
-
-    fn try_text(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
-        Api::at(self.port).text(method, path, body)
+        let answer = Api::at(self.port).text("DELETE", path, None);
+        answer.unwrap_or_else(|| panic!("DELETE {path}: no answer")).0
     }
 
     /// Asks for an op and expects that it is accepted; the command's id.
@@ -389,6 +355,13 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
+/// Whether a process ended as it was asked to: with success, or by the signal when it had just begun and did not listen
+/// for signals yet.
+pub(crate) fn ended_well(status: std::process::ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.success() || status.signal() == Some(rustix::process::Signal::TERM.as_raw())
+}
+
 fn kill(process: Option<Child>) {
     if let Some(mut process) = process {
         let _ = process.kill();
@@ -398,7 +371,11 @@ fn kill(process: Option<Child>) {
 
 fn spawn(mut command: Command, log: &Path) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
-    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    // What is meant for the tests is nothing for the programs.
+    for name in ["RUST_LOG", "NIXFLEET_SEED", "NIXFLEET_HARNESS_FOR", "NIXFLEET_SKIPPED_TESTS"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
 /// A port that nobody listens on now. Below those that outgoing connections get: a daemon that is away for a moment
