@@ -92,9 +92,27 @@ impl Counter {
 /// The work of one realisation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Work {
+    /// Nix expects to build everything until it knows what it can copy, so builds count from the first one on.
     builds: Counter,
+    building: bool,
+    /// What nix said last of its builds.
+    announced: (u64, u64),
     copies: Counter,
-    failed: u64,
+}
+
+impl Work {
+    fn announce_builds(&mut self, done: u64, expected: u64) {
+        self.announced = (done, expected);
+        if self.building || done > 0 {
+            self.begin_to_build();
+        }
+    }
+
+    fn begin_to_build(&mut self) {
+        self.building = true;
+        let (done, expected) = self.announced;
+        self.builds.raise(done, expected);
+    }
 }
 
 /// What is open.
@@ -116,6 +134,8 @@ pub struct NixLog {
     work: Work,
     /// How many realisations began.
     realisations: u64,
+    /// Something was to be built or copied: what fails now is no evaluation any more.
+    realises: bool,
     downloaded: u64,
     failed: bool,
     error: Option<String>,
@@ -136,10 +156,12 @@ impl NixLog {
             activities: BTreeMap::new(),
             work: Work {
                 builds: Counter { done: 0, expected: 0 },
+                building: false,
+                announced: (0, 0),
                 copies: Counter { done: 0, expected: 0 },
-                failed: 0,
             },
             realisations: 0,
+            realises: false,
             downloaded: 0,
             failed: false,
             error: None,
@@ -160,7 +182,7 @@ impl NixLog {
     /// What failed, when nix failed.
     pub const fn stage(&self) -> Stage {
         // An evaluation may build something on its way, and fail afterwards.
-        if self.failed || self.realisations > 0 && !self.evaluating { Stage::Build } else { Stage::Evaluation }
+        if self.failed || self.realises && !self.evaluating { Stage::Build } else { Stage::Evaluation }
     }
 
     /// The first error in one line, without colours.
@@ -208,7 +230,7 @@ impl NixLog {
         let Some(activity) = self.activities.get_mut(&line.id) else { return };
         let (done, expected) = (line.number_field(0), line.number_field(1));
         match activity.kind {
-            activity::BUILDS => self.work.builds.raise(done, expected),
+            activity::BUILDS => self.work.announce_builds(done, expected),
             activity::COPY_PATHS => self.work.copies.raise(done, expected),
             activity::FILE_TRANSFER => {
                 if activity.name.contains("/nar/") {
@@ -218,15 +240,23 @@ impl NixLog {
             }
             _ => return,
         }
-        self.work.failed = self.work.failed.max(line.number_field(3));
-        self.failed |= self.work.failed > 0;
+        self.failed |= line.number_field(3) > 0;
     }
 
     fn start(&mut self, line: &Line) -> Option<String> {
         let name = match line.kind {
-            activity::BUILD | activity::SUBSTITUTE => line.text_field().map(package).unwrap_or_default(),
+            activity::BUILD => {
+                self.realises = true;
+                self.work.begin_to_build();
+                line.text_field().map(package).unwrap_or_default()
+            }
+            activity::SUBSTITUTE => {
+                self.realises = true;
+                line.text_field().map(package).unwrap_or_default()
+            }
             activity::FILE_TRANSFER => line.text_field().unwrap_or_default().to_owned(),
             activity::REALISE => {
+                self.realises = true;
                 self.work = Work::default();
                 self.realisations += 1;
                 String::new()
@@ -253,19 +283,18 @@ impl NixLog {
     }
 
     fn progress(&self) -> ProgressRecord {
+        let Work { builds, building, copies, .. } = self.work;
         let open = |kind: u64| self.activities.values().any(|activity| activity.kind == kind);
-        if self.realisations == 0 || self.activates && !open(activity::REALISE) {
+        let between = self.activates && !open(activity::REALISE);
+        if between || !building && copies.expected == 0 {
             let phase = if self.activates { "activate" } else { "evaluate" };
             return ProgressRecord { phase: phase.into(), text: self.saying.clone(), ..ProgressRecord::default() };
         }
-        let Work { builds, copies, .. } = self.work;
-        let phase = if builds.expected > 0 || copies.expected == 0 { "build" } else { "copy" };
-        let mut text = [("builds", builds), ("copies", copies)]
-            .into_iter()
-            .filter(|(_, counter)| counter.expected > 0)
-            .map(|(what, counter)| format!("{} of {} {what}", counter.done, counter.expected))
-            .collect::<Vec<_>>()
-            .join(", ");
+        let count = |(what, counter): (&str, Counter)| {
+            (counter.expected > 0).then(|| format!("{} of {} {what}", counter.done, counter.expected))
+        };
+        let mut text =
+            [("builds", builds), ("copies", copies)].into_iter().filter_map(count).collect::<Vec<_>>().join(", ");
         let names: Vec<&str> = self
             .activities
             .values()
@@ -277,12 +306,10 @@ impl NixLog {
         if !names.is_empty() {
             text = format!("{text}: {}", names.join(", "));
         }
-        let expected = builds.expected.saturating_add(copies.expected);
-        let done = builds.done.saturating_add(copies.done);
         ProgressRecord {
-            phase: phase.into(),
-            done: (expected > 0).then_some(done),
-            expected: (expected > 0).then_some(expected),
+            phase: if building { "build" } else { "copy" }.into(),
+            done: Some(builds.done.saturating_add(copies.done)),
+            expected: Some(builds.expected.saturating_add(copies.expected)),
             text: plain_cut(&text, SENTENCE),
             passed: None,
         }

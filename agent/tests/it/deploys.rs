@@ -279,7 +279,7 @@ async fn a_nixos_switch_builds_activates_and_looks_and_a_rollback_goes_back() {
     let id = world.dashboard.run(&mut link, "switch").await;
     let kept = world.dashboard.of(id);
     assert_eq!(kept.result().exit_code, Some(0), "{}", kept.text());
-    assert_eq!(kept.lines()[..2], ["building system", "a line of the build"]);
+    assert_eq!(kept.lines()[..2], ["building system", "system> a line of the build"]);
     let deployed = kept.result().deployed.as_ref().unwrap();
     assert!(deployed.system_path.as_ref().unwrap().ends_with("/store/new"));
     assert_eq!(deployed.number, Some(10));
