@@ -37,6 +37,7 @@ pub mod restore;
 mod start;
 mod trees;
 pub mod upkeep;
+mod witness;
 mod writer;
 
 pub use actor::{Args, State, Store};

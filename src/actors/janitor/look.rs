@@ -218,7 +218,7 @@ fn seal_all(data_dir: &Path, over: &[Log]) -> (u64, u64) {
 fn remove_empty(data_dir: &Path) {
     for folder in std::fs::read_dir(data_dir.join("logs")).into_iter().flatten().flatten() {
         for file in std::fs::read_dir(folder.path()).into_iter().flatten().flatten() {
-            let left = file.file_name().to_str().is_some_and(|name| name.ends_with(".new"));
+            let left = file.file_name().to_str().is_some_and(|name| name.rsplit('.').next() == Some("new"));
             let old = file
                 .metadata()
                 .and_then(|meta| meta.modified())

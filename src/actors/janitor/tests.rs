@@ -241,22 +241,20 @@ impl Actor for FakeStore {
         asked: &mut Asked,
     ) -> Result<(), ActorProcessingErr> {
         use crate::actors::store::Ask;
-        match message {
-            store::Msg::Load { reply } => answer(reply, Ok(Loaded::default())),
-            store::Msg::Upkeep(Ask::Standings { reply, .. }) => {
-                asked.looks.fetch_add(1, Ordering::SeqCst);
-                if asked.failing.load(Ordering::SeqCst) > 0 {
-                    asked.failing.fetch_sub(1, Ordering::SeqCst);
-                    answer(reply, Err(store::StoreError::CantRead("told to".to_owned())));
-                } else {
-                    answer(reply, Ok(Standing::default()));
-                }
+        if let store::Msg::Load { reply } = message {
+            answer(reply, Ok(Loaded::default()));
+        } else if let store::Msg::Upkeep(Ask::Standings { reply, .. }) = message {
+            asked.looks.fetch_add(1, Ordering::SeqCst);
+            if asked.failing.load(Ordering::SeqCst) > 0 {
+                asked.failing.fetch_sub(1, Ordering::SeqCst);
+                answer(reply, Err(store::StoreError::CantRead("told to".to_owned())));
+            } else {
+                answer(reply, Ok(Standing::default()));
             }
-            store::Msg::Upkeep(Ask::Measure { reply }) => {
-                answer(reply, Ok(Measured { size: 1, live: 1, events: 0, last_event: EventId(0) }));
-            }
-            store::Msg::Upkeep(Ask::OldEvents { reply, .. }) => answer(reply, Ok(OldEvents::default())),
-            _ => {}
+        } else if let store::Msg::Upkeep(Ask::Measure { reply }) = message {
+            answer(reply, Ok(Measured { size: 1, live: 1, events: 0, last_event: EventId(0) }));
+        } else if let store::Msg::Upkeep(Ask::OldEvents { reply, .. }) = message {
+            answer(reply, Ok(OldEvents::default()));
         }
         Ok(())
     }

@@ -221,7 +221,7 @@ impl<R: Read> Reader<R> {
         // What is no zstd, or no frame of ours, is something else; a head that is ours says which version it is of.
         let (kind, payload) = reader.frame().map_err(|error| match error {
             BadBackup::Damaged(_) => BadBackup::Foreign,
-            other => other,
+            other @ (BadBackup::Foreign | BadBackup::Newer { .. } | BadBackup::Io(_)) => other,
         })?;
         let head: Head = serde_json::from_slice(&payload).map_err(|_| BadBackup::Foreign)?;
         if kind != HEAD || head.format != FORMAT {
@@ -305,11 +305,15 @@ impl<R: Read> Reader<R> {
     }
 
     fn fill(&mut self, buffer: &mut [u8]) -> Result<(), BadBackup> {
-        self.input.read_exact(buffer).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => BadBackup::Damaged("it was cut off".to_owned()),
-            // What zstd says of bytes that are none of its own.
-            io::ErrorKind::Other | io::ErrorKind::InvalidData => BadBackup::Damaged(error.to_string()),
-            _ => BadBackup::Io(error),
+        self.input.read_exact(buffer).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                BadBackup::Damaged("it was cut off".to_owned())
+            } else if error.raw_os_error().is_none() {
+                // What zstd says of bytes that are none of its own.
+                BadBackup::Damaged(error.to_string())
+            } else {
+                BadBackup::Io(error)
+            }
         })
     }
 }

@@ -15,7 +15,7 @@ use super::migrations::{SCHEMA, v1};
 use super::plan::{self, Counts};
 use super::record::Unreadable;
 use super::trees::{self, Tree, Trees};
-use super::{StoreError, reader, record};
+use super::{StoreError, reader, record, start};
 use crate::actors::host::log::{LogFile, sealed};
 
 /// How many findings of one kind are named one by one.
@@ -84,9 +84,7 @@ pub(super) fn running(shared: &Shared, data_dir: &Path) -> Result<Report, StoreE
     let mut tries = 0;
     loop {
         let before = shared.counts();
-        let trees = shared.trees()?;
-        let (mut report, found) = look(&trees);
-        drop(trees);
+        let (mut report, found) = look(&*shared.trees()?);
         tries += 1;
         // Commits of the meantime change both; who compares needs a moment without.
         if before != shared.counts() && tries < TRIES {
@@ -120,7 +118,10 @@ pub fn stopped(data_dir: &Path) -> Result<Report, String> {
     };
     let (mut report, found) = look(&open.trees);
     match catch_unwind(AssertUnwindSafe(|| written_counts(&open.trees))) {
-        Ok(Ok(counts)) => compare(&mut report, counts, &found),
+        Ok(Ok(counts)) => {
+            compare(&mut report, counts, &found);
+            report.problems.extend(start::rolled_back(&store, &open.trees, counts));
+        }
         Ok(Err(error)) => report.problem(error.to_string()),
         Err(panic) => report.problem(format!("the counts can't be read: {}", said(&*panic))),
     }
@@ -136,6 +137,7 @@ fn written_counts(trees: &Trees) -> Result<Counts, Unreadable> {
         commands: number(plan::COMMANDS)?,
         events: number(plan::EVENTS)?,
         tokens: number(plan::TOKENS)?,
+        commits: number(plan::COMMITS)?,
         last_event: number(plan::LAST_EVENT)?,
     })
 }

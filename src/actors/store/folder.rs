@@ -5,6 +5,7 @@
 //! $NIXFLEET_DATA_DIR/         0700
 //!    lock                     held by the daemon that runs (flock)
 //!    store/                   0700: sled's; files 0600
+//!       witness               how far the store has come, for the day when sled forgets: see `witness.rs`
 //!       db  conf  snap.*      the log that is also the data, its settings, where to begin reading it
 //!       blobs/                stays empty: sled does not sync what it puts there
 //!    logs/<host>/             the output of commands
@@ -74,12 +75,12 @@ impl Folder {
     pub(super) fn take(data: &Path) -> Result<Self, CantUse> {
         let refused = |source: io::Error| {
             let dir = data.to_owned();
-            match source.kind() {
-                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                    CantUse::NotWritable { dir, source }
-                }
-                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => CantUse::NoFolder { dir, source },
-                _ => CantUse::Io { dir, source },
+            if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
+                CantUse::NotWritable { dir, source }
+            } else if matches!(source.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists) {
+                CantUse::NoFolder { dir, source }
+            } else {
+                CantUse::Io { dir, source }
             }
         };
         let store = data.join("store");

@@ -29,6 +29,8 @@ pub(super) const COMMANDS: &[u8] = b"commands";
 pub(super) const EVENTS: &[u8] = b"events";
 /// How many tokens there are.
 pub(super) const TOKENS: &[u8] = b"tokens";
+/// How many transactions were ever written: see `witness.rs`.
+pub(super) const COMMITS: &[u8] = b"commits";
 /// The number of the last event that was ever written.
 pub(super) const LAST_EVENT: &[u8] = b"last_event";
 /// What a probe writes.
@@ -70,6 +72,8 @@ pub(super) struct Counts {
     pub(super) events: u64,
     /// Tokens.
     pub(super) tokens: u64,
+    /// Transactions ever.
+    pub(super) commits: u64,
     /// The number of the last event ever.
     pub(super) last_event: u64,
 }
@@ -139,12 +143,14 @@ impl<'a> Plan<'a> {
 
     /// All changes by trees, with the counts that are true after them.
     pub(super) fn finish(mut self) -> Result<Finished, CantPlan> {
+        self.counts.commits += u64::from(!self.changes.is_empty());
         let counts = self.counts;
         for (name, before, now) in [
             (HOSTS, self.before.hosts, counts.hosts),
             (COMMANDS, self.before.commands, counts.commands),
             (EVENTS, self.before.events, counts.events),
             (TOKENS, self.before.tokens, counts.tokens),
+            (COMMITS, self.before.commits, counts.commits),
             (LAST_EVENT, self.before.last_event, counts.last_event),
         ] {
             if before != now {

@@ -23,7 +23,8 @@ use super::archive::{BadBackup, Head, Part, Reader, Totals};
 use super::disk::Disk;
 use super::folder::{self, CantUse, Folder};
 use super::plan::{CantPlan, Counts, Plan};
-use super::trees::{Tree, Trees};
+use super::trees::{self, Tree, Trees};
+use super::witness::Witness;
 use super::{Batch, check, compaction, replacement, start};
 use crate::actors::host::log::log_path;
 
@@ -141,7 +142,7 @@ pub fn restore(
 
 /// A time as part of a file's name.
 fn name_of(time: Time) -> String {
-    time.to_string().chars().filter(|c| c.is_ascii_alphanumeric()).collect()
+    time.to_string().chars().filter(char::is_ascii_alphanumeric).collect()
 }
 
 /// Makes store and logs, proves them, and has them on disk.
@@ -158,11 +159,13 @@ fn make(next: &Path, file: &Path, head: &Head, progress: &mut dyn FnMut(u64)) ->
     let mut done = 0;
     while let Some(part) = reader.next().map_err(bad)? {
         match part {
-            // Logins end with the store that they were made in.
-            Part::Record { tree: Tree::Sessions, .. } => {}
             Part::Record { tree, key, value } => {
                 done += value.len() as u64;
-                records.add(tree, key, value)?;
+                // Logins end with the store that they were made in.
+                let of = if tree == Tree::Parts { trees::part_in(&key).map(|(tree, _, _)| tree) } else { Some(tree) };
+                if of != Some(Tree::Sessions) {
+                    records.add(tree, key, value)?;
+                }
             }
             Part::Log(head) => {
                 close_log(log.take())?;
@@ -186,8 +189,7 @@ fn make(next: &Path, file: &Path, head: &Head, progress: &mut dyn FnMut(u64)) ->
     }
     close_log(log)?;
     records.flush()?;
-    finish(&trees, head)?;
-    trees.db().flush()?;
+    finish(&trees, &store, head)?;
     drop(trees);
     compaction::sync_all(&store)?;
     sync_folders(&next.join("logs"))?;
@@ -195,24 +197,26 @@ fn make(next: &Path, file: &Path, head: &Head, progress: &mut dyn FnMut(u64)) ->
 }
 
 /// Looks at every record, and makes the store one of its own.
-fn finish(trees: &Trees, head: &Head) -> Result<(), CantRestore> {
+fn finish(trees: &Trees, store: &Path, head: &Head) -> Result<(), CantRestore> {
     let report = check::look_at(trees);
-    // The parts of logins were left out with them or not: they name nothing, and are removed.
-    let problems: Vec<_> = report.problems.into_iter().filter(|problem| !problem.contains("left over")).collect();
-    if let Some(first) = problems.first() {
-        let more = problems.len() - 1;
+    if let Some(first) = report.problems.first() {
+        let more = report.problems.len() - 1;
         return Err(CantRestore::NotWhole(format!("{first} (and {more} more)")));
     }
     let mut warnings = Vec::new();
     let counts: Counts = start::count(trees, &mut warnings).map_err(|error| CantRestore::Write(error.to_string()))?;
     let mut plan = Plan::new(trees, counts);
-    plan.put_epoch(Epoch::from_uuid(Uuid::new_v4()))?;
+    let epoch = Epoch::from_uuid(Uuid::new_v4());
+    plan.put_epoch(epoch)?;
     let now = Time::now();
     let message = format!("the store was restored from a backup of {}", head.made_at);
     let event = NewEvent::new(now, Category::Audit, Level::Warn, "console", "store_restored", message);
     plan.add(&Batch { events: vec![event], ..Batch::default() }, false)?;
     let finished = plan.finish()?;
-    Disk::apply(trees, &finished).map_err(|error| CantRestore::Write(error.to_string()))
+    Disk::apply(trees, &finished).map_err(|error| CantRestore::Write(error.to_string()))?;
+    trees.db().flush()?;
+    Witness::open(store, epoch)?.say(&finished.counts);
+    Ok(())
 }
 
 struct Records<'a> {

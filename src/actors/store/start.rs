@@ -17,6 +17,7 @@ use super::plan::{self, CantPlan, Counts, Plan};
 use super::reader;
 use super::record::{self, BadRecord, Place, Unreadable};
 use super::trees::{self, Tree, Trees};
+use super::witness;
 
 /// How many damaged records are named one by one.
 const NAMED: usize = 20;
@@ -33,6 +34,8 @@ pub(super) enum CantStart {
          nothing was changed: start the version that wrote it, or restore a backup"
     )]
     Newer { found: u64, known: u64 },
+    #[error("{0}")]
+    RolledBack(String),
     #[error("can't read the store: {0}")]
     Sled(#[from] sled::Error),
     #[error("can't write what a new store needs: {0}")]
@@ -59,6 +62,7 @@ impl CantStart {
             Self::Folder(CantUse::Held { .. } | CantUse::NoFolder { .. } | CantUse::Broken { .. })
             | Self::Record(_)
             | Self::Newer { .. }
+            | Self::RolledBack(_)
             | Self::Plan(_) => false,
         }
     }
@@ -93,7 +97,7 @@ fn start(folder: Folder) -> Result<Started, CantStart> {
     let begun = Instant::now();
     let open = folder.open()?;
     let trees = Arc::new(open.trees);
-    let disk = Disk::new(folder, open.file);
+    let mut disk = Disk::new(folder, open.file);
 
     let schema = reader::get::<u64>(&trees, Tree::Meta, plan::SCHEMA)?;
     if let Some(found) = schema.filter(|found| *found > NEWEST_SCHEMA) {
@@ -105,8 +109,16 @@ fn start(folder: Folder) -> Result<Started, CantStart> {
         tracing::error!(warning, "the store is not whole");
     }
 
-    let epoch = reader::get::<Epoch>(&trees, Tree::Meta, plan::EPOCH)?;
-    let mut needed = Plan::new(&trees, Counts::default());
+    if let Some(lost) = rolled_back(disk.store(), &trees, counts) {
+        return Err(CantStart::RolledBack(lost));
+    }
+    // Without a witness nobody knows whether these records are the newest. Versions that were given already must not
+    // be given again: they belong to another epoch then.
+    let epoch = match witness::read(disk.store()) {
+        Ok(Some(_)) => reader::get::<Epoch>(&trees, Tree::Meta, plan::EPOCH)?,
+        Ok(None) | Err(_) => None,
+    };
+    let mut needed = Plan::new(&trees, counts);
     if schema != Some(NEWEST_SCHEMA) {
         needed.put_number(plan::SCHEMA, NEWEST_SCHEMA)?;
     }
@@ -123,6 +135,8 @@ fn start(folder: Folder) -> Result<Started, CantStart> {
     } else {
         disk.write(&trees, &needed)?;
     }
+    let counts = needed.counts;
+    disk.bear_witness(epoch, &counts);
     tracing::info!(
         %epoch,
         hosts = counts.hosts,
@@ -132,6 +146,31 @@ fn start(folder: Folder) -> Result<Started, CantStart> {
         "store open"
     );
     Ok(Started { disk, trees, epoch, counts, warnings })
+}
+
+/// Whether the store was further once than it is now. Says what to do.
+pub(super) fn rolled_back(store: &Path, trees: &Trees, counts: Counts) -> Option<String> {
+    let seen = witness::read(store).ok().flatten()?;
+    let epoch = reader::get::<Epoch>(trees, Tree::Meta, plan::EPOCH).ok().flatten();
+    if epoch == Some(seen.epoch) && counts.commits >= seen.commits {
+        return None;
+    }
+    let there = if epoch == Some(seen.epoch) {
+        format!("is at commit {} and was at {}", counts.commits, seen.commits)
+    } else {
+        "is not the one that was here".to_owned()
+    };
+    Some(format!(
+        "the store in {} has lost what was written last: it {there}, with {} hosts and {} commands of {} and {}; the \
+         disk has changed it behind NixFleet's back: restore a backup (`nixfleet restore`), or remove {} to go on with \
+         what is left",
+        store.display(),
+        counts.hosts,
+        counts.commands,
+        seen.hosts,
+        seen.commands,
+        witness::path(store).display()
+    ))
 }
 
 /// Reads the envelope of every record but old events. Unknown ones are an error, damaged ones a warning.
@@ -206,6 +245,7 @@ pub(super) fn count(trees: &Trees, warnings: &mut Vec<String>) -> Result<Counts,
         }
     }
     // Counting a million of them would take longer than all the rest: `check` does it, and the janitor.
+    counts.commits = reader::get::<u64>(trees, Tree::Meta, plan::COMMITS)?.unwrap_or_default();
     counts.events = reader::get::<u64>(trees, Tree::Meta, plan::EVENTS)?.unwrap_or_default();
     let newest = match trees.at(Tree::Events).last()? {
         Some((key, _)) => trees::event_in(&key).map_or(0, |id| id.0),

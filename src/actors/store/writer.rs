@@ -133,8 +133,9 @@ impl Writer {
                 if let Some(trouble) = self.shared.trouble() {
                     self.refuse(&trouble);
                 } else if self.waiting.front().is_some_and(Job::is_long) {
-                    let job = self.waiting.pop_front();
-                    job.into_iter().for_each(|job| self.long_job(job));
+                    if let Some(job) = self.waiting.pop_front() {
+                        self.long_job(job);
+                    }
                 } else {
                     self.write_group();
                 }
@@ -390,6 +391,7 @@ impl Writer {
         // Nobody is in the old one any more, and the new one is whole: from here it goes forward.
         let placed = replacement::ready(self.disk.folder().data(), None).map_err(CantCompact::from).and_then(|()| {
             let trees = Arc::new(self.disk.open_again()?);
+            self.disk.witnessed(&self.counts);
             self.trees = Some(Arc::clone(&trees));
             self.shared.replace(Some(trees));
             Ok(Compacted { before, after: Folder::size(self.disk.store()), live: live.bytes })

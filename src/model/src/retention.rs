@@ -103,14 +103,17 @@ fn ground(op: Op, state: CommandState) -> Option<Ground> {
         | CommandState::AwaitingReconnect
         | CommandState::Killing => false,
     };
-    match op {
-        _ if !ran => None,
-        Op::Switch | Op::ForceRebuild | Op::Rollback if state == CommandState::Success => Some(Ground::GoodSwitch),
-        Op::Switch | Op::ForceRebuild | Op::Rollback => Some(Ground::FailedSwitch),
-        Op::Test => Some(Ground::Test),
-        Op::Pull => Some(Ground::Pull),
-        _ => None,
-    }
+    let ground = if matches!(op, Op::Switch | Op::ForceRebuild | Op::Rollback) {
+        let good = state == CommandState::Success;
+        Some(if good { Ground::GoodSwitch } else { Ground::FailedSwitch })
+    } else if op == Op::Test {
+        Some(Ground::Test)
+    } else if op == Op::Pull {
+        Some(Ground::Pull)
+    } else {
+        None
+    };
+    ground.filter(|_| ran)
 }
 
 /// Goes over all commands, from the newest to the oldest, and says of each whether it stays.
@@ -177,7 +180,6 @@ pub fn is_worth_compacting(size: u64, live: u64, after_last: Option<u64>, floor:
 mod tests {
     use nixfleet_protocol::api::{Category, Level};
     use proptest::prelude::*;
-    use uuid::Uuid;
 
     use super::*;
     use crate::host::{SwitchRun, TestRun};
@@ -185,7 +187,7 @@ mod tests {
     const DAY: u64 = 86_400_000;
 
     fn id(number: u128) -> CommandId {
-        CommandId::from_uuid(Uuid::from_u128(number))
+        format!("00000000-0000-0000-0000-{number:012x}").parse().unwrap()
     }
 
     fn days_ago(days: u64) -> Time {
