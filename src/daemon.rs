@@ -9,9 +9,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use nixfleet_model::host_core;
+use nixfleet_model::retention::Retention;
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, SpawnErr};
@@ -132,6 +134,7 @@ fn start_log(config: &Config) -> Result<(), ServeError> {
 
 async fn run(config: Config) -> Result<(), ServeError> {
     let Config { listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, wake_by, .. } = config;
+    let retention = Retention { commands: days(config.command_days), events: days(config.event_days) };
     let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
     let hangup = signal(SignalKind::hangup()).map_err(system("SIGHUP"))?;
@@ -162,6 +165,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
             totp_configured: totp,
             kill_at_limit: timeout_action == TimeoutAction::Kill,
         }),
+        retention,
     };
     let slots = Slots::default();
     let handles = Handles::new(&slots);
@@ -179,7 +183,13 @@ async fn run(config: Config) -> Result<(), ServeError> {
     let listener = TcpListener::bind(listen).await.map_err(system(format!("can't listen on {listen}")))?;
     let (stop, stopped) = watch::channel(false);
     let (first, further) = secrets.split_first().ok_or_else(|| ServeError::Fatal("no session secret".to_owned()))?;
-    tokio::spawn(control::serve(data_dir.clone(), handles.access.clone(), handles.hosts.clone(), stopped.clone()));
+    let doors = control::Doors {
+        data_dir: data_dir.clone(),
+        access: handles.access.clone(),
+        hosts: handles.hosts.clone(),
+        store: handles.store.clone(),
+    };
+    tokio::spawn(control::serve(doors, stopped.clone()));
     let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir));
     tracing::info!(%listen, version = VERSION, "serving");
     let serving = tokio::spawn(server::serve(listener, app, tls, Limits::default(), stopped));
@@ -198,6 +208,10 @@ async fn run(config: Config) -> Result<(), ServeError> {
     }
     serving.abort();
     outcome
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_hours(24 * u64::from(days))
 }
 
 /// What an actor said at its start, without the words of those who waited for it.

@@ -16,7 +16,7 @@ use nixfleet_protocol::agent::{
     Metrics, Platform, Register, Status, UpdateStatus,
 };
 use nixfleet_protocol::codec::{self, Decoded};
-use nixfleet_protocol::{CommandId, Commit, InstanceId, JournalId, Time};
+use nixfleet_protocol::{CommandId, Commit, InstanceId, JournalId, Op, Time};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -314,7 +314,7 @@ impl Agent {
             tags: vec!["bench".to_owned()],
             mac_addresses: vec!["02:00:00:00:00:01".to_owned()],
             system_path: Some("/nix/store/4k2z0cq7dk2h1v3m6x8p9q0r1s2t3u4v-nixos-system-26.11".to_owned()),
-            features: ["pull", "switch", "test", "rollback", "systemd"].map(str::to_owned).to_vec(),
+            features: Op::ALL.iter().map(|op| op.as_str()).chain(["tests", "systemd"]).map(str::to_owned).collect(),
             ..base
         }
     }

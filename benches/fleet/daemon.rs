@@ -159,9 +159,6 @@ fn spawn(binary: &Path, dir: &Path, env: &[(&'static str, String)]) -> anyhow::R
     let mut command = Command::new(binary);
     command.arg("serve").env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.envs(env.iter().map(|(name, value)| (name, value)));
-    if let Some(tuning) = std::env::var_os("MALLOC_ARENA_MAX") {
-        command.env("MALLOC_ARENA_MAX", tuning);
-    }
     let child = command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn();
     child.with_context(|| binary.display().to_string())
 }

@@ -6,6 +6,7 @@
 //! cargo bench --bench fleet -- memory latency        some sections
 //! cargo bench --bench fleet -- --quick               smaller and shorter, to see that it runs
 //!     --bins DIR   the binaries that are measured; without it they are built: cargo build --release
+//!     --agents N   of the section memory the case of so many agents alone
 //!     --dir DIR    where the data lies while it runs; the disk counts. Without it: the temporary directory
 //! ```
 //!
@@ -41,6 +42,7 @@ struct Bench {
     dir: tempfile::TempDir,
     repository: Repository,
     quick: bool,
+    agents: Option<usize>,
 }
 
 impl Bench {
@@ -55,15 +57,18 @@ struct Wanted {
     bins: Option<PathBuf>,
     parent: PathBuf,
     quick: bool,
+    agents: Option<usize>,
 }
 
 fn wanted() -> anyhow::Result<Wanted> {
-    let mut wanted = Wanted { sections: Vec::new(), bins: None, parent: std::env::temp_dir(), quick: false };
+    let mut wanted =
+        Wanted { sections: Vec::new(), bins: None, parent: std::env::temp_dir(), quick: false, agents: None };
     let mut args = std::env::args().skip(1);
     while let Some(arg) = args.next() {
         match arg.as_str() {
             "--bench" => {} // cargo's own
             "--quick" => wanted.quick = true,
+            "--agents" => wanted.agents = Some(args.next().context("--agents wants a number")?.parse()?),
             "--bins" => wanted.bins = Some(args.next().context("--bins wants a directory")?.into()),
             "--dir" => wanted.parent = args.next().context("--dir wants a directory")?.into(),
             name => {
@@ -105,6 +110,7 @@ fn main() -> anyhow::Result<()> {
         dir,
         repository,
         quick: wanted.quick,
+        agents: wanted.agents,
     };
     let mut table = Table::default();
     let runtime = tokio::runtime::Runtime::new()?;

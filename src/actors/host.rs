@@ -15,10 +15,10 @@
 
 mod agent;
 pub mod log;
-mod readers;
-mod tail;
-mod wishes;
 pub mod packets;
+mod readers;
+pub mod tail;
+mod wishes;
 pub mod world;
 mod writer;
 
@@ -32,7 +32,7 @@ pub use nixfleet_model::host_core::{Act, ActRefused, Submit, Submitted};
 use nixfleet_model::host_core::{Core, Effect, Input, Step, Writes};
 use nixfleet_model::remote::RemoteState;
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
-use nixfleet_protocol::{CommandId, HostId, api};
+use nixfleet_protocol::{CommandId, HostId, Time, api};
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -137,7 +137,7 @@ pub enum Msg {
         /// Which.
         id: CommandId,
         /// What it knows.
-        command: Option<Command>,
+        command: Option<Box<Command>>,
     },
     /// Nobody reads a command's log any more that ends with its readers.
     ReaderLeft {
@@ -199,10 +199,20 @@ pub struct State {
     readers: HashMap<CommandId, OwnedTask>,
     /// A register that waits for the lengths of logs.
     measuring: Option<Measuring>,
-    timer: Option<(nixfleet_protocol::Time, tokio::task::JoinHandle<()>)>,
+    timer: Option<Timer>,
     generation: u64,
     /// The host is gone for good.
     removed: bool,
+}
+
+/// A timer of the core. One that fires early looks again: each heartbeat moves the moment when a host is silent for
+/// too long, and a new task for each would cost more than the heartbeat.
+#[derive(Debug)]
+struct Timer {
+    at: Time,
+    /// When the core wants to be woken; not before `at`. None: not at all any more.
+    wanted: Option<Time>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 /// The lengths of the logs that a register named.
@@ -284,12 +294,17 @@ impl Actor for Host {
                 }
             }
             Msg::Log { command, news } => state.log_news(&myself, command, news),
-            Msg::Found { id, command } => state.step(&myself, Input::Found { id, command: command.map(Box::new) }),
+            Msg::Found { id, command } => state.step(&myself, Input::Found { id, command }),
             Msg::ReaderLeft { command } => state.step(&myself, Input::ReaderLeft { command }),
             Msg::Wake { generation } => {
-                if generation == state.generation {
-                    state.timer = None;
-                    state.step(&myself, Input::Timer);
+                if generation == state.generation
+                    && let Some(timer) = state.timer.take()
+                {
+                    let now = state.world.clock.now();
+                    match timer.wanted {
+                        Some(wanted) if wanted <= now => state.step(&myself, Input::Timer),
+                        Some(_) | None => state.set_timer(&myself),
+                    }
                 }
             }
             Msg::Inspect { reply } => answer(reply, state.inspect()),
@@ -370,6 +385,7 @@ impl State {
                     if let Some(log) = self.logs.remove(&command) {
                         log.over();
                     }
+                    (self.world.log_over)(self.host.clone(), command);
                 }
                 Effect::Gone => {
                     self.removed = true;
@@ -385,22 +401,27 @@ impl State {
     fn set_timer(&mut self, myself: &HostRef) {
         let now = self.world.clock.now();
         let wake = self.core.next_wake(now);
-        if self.timer.as_ref().map(|(at, _)| *at) == wake {
-            return;
+        match &mut self.timer {
+            None if wake.is_none() => return,
+            Some(timer) if wake.is_none_or(|wake| timer.at <= wake) => {
+                timer.wanted = wake;
+                return;
+            }
+            None | Some(_) => {}
         }
-        if let Some((_, timer)) = self.timer.take() {
-            timer.abort();
+        if let Some(timer) = self.timer.take() {
+            timer.task.abort();
         }
         self.generation += 1;
         let (generation, myself) = (self.generation, myself.clone());
         self.timer = wake.map(|at| {
             // A moment that is past must not become a loop without a breath.
             let wait = at.since(now).max(Duration::from_millis(1));
-            let timer = tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
                 tell(&myself, Msg::Wake { generation });
             });
-            (at, timer)
+            Timer { at, wanted: Some(at), task }
         });
     }
 
@@ -424,8 +445,8 @@ impl Drop for State {
         if let Some(current) = self.link.take().filter(|_| !self.removed) {
             current.link.close(close::RESTART, "the host's actor is being restarted, come back");
         }
-        if let Some((_, timer)) = self.timer.take() {
-            timer.abort();
+        if let Some(timer) = self.timer.take() {
+            timer.task.abort();
         }
     }
 }
@@ -441,7 +462,7 @@ pub(super) fn tell<M: ractor::Message>(actor: &ActorRef<M>, message: M) {
 async fn find(store: &StoreHandle, myself: &HostRef, id: CommandId) {
     loop {
         match store.command(id).await {
-            Ok(command) => return tell(myself, Msg::Found { id, command }),
+            Ok(command) => return tell(myself, Msg::Found { id, command: command.map(Box::new) }),
             Err(error) => tracing::warn!(%id, %error, "command can't be looked up, trying again"),
         }
         tokio::time::sleep(LOOK_AGAIN).await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Error;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 
 /// Close codes of the WebSocket protocol itself.
 const BROKEN: u16 = 1002;
@@ -13,16 +14,14 @@ const TOO_LARGE: u16 = 1009;
 
 /// With which code and words a socket ends that can't be read; `None` where there is nobody left to tell.
 pub(super) fn fault(error: &Error) -> Option<(u16, &'static str)> {
-    match error {
-        Error::Capacity(_) => Some((TOO_LARGE, "the message is too large")),
-        Error::Utf8(_) => Some((NOT_TEXT, "the text is not UTF-8")),
-        Error::Protocol(what) if !is_end(what) => Some((BROKEN, "that is not the WebSocket protocol")),
-        _ => None,
+    if matches!(error, Error::Capacity(_)) {
+        return Some((TOO_LARGE, "the message is too large"));
     }
-}
-
-fn is_end(error: &tokio_tungstenite::tungstenite::error::ProtocolError) -> bool {
-    matches!(error, tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake)
+    if matches!(error, Error::Utf8(_)) {
+        return Some((NOT_TEXT, "the text is not UTF-8"));
+    }
+    let broken = matches!(error, Error::Protocol(what) if !matches!(what, ProtocolError::ResetWithoutClosingHandshake));
+    broken.then_some((BROKEN, "that is not the WebSocket protocol"))
 }
 
 /// How fast one socket is read: a burst at once, the rest at a rate.

@@ -61,8 +61,8 @@ const SETTINGS: &[Setting] = &[
     plain("sync_beacon_interval"),
     plain("timeout_action"),
     plain("wake_broadcast"),
-    later(&plain("cmd_retention_days")),
-    later(&plain("log_retention_days")),
+    plain("cmd_retention_days"),
+    plain("log_retention_days"),
     plain("log"),
     plain("log_format"),
 ];

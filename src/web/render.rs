@@ -39,8 +39,8 @@ impl Pages {
 /// among it, save what has a button in every row: it is no news, day after day.
 fn refused(state: &FleetState, host: &Host) -> Vec<(Op, String)> {
     let Some(view) = state.hosts.get(&host.id) else { return Vec::new() };
-    let told = view.refused.iter().filter(|(op, why)| why.code != UNSUPPORTED || pages::QUICK.contains(op));
-    told.map(|(op, why)| (*op, why.message.clone())).collect()
+    let told = view.refused.iter().filter(|it| it.code != UNSUPPORTED || pages::QUICK.contains(&it.op));
+    told.map(|it| (it.op, it.message.to_string())).collect()
 }
 
 impl Render for Pages {

@@ -22,8 +22,9 @@ use crate::actors::links::{AgentIdentity, LinksHandle, OwnTokens};
 use crate::actors::sessions::{SessionsHandle, Viewer};
 use crate::actors::sync::{PageKind, View};
 
-/// Idle sockets are many: buffers start small (the defaults cost 139 KiB for each socket, these 7).
-const READ_BUFFER: usize = 4 * 1024;
+/// Idle sockets are many: buffers start small (the defaults cost 139 KiB for each socket, these 4). A heartbeat fits;
+/// what is longer gets its own room for as long as it is read.
+const READ_BUFFER: usize = 1024;
 /// What may wait for a slow agent inside the socket; the outbox before it is bounded too.
 const WRITE_BUFFER: usize = 4 * MAX_MESSAGE;
 /// The same for a tab. A frame must fit into it, and the state of a large fleet is one frame: no bound of ours, but

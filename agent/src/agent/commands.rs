@@ -284,17 +284,19 @@ impl Commands {
     /// Stops the command with this id; without one, whatever runs.
     pub fn stop(&mut self, kill: &KillCommand) {
         let Some(id) = kill.command_id else { return self.stop_slot(kill.signal) };
-        match self.deliveries.get(id).filter(|delivery| delivery.outcome.is_none()) {
-            Some(delivery) => ask_to_stop(delivery, kill.signal),
-            None => info!(command = %id, "not running, so not stopped"),
+        if let Some(delivery) = self.deliveries.get(id).filter(|delivery| delivery.outcome.is_none()) {
+            ask_to_stop(delivery, kill.signal);
+        } else {
+            info!(command = %id, "not running, so not stopped");
         }
     }
 
     /// Stops what runs in the host's slot. Journals are stopped by their ids alone.
     pub fn stop_slot(&self, signal: Signal) {
-        match self.deliveries.running() {
-            Some(delivery) => ask_to_stop(delivery, signal),
-            None => info!("nothing to stop"),
+        if let Some(delivery) = self.deliveries.running() {
+            ask_to_stop(delivery, signal);
+        } else {
+            info!("nothing to stop");
         }
     }
 
@@ -403,17 +405,17 @@ fn ask_to_stop(delivery: &Delivery, signal: Signal) {
 
 /// Why a command could not be written down, for the person who asked for it.
 fn refused(error: &JournalError) -> String {
-    let place = error.path.display();
-    match error.source.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!(
+    let (place, kind) = (error.path.display(), error.source.kind());
+    if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return format!(
             "agent_disk_full: the disk of the agent's state directory is full, so nothing was begun: free some space \
              for {place}, and try again"
-        ),
-        io::ErrorKind::ReadOnlyFilesystem => {
-            format!("agent_disk_read_only: {place} can't be written, so nothing was begun")
-        }
-        _ => crate::chain(error),
+        );
     }
+    if kind == io::ErrorKind::ReadOnlyFilesystem {
+        return format!("agent_disk_read_only: {place} can't be written, so nothing was begun");
+    }
+    crate::chain(error)
 }
 
 /// The result of a command of which only its line is left. Its log is gone, so it ends where any log is.

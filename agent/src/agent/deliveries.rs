@@ -154,7 +154,9 @@ impl Delivery {
         let Some(outcome) = self.outcome.as_ref().filter(|_| self.is_told()) else { return false };
         if legacy {
             let last = self.entry.progress().ok().flatten();
-            legacy::ended(&self.ops, last.as_ref(), outcome).iter().for_each(|message| link.send(message));
+            for message in legacy::ended(&self.ops, last.as_ref(), outcome) {
+                link.send(&message);
+            }
         }
         link.send(&AgentMessage::Status(Box::new(self.status(outcome, origin, legacy))));
         debug!(command = %self.id(), "the result was sent");
@@ -399,7 +401,9 @@ fn send_progress(delivery: &mut Delivery, link: &mut Link, legacy: bool) {
         return;
     }
     if legacy {
-        legacy::running(&delivery.ops, &progress).iter().for_each(|message| link.send(message));
+        for message in legacy::running(&delivery.ops, &progress) {
+            link.send(&message);
+        }
         delivery.progress = Some(progress);
         return;
     }

@@ -119,12 +119,14 @@ mod tests {
         };
         messages
             .iter()
-            .map(|message| match message {
-                AgentMessage::OperationProgress(told) => told.progress.iter().map(stage).collect::<Vec<_>>().join(", "),
-                AgentMessage::TestProgress(told) => {
+            .map(|message| {
+                if let AgentMessage::OperationProgress(told) = message {
+                    told.progress.iter().map(stage).collect::<Vec<_>>().join(", ")
+                } else if let AgentMessage::TestProgress(told) = message {
                     format!("tests {:?} of {:?} {} {}", told.current, told.total, told.running, told.result)
+                } else {
+                    panic!("{message:?}")
                 }
-                other => panic!("{other:?}"),
             })
             .collect::<Vec<_>>()
             .join(" | ")

@@ -49,21 +49,21 @@ pub const EXEC_DISABLED: &str =
 pub fn exec_argv(args: Option<&Value>) -> Result<Vec<String>, String> {
     let bad = |why: &str| Err(format!("bad_args: exec takes argv, a list of texts: {why}"));
     let Some(Value::Array(list)) = args.and_then(|args| args.get("argv")) else { return bad("there is none") };
-    let mut argv = Vec::with_capacity(list.len());
-    for word in list {
-        match word.as_str() {
-            Some(word) if !word.contains('\0') => argv.push(word.to_owned()),
+    let mut vector = Vec::with_capacity(list.len());
+    for value in list {
+        match value.as_str() {
+            Some(text) if !text.contains('\0') => vector.push(text.to_owned()),
             Some(_) => return bad("a text holds a zero byte"),
             None => return bad("something in it is no text"),
         }
     }
-    if argv.first().is_none_or(|program| program.trim().is_empty()) {
+    if vector.first().is_none_or(|program| program.trim().is_empty()) {
         return bad("it names no program");
     }
-    if argv.len() > WORDS.0 || argv.iter().map(String::len).sum::<usize>() > WORDS.1 {
+    if vector.len() > WORDS.0 || vector.iter().map(String::len).sum::<usize>() > WORDS.1 {
         return bad("it is too long");
     }
-    Ok(argv)
+    Ok(vector)
 }
 
 /// What is wanted of the journal: `{"unit": "nginx.service", "lines": 100, "follow": false}`, all of it optional.

@@ -73,9 +73,8 @@ impl Execution<'_> {
         // Stopped is an end; an agent that can't answer is none.
         let said = match self.program(&invocation, Stage::Checkout, Some(&mut Unlogged)).await {
             Ok(ended) if ended.end == End::Exited(0) => String::from_utf8_lossy(&ended.captured).into_owned(),
-            Ok(_) => String::new(),
             Err(verdict) if verdict.stage == Some(Stage::Stopped) => return Err(verdict),
-            Err(_) => String::new(),
+            Ok(_) | Err(_) => String::new(),
         };
         let mut words = said.split_whitespace().skip(1);
         let version = words.next().map(|word| word.chars().take(80).collect());

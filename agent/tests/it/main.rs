@@ -11,7 +11,12 @@
 mod crashes;
 mod dashboard;
 mod deploys;
+mod disk;
+mod floods;
 mod links;
+mod ops;
 mod output;
 mod startup;
+mod stop;
+mod v2;
 mod world;

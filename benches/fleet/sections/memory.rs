@@ -25,7 +25,7 @@ const CASES: [Case; 4] = [
 
 pub(super) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> {
     let mut idle = 0;
-    for case in CASES {
+    for case in CASES.iter().filter(|case| bench.agents.is_none_or(|only| only == case.agents)) {
         let count = bench.count(case.agents, case.quick);
         let daemon = Daemon::start(bench, &format!("memory-{count}")).await?;
         let interval = Duration::from_secs(case.interval);

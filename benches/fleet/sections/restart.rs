@@ -113,6 +113,8 @@ async fn tree(bench: &Bench) -> anyhow::Result<(Slots, Handles)> {
             totp_configured: false,
             kill_at_limit: false,
         }),
+        retention: nixfleet_model::retention::Retention::default(),
+        wake_by: ([127, 0, 0, 1], 9).into(),
     };
     let slots = Slots::default();
     let handles = Handles::new(&slots);

@@ -22,7 +22,8 @@ pub fn send(addresses: Vec<Mac>, to: SocketAddr) {
 }
 
 fn broadcast(addresses: &[Mac], to: SocketAddr) -> io::Result<()> {
-    let from = if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)) };
+    let from =
+        if to.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)) };
     let socket = UdpSocket::bind(from)?;
     if to.is_ipv4() {
         socket.set_broadcast(true)?;

@@ -78,8 +78,8 @@ pub mod close {
 /// What goes to an agent.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// A message.
-    Frame(DashboardMessage),
+    /// A message. In a box: each link has room for 32 of these from its beginning.
+    Frame(Box<DashboardMessage>),
     /// A ping; the sender is told when the pong (or anything else) comes.
     Ping(oneshot::Sender<()>),
     /// The end.
@@ -114,7 +114,7 @@ impl LinkRef {
     /// Sends. `false`: the link is gone, or its agent does not read and it is cut now, because a frame that is
     /// lost must not be lost on a link that stays; the host will hear of its end.
     pub fn send(&self, message: DashboardMessage) -> bool {
-        self.put(Outgoing::Frame(message))
+        self.put(Outgoing::Frame(Box::new(message)))
     }
 
     /// Ends the link.

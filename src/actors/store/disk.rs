@@ -8,8 +8,10 @@ use sled::Transactional;
 use sled::transaction::{ConflictableTransactionError, TransactionError};
 
 use super::folder::{CantUse, Folder};
-use super::plan::{CantPlan, Finished};
+use super::plan::{CantPlan, Counts, Finished};
 use super::trees::Trees;
+use super::witness::Witness;
+use nixfleet_protocol::Epoch;
 
 /// Below this much room nothing is written: sled takes room by segments of 512 KiB, and running into the end
 /// of the disk costs a reopening.
@@ -26,6 +28,8 @@ pub(super) enum CantWrite {
     Sync(#[from] io::Error),
     #[error(transparent)]
     Plan(#[from] CantPlan),
+    #[error("the compacted store can't be put in its place: {0}")]
+    Placed(String),
     #[error("the store is closed")]
     Closed,
 }
@@ -35,6 +39,7 @@ pub(super) struct Disk {
     folder: Folder,
     file: File,
     reserve: u64,
+    witness: Option<Witness>,
 }
 
 impl Disk {
@@ -42,12 +47,17 @@ impl Disk {
         let reserve = RESERVE;
         #[cfg(test)]
         let reserve = if folder.told(NO_RESERVE) { 0 } else { reserve };
-        Self { folder, file, reserve }
+        Self { folder, file, reserve, witness: None }
     }
 
     /// Where sled lies.
     pub(super) fn store(&self) -> &Path {
         self.folder.store()
+    }
+
+    /// The data directory.
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// Whether there is room to write at all.
@@ -60,7 +70,29 @@ impl Disk {
     pub(super) fn open_again(&mut self) -> Result<Trees, CantUse> {
         let open = self.folder.open()?;
         self.file = open.file;
+        // It may be another folder of this name.
+        if let Some(epoch) = self.witness.take().map(|witness| witness.epoch()) {
+            self.witness = Witness::open(self.folder.store(), epoch).ok();
+        }
         Ok(open.trees)
+    }
+
+    /// Notes beside sled how far the store is, now and after each commit.
+    pub(super) fn bear_witness(&mut self, epoch: Epoch, counts: &Counts) {
+        match Witness::open(self.folder.store(), epoch) {
+            Ok(witness) => {
+                witness.say(counts);
+                self.witness = Some(witness);
+            }
+            Err(error) => tracing::warn!(%error, "the store has no witness"),
+        }
+    }
+
+    /// Notes how far the store is.
+    pub(super) fn witnessed(&self, counts: &Counts) {
+        if let Some(witness) = &self.witness {
+            witness.say(counts);
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -74,6 +106,18 @@ impl Disk {
     /// Makes a plan durable: one transaction over all its trees, flush, fdatasync.
     pub(super) fn write(&self, trees: &Trees, plan: &Finished) -> Result<(), CantWrite> {
         self.room()?;
+        if plan.by_tree.is_empty() {
+            return Ok(());
+        }
+        Self::apply(trees, plan)?;
+        trees.db().flush()?;
+        self.sync()?;
+        self.witnessed(&plan.counts);
+        Ok(())
+    }
+
+    /// One transaction over all trees of a plan. Not durable yet.
+    pub(super) fn apply(trees: &Trees, plan: &Finished) -> Result<(), CantWrite> {
         let (touched, changes): (Vec<&sled::Tree>, Vec<_>) =
             plan.by_tree.iter().map(|(tree, changes)| (trees.at(*tree), changes)).unzip();
         if touched.is_empty() {
@@ -94,8 +138,7 @@ impl Disk {
         if let Err(TransactionError::Storage(error)) = written {
             return Err(error.into());
         }
-        trees.db().flush()?;
-        Ok(self.sync()?)
+        Ok(())
     }
 }
 

@@ -70,4 +70,6 @@ only_v1! {
 }
 
 #[cfg(test)]
+mod golden;
+#[cfg(test)]
 mod tests;

@@ -64,7 +64,12 @@ pub(super) fn get<S: Stored>(trees: &Trees, tree: Tree, key: &[u8]) -> Result<Op
 }
 
 /// Reads a record whose value was already found by walking over its tree.
-fn found<S: Stored>(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Result<Option<S::Live>, Unreadable> {
+pub(super) fn found<S: Stored>(
+    trees: &Trees,
+    tree: Tree,
+    key: &[u8],
+    value: &[u8],
+) -> Result<Option<S::Live>, Unreadable> {
     if record::parts_of(value) > 0 {
         return get::<S>(trees, tree, key);
     }

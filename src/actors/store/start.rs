@@ -2,6 +2,8 @@
 //! start and stays as it is; then make what a new store needs.
 
 use std::io;
+use std::panic::catch_unwind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,12 +11,13 @@ use nixfleet_protocol::Epoch;
 use uuid::Uuid;
 
 use super::disk::{CantWrite, Disk};
-use super::folder::{CantUse, Folder};
+use super::folder::{self, CantUse, Folder};
 use super::migrations::{SCHEMA as NEWEST_SCHEMA, Stored, v1};
 use super::plan::{self, CantPlan, Counts, Plan};
 use super::reader;
 use super::record::{self, BadRecord, Place, Unreadable};
 use super::trees::{self, Tree, Trees};
+use super::witness;
 
 /// How many damaged records are named one by one.
 const NAMED: usize = 20;
@@ -31,6 +34,8 @@ pub(super) enum CantStart {
          nothing was changed: start the version that wrote it, or restore a backup"
     )]
     Newer { found: u64, known: u64 },
+    #[error("{0}")]
+    RolledBack(String),
     #[error("can't read the store: {0}")]
     Sled(#[from] sled::Error),
     #[error("can't write what a new store needs: {0}")]
@@ -54,7 +59,11 @@ impl CantStart {
             Self::Folder(CantUse::Sled { source, .. }) | Self::Sled(source) => sled_full(source),
             Self::Folder(CantUse::Io { source, .. } | CantUse::NotWritable { source, .. }) => full(source),
             Self::Write(_) => true,
-            Self::Folder(CantUse::Held { .. }) | Self::Record(_) | Self::Newer { .. } | Self::Plan(_) => false,
+            Self::Folder(CantUse::Held { .. } | CantUse::NoFolder { .. } | CantUse::Broken { .. })
+            | Self::Record(_)
+            | Self::Newer { .. }
+            | Self::RolledBack(_)
+            | Self::Plan(_) => false,
         }
     }
 }
@@ -77,12 +86,18 @@ pub(super) struct Started {
     pub(super) warnings: Vec<String>,
 }
 
+/// Opens the store of a data directory. Some damage makes sled panic while it is looked at: that is an answer too.
+pub(super) fn in_dir(dir: &Path) -> Result<Started, CantStart> {
+    catch_unwind(|| start(Folder::take(dir)?))
+        .unwrap_or_else(|panic| Err(CantUse::Broken { dir: dir.to_owned(), what: folder::said(&*panic) }.into()))
+}
+
 /// Opens the store of a folder.
-pub(super) fn start(folder: Folder) -> Result<Started, CantStart> {
+fn start(folder: Folder) -> Result<Started, CantStart> {
     let begun = Instant::now();
     let open = folder.open()?;
     let trees = Arc::new(open.trees);
-    let disk = Disk::new(folder, open.file);
+    let mut disk = Disk::new(folder, open.file);
 
     let schema = reader::get::<u64>(&trees, Tree::Meta, plan::SCHEMA)?;
     if let Some(found) = schema.filter(|found| *found > NEWEST_SCHEMA) {
@@ -94,8 +109,16 @@ pub(super) fn start(folder: Folder) -> Result<Started, CantStart> {
         tracing::error!(warning, "the store is not whole");
     }
 
-    let epoch = reader::get::<Epoch>(&trees, Tree::Meta, plan::EPOCH)?;
-    let mut needed = Plan::new(&trees, Counts::default());
+    if let Some(lost) = rolled_back(disk.store(), &trees, counts) {
+        return Err(CantStart::RolledBack(lost));
+    }
+    // Without a witness nobody knows whether these records are the newest. Versions that were given already must not
+    // be given again: they belong to another epoch then.
+    let epoch = match witness::read(disk.store()) {
+        Ok(Some(_)) => reader::get::<Epoch>(&trees, Tree::Meta, plan::EPOCH)?,
+        Ok(None) | Err(_) => None,
+    };
+    let mut needed = Plan::new(&trees, counts);
     if schema != Some(NEWEST_SCHEMA) {
         needed.put_number(plan::SCHEMA, NEWEST_SCHEMA)?;
     }
@@ -112,6 +135,8 @@ pub(super) fn start(folder: Folder) -> Result<Started, CantStart> {
     } else {
         disk.write(&trees, &needed)?;
     }
+    let counts = needed.counts;
+    disk.bear_witness(epoch, &counts);
     tracing::info!(
         %epoch,
         hosts = counts.hosts,
@@ -123,8 +148,33 @@ pub(super) fn start(folder: Folder) -> Result<Started, CantStart> {
     Ok(Started { disk, trees, epoch, counts, warnings })
 }
 
+/// Whether the store was further once than it is now. Says what to do.
+pub(super) fn rolled_back(store: &Path, trees: &Trees, counts: Counts) -> Option<String> {
+    let seen = witness::read(store).ok().flatten()?;
+    let epoch = reader::get::<Epoch>(trees, Tree::Meta, plan::EPOCH).ok().flatten();
+    if epoch == Some(seen.epoch) && counts.commits >= seen.commits {
+        return None;
+    }
+    let there = if epoch == Some(seen.epoch) {
+        format!("is at commit {} and was at {}", counts.commits, seen.commits)
+    } else {
+        "is not the one that was here".to_owned()
+    };
+    Some(format!(
+        "the store in {} has lost what was written last: it {there}, with {} hosts and {} commands of {} and {}; the \
+         disk has changed it behind NixFleet's back: restore a backup (`nixfleet restore`), or remove {} to go on with \
+         what is left",
+        store.display(),
+        counts.hosts,
+        counts.commands,
+        seen.hosts,
+        seen.commands,
+        witness::path(store).display()
+    ))
+}
+
 /// Reads the envelope of every record but old events. Unknown ones are an error, damaged ones a warning.
-fn look_at_all(trees: &Trees) -> Result<Vec<String>, CantStart> {
+pub(super) fn look_at_all(trees: &Trees) -> Result<Vec<String>, CantStart> {
     let mut bad = Vec::new();
     let mut look = |tree: Tree, key: &[u8], looked: Result<(), Unreadable>| match looked {
         Ok(()) => Ok(()),
@@ -155,7 +205,7 @@ fn look_at_all(trees: &Trees) -> Result<Vec<String>, CantStart> {
 }
 
 /// Whether a record is what was written, whatever is in it.
-fn whole(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Unreadable> {
+pub(super) fn whole(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Unreadable> {
     let place = Place { tree, key };
     let (kind, newest) = match tree {
         Tree::Meta if key == plan::EPOCH => known::<Epoch>(),
@@ -180,9 +230,11 @@ const fn known<S: Stored>() -> (record::Kind, u16) {
 /// What there is, against what the store says that there is.
 pub(super) fn count(trees: &Trees, warnings: &mut Vec<String>) -> Result<Counts, Unreadable> {
     let mut counts = Counts::default();
-    for (tree, name, counted) in
-        [(Tree::Hosts, plan::HOSTS, &mut counts.hosts), (Tree::Commands, plan::COMMANDS, &mut counts.commands)]
-    {
+    for (tree, name, counted) in [
+        (Tree::Hosts, plan::HOSTS, &mut counts.hosts),
+        (Tree::Commands, plan::COMMANDS, &mut counts.commands),
+        (Tree::Tokens, plan::TOKENS, &mut counts.tokens),
+    ] {
         *counted = trees.at(tree).len() as u64;
         let expected = reader::get::<u64>(trees, Tree::Meta, name)?.unwrap_or_default();
         if *counted != expected {
@@ -192,6 +244,9 @@ pub(super) fn count(trees: &Trees, warnings: &mut Vec<String>) -> Result<Counts,
             ));
         }
     }
+    // Counting a million of them would take longer than all the rest: `check` does it, and the janitor.
+    counts.commits = reader::get::<u64>(trees, Tree::Meta, plan::COMMITS)?.unwrap_or_default();
+    counts.events = reader::get::<u64>(trees, Tree::Meta, plan::EVENTS)?.unwrap_or_default();
     let newest = match trees.at(Tree::Events).last()? {
         Some((key, _)) => trees::event_in(&key).map_or(0, |id| id.0),
         None => 0,

@@ -14,7 +14,9 @@ use uuid::Uuid;
 
 use super::*;
 
+mod backup;
 mod basics;
+mod compaction;
 mod damage;
 mod full;
 mod kill;

@@ -246,7 +246,8 @@ fn host(name: &str) -> StateChange {
     let record = HostRecord::new(name.parse().unwrap(), Time::from_millis(0));
     let remote = nixfleet_model::remote::RemoteState::new(None, "main", Duration::from_secs(30));
     let now = Time::from_millis(1);
-    let (core, _) = nixfleet_model::host_core::Core::revive(Arc::new(settings), record, None, Arc::new(remote), now);
+    let (core, _) =
+        nixfleet_model::host_core::Core::revive(Arc::new(settings), record, Vec::new(), Arc::new(remote), now);
     let view: HostView = core.view(None, now);
     StateChange::Host(Arc::new(view))
 }

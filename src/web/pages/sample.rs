@@ -233,7 +233,7 @@ pub(super) fn empty() -> FleetState {
 
 /// Puts a host into a state, in place of one of the same name.
 pub(super) fn put(state: &mut FleetState, host: Host) {
-    let view = HostView { host: Arc::new(host), refused: Vec::new() };
+    let view = HostView { host: Arc::new(host), refused: Box::default() };
     state.hosts.insert(view.host.id.clone(), Arc::new(view));
 }
 

@@ -30,7 +30,9 @@ fn what_is_no_message_ends_the_link_with_its_code() {
         ("a fragment of nothing", vec![piece(vec![b'x'], false, true)], 1002),
     ];
     for (what, frames, code) in cases {
-        frames.into_iter().for_each(|frame| agent.send(frame));
+        for frame in frames {
+            agent.send(frame);
+        }
         assert_eq!(agent.closed(), Some(code), "{what}");
         neighbour.lives(&fleet);
         agent.again(&fleet, &json!({}));
@@ -161,7 +163,9 @@ fn what_an_agent_says_of_others_changes_nothing() {
         "output",
         &json!({ "command_id": id, "offset": 0, "end": end, "line": "mine", "time": "2026-11-21T06:02:24.007Z" }),
     );
-    fleet.wait("the line is there", |fleet| fleet.output(&id) == ["mine"]);
+    fleet.wait("the line is there", |fleet| {
+        fleet.output(&id) == ["mine"] && fleet.command(&id)["log_bytes"].as_u64() == u64::try_from(end).ok()
+    });
     let before = (fleet.command(&id), fleet.get("/api/v1/hosts/victim").1["lights"].clone());
     // Claimed at the register too, as if it ran there.
     bad.again(&fleet, &json!({ "running": [id], "results": [id] }));
@@ -233,8 +237,8 @@ fn output_that_lies_about_itself_is_taken_as_far_as_it_joins() {
     };
     let behind = last(&fleet);
     // A line longer than any may be, as far as it fits; then a mark that leads far away.
-    let long = "y".repeat(100_000);
-    say(&mut agent, behind, behind + record(&long), &long, "stdout");
+    let endless = "y".repeat(100_000);
+    say(&mut agent, behind, behind + record(&endless), &endless, "stdout");
     let two = record("two");
     say(&mut agent, behind, behind + two, "two", "stdout");
     say(&mut agent, behind + two, 1 << 39, "half a tebibyte was cut", "mark");

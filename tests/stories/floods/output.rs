@@ -8,7 +8,7 @@ use crate::fleet::Fleet;
 use crate::played::{Memory, Neighbour};
 use crate::tab::Tab;
 
-/// How many lines the flood has: a million where there is time for them, see CONTRIBUTING.
+/// How many lines the flood has. More of them where there is time: `NIXFLEET_FLOOD_LINES=1000000`.
 fn lines() -> usize {
     std::env::var("NIXFLEET_FLOOD_LINES").ok().and_then(|lines| lines.parse().ok()).unwrap_or(200_000)
 }

@@ -230,6 +230,7 @@ impl Bench {
             }),
             interest: Box::new(|_| {}),
             wake: Box::new(move |addresses| woken.lock().unwrap().extend(addresses)),
+            log_over: Box::new(|_, _| {}),
             data_dir: dir.path().to_path_buf(),
             clock: Clock::Runtime(began, since),
         };
@@ -330,7 +331,7 @@ impl TestLink {
     pub(super) async fn next(&mut self) -> DashboardMessage {
         let next = tokio::time::timeout(Duration::from_secs(30), self.frames.recv()).await;
         match next.expect("a frame within 30 s").expect("a link that is up") {
-            Outgoing::Frame(message) => message,
+            Outgoing::Frame(message) => *message,
             other => panic!("no frame: {other:?}"),
         }
     }

@@ -51,7 +51,7 @@ fn deployed() -> DeployedRecord {
     }
 }
 
-fn host() -> HostRecord {
+pub(super) fn host() -> HostRecord {
     let facts = Facts {
         spelling: "HSB0".to_owned(),
         last_seen: at(1),
@@ -124,7 +124,7 @@ fn host() -> HostRecord {
     }
 }
 
-fn command() -> Command {
+pub(super) fn command() -> Command {
     Command {
         id: CommandId::from_uuid(uuid(7)),
         host: Some(text("hsb0")),
@@ -177,7 +177,7 @@ fn command() -> Command {
     }
 }
 
-fn remote() -> RemoteState {
+pub(super) fn remote() -> RemoteState {
     let relations = [
         Relation::Equal,
         Relation::Behind(2),
@@ -216,7 +216,7 @@ fn remote() -> RemoteState {
     }
 }
 
-fn event() -> NewEvent {
+pub(super) fn event() -> NewEvent {
     NewEvent {
         time: Time::from_millis(1),
         category: Category::System,
@@ -229,7 +229,7 @@ fn event() -> NewEvent {
     }
 }
 
-fn session() -> LoginSession {
+pub(super) fn session() -> LoginSession {
     LoginSession {
         user: "user".to_owned(),
         csrf: "csrf".to_owned(),
@@ -239,7 +239,7 @@ fn session() -> LoginSession {
     }
 }
 
-fn token(kind: TokenKind) -> Token {
+pub(super) fn token(kind: TokenKind) -> Token {
     Token {
         id: "id".to_owned(),
         name: "name".to_owned(),

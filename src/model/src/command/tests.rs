@@ -257,6 +257,8 @@ fn a_command_of_our_agents_lives_by_the_table() {
             vec![(1, ended(Outcome { lock_hash: "2".repeat(64).parse().ok(), ..exit(0) }))],
             S::Success,
         ),
+        ("no plan came", Op::Plan, vec![(1, ended(exit(0)))], S::Partial),
+        ("a plan came", Op::Plan, vec![(1, ended(Outcome { details: Some("{}".into()), ..exit(0) }))], S::Success),
         ("tests pass", Op::Test, vec![(1, ended(tests(3, 0)))], S::Success),
         ("a test is missing", Op::Test, vec![(1, ended(tests(2, 0)))], S::Partial),
         ("a test fails", Op::Test, vec![(1, ended(tests(2, 1)))], S::Error),

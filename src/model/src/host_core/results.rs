@@ -25,6 +25,10 @@ impl Core {
         if self.results.len() >= WAITING || (!known && old) {
             return;
         }
+        // Of two results of one command the first counts: an old agent's second one says nothing.
+        if self.results.contains_key(&id) {
+            return;
+        }
         self.results.insert(id, status);
         step.then.push(if known { Effect::FlushLog(id) } else { Effect::Find(id) });
     }

@@ -71,7 +71,7 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
         changes.push((Change::HostAdded(Arc::new(new.clone())), with_host(sample::state(), new)));
     }
     let mut less = sample::state();
-    less.hosts.retain(|host| host.id != before.id);
+    less.hosts.remove(&before.id);
     changes.push((Change::HostRemoved(before.id.clone()), less));
     let mut read = sample::state();
     let mut remote = sample::remote();

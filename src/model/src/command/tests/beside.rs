@@ -3,6 +3,9 @@
 
 use super::*;
 
+/// What happens, in which order and when, and where it leads.
+type Row = (&'static str, Vec<(i64, Input)>, S);
+
 #[test]
 fn an_id_that_the_agent_forgot_is_orphaned_and_no_failure() {
     for (op, protocol) in [(Op::Switch, 3), (Op::Test, 3)] {
@@ -16,7 +19,7 @@ fn an_id_that_the_agent_forgot_is_orphaned_and_no_failure() {
 fn a_journal_lives_as_long_as_it_is_read() {
     let up = |runs, result| said(agent(3, 1, 1, 1), runs, result);
     let revived = Input::Revived { last_heard: None };
-    let table: Vec<(&str, Vec<(i64, Input)>, S)> = vec![
+    let table: Vec<Row> = vec![
         ("is read", vec![(900_000, TIMER)], S::Executing),
         ("ends by itself", vec![(1, ended(exit(0)))], S::Success),
         ("fails", vec![(1, ended(exit(1)))], S::Error),
@@ -45,7 +48,7 @@ fn a_journal_lives_as_long_as_it_is_read() {
 
 #[test]
 fn a_wake_ends_when_the_host_registers() {
-    let table: Vec<(&str, Vec<(i64, Input)>, S)> = vec![
+    let table: Vec<Row> = vec![
         ("an old agent", vec![(1, said(agent(2, 1, 1, 1), false, false))], S::Success),
         ("one of ours", vec![(1, said(agent(3, 1, 1, 1), false, false))], S::Success),
         ("takes long", vec![(60, TIMER)], S::RunningWarning),
