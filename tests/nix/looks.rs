@@ -7,7 +7,7 @@ use std::process::Command;
 use serde_json::json;
 
 use crate::configuration::Configuration;
-use crate::machine::Machine;
+use crate::machine::{HOST, Machine};
 
 #[test]
 fn what_a_switch_would_activate_is_known_without_building_it() {
@@ -27,6 +27,46 @@ fn what_a_switch_would_activate_is_known_without_building_it() {
     assert!(!Path::new(expected).exists(), "it was not built");
     machine.run("switch", "SUCCESS");
     assert_eq!(machine.running().unwrap().display().to_string(), expected);
+}
+
+#[test]
+fn what_is_being_built_is_told_by_name_and_a_stop_leaves_no_builder() {
+    let name = "looks::what_is_being_built_is_told_by_name_and_a_stop_leaves_no_builder";
+    let Some(machine) = Machine::new(name, &Configuration::default()) else { return };
+    let root = machine.path("");
+    let slow = |version: &str| {
+        let waits = format!(
+            "touch {0}/building-{version}; until [ -e {0}/go-{version} ]; do sleep 0.05; done; echo ready > $out",
+            root.display()
+        );
+        let instead =
+            format!(r#"make "system" {{ needs = make "slow-{version}" {{ }} "{waits}"; }} "cp -r $needs $out""#);
+        Configuration { instead: Some(instead), ..Configuration::default() }
+    };
+    machine.bring(&slow("1.0"), "something slow");
+    let id = machine.fleet.submit(HOST, "plan");
+    machine.fleet.wait("the build is told by its name", |fleet| {
+        let progress = &fleet.command(&id)["progress"];
+        progress["phase"] == "build"
+            && progress["text"].as_str().is_some_and(|text| text.ends_with("builds: slow-1.0"))
+            && progress["done"].is_u64()
+            && progress["expected"].as_u64().is_some_and(|expected| expected >= 1)
+    });
+    fs::write(machine.path("go-1.0"), "").unwrap();
+    let planned = machine.fleet.ended(&id);
+    assert_eq!(planned["state"], "SUCCESS", "{planned:#}");
+
+    machine.bring(&slow("2.0"), "something else that is slow");
+    let id = machine.fleet.submit(HOST, "switch");
+    let building = machine.path("building-2.0");
+    machine.fleet.wait("it is being built", |_| building.exists());
+    let stopped = machine.fleet.post(&format!("/api/v1/commands/{id}/stop"), &json!({}));
+    assert_eq!(stopped.0 / 100, 2, "{}", stopped.1);
+    let ended = machine.fleet.ended(&id);
+    assert_eq!((&ended["state"], &ended["stage"]), (&json!("KILLED"), &json!("stopped")), "{ended:#}");
+    let waits = format!("{}/go-2.0", root.display());
+    machine.fleet.wait("no builder is left", |_| crate::fleet::processes_in(Path::new(&waits)).is_empty());
+    assert_eq!(machine.generations(), Vec::<u32>::new());
 }
 
 /// A repository that is an input of the configuration.
@@ -89,8 +129,9 @@ fn an_input_moves_on_the_host_and_the_lock_says_so() {
 
     // The agent says it at its next start too.
     let mut machine = machine;
-    machine.fleet.kill_agent(crate::machine::HOST);
-    machine.fleet.start_agent(crate::machine::HOST);
+    machine.fleet.kill_agent(HOST);
+    machine.fleet.wait("the host is away", |_| machine.host()["state"] != "online");
+    machine.fleet.start_agent(HOST);
     machine.fleet.wait("the host is online again", |_| machine.host()["state"] == "online");
     machine.expect_lights("🟢🟢🟡🟡⚪");
 

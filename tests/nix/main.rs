@@ -10,6 +10,8 @@
     reason = "a story that can't go on fails, and says where"
 )]
 
+#[path = "../stories/api.rs"]
+mod api;
 #[expect(dead_code, reason = "the builder of all stories; these need a part of it")]
 #[path = "../stories/fleet.rs"]
 mod fleet;

@@ -65,6 +65,12 @@ impl Reader for GarbageLog {
     fn captures(&self) -> bool {
         false
     }
+
+    fn tick(&mut self) {
+        if self.deleted > 0 {
+            self.write_progress();
+        }
+    }
 }
 
 /// `12 store paths deleted, 3.46 MiB freed`.

@@ -383,6 +383,10 @@ impl Reader for NixLog {
     fn captures(&self) -> bool {
         !self.activates
     }
+
+    fn tick(&mut self) {
+        self.write_progress();
+    }
 }
 
 /// An error in one line: what is wrong, and not where.

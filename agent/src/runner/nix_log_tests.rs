@@ -220,6 +220,19 @@ fn progress_is_written_ten_times_a_second_at_most() {
 }
 
 #[test]
+fn what_was_held_back_is_told_when_nix_falls_silent() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = new_log(dir.path());
+    // A burst that ends with the start of a build that takes an hour.
+    for line in SAMPLES[0].1[0].lines().take(60) {
+        log.line(Stream::Stderr, line, false);
+    }
+    std::thread::sleep(PAUSE);
+    log.tick();
+    assert_eq!(log.written.as_ref().unwrap().1, log.progress());
+}
+
+#[test]
 fn store_paths_are_shown_as_names() {
     for (path, name) in [
         ("/nix/store/abc123-curl-8.2.0.drv", "curl-8.2.0"),

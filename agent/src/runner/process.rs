@@ -69,6 +69,9 @@ pub trait Reader {
     fn captures(&self) -> bool {
         true
     }
+
+    /// Called ten times a second, whether lines come or not: what was held back may be told now.
+    fn tick(&mut self) {}
 }
 
 /// Everything that a program needs beside its argument vector.
@@ -109,6 +112,9 @@ pub async fn run(
             count = err.read(), if err.open => err.take(count, log, &mut ended, &mut reader),
             status = child.wait() => break status?,
             _ = look.tick() => {
+                if let Some(reader) = &mut reader {
+                    reader.tick();
+                }
                 if end.is_none() && let Some(signal) = around.entry.asked_to_stop() {
                     end = Some(End::Stopped);
                     log.note("stopping");

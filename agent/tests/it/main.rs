@@ -16,6 +16,7 @@ mod floods;
 mod links;
 mod ops;
 mod output;
+mod plans;
 mod startup;
 mod stop;
 mod v2;
