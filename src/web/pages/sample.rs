@@ -186,6 +186,7 @@ pub(super) fn command(n: u64, host: &str, op: Op, state: CommandState) -> Comman
         finished_at: over.then(|| ago(20)),
         waiting_since: (state == CommandState::AwaitingReconnect).then(|| ago(40)),
         exit_code: over.then_some(0),
+        stage: None,
         log_bytes: 48_213,
         progress: None,
         details: Value::Null,
