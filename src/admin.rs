@@ -1,8 +1,13 @@
-//! The daemon's own tools: `nixfleet hash-password` and `nixfleet token`. They speak to the running daemon through
+//! The daemon's own tools: `nixfleet hash-password`, `token`, `backup`, `restore` and `check`. They speak to the running daemon through
 //! `control.sock` in the data directory; when none runs they open the store themselves.
 
+mod alone;
+pub mod backup;
+pub mod check;
 pub mod control;
 pub mod hash_password;
+mod progress;
+pub mod restore;
 pub mod token;
 
 use std::io;

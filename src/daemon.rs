@@ -9,18 +9,22 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
 use nixfleet_model::host_core;
+use nixfleet_model::retention::Retention;
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, SpawnErr};
 use rustix::fs::Mode;
-use rustix::process::umask;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::actors::access;
 use crate::actors::handles::{Handles, Slots};
@@ -36,6 +40,11 @@ use crate::web::server::{self, Limits, Tls, TlsError};
 
 /// The version that pages, agents and the API are told.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Ten thousand agents take a tenth of one core: more threads than this only take memory.
+const MOST_WORKERS: usize = 4;
+/// Threads for what blocks: reads of the store and of logs, writing logs, password hashes.
+const BLOCKING: usize = 64;
 
 /// `nixfleet serve`.
 #[derive(Debug, Args)]
@@ -93,24 +102,39 @@ pub fn serve(args: ServeArgs) -> Result<(), ServeError> {
     for warning in warnings {
         tracing::warn!("{}", warning.0);
     }
+    allow_open_files();
+    let workers = std::thread::available_parallelism().map_or(MOST_WORKERS, usize::from).clamp(2, MOST_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(BLOCKING)
         .enable_all()
         .build()
         .map_err(system("the runtime does not start"))?;
     runtime.block_on(run(config))
 }
 
+/// A socket for each agent and tab: the usual soft limit of 1,024 would be the end of a fleet of a thousand.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, allowed = limit.current, "the limit of open files can't be raised");
+    }
+}
+
 fn start_log(config: &Config) -> Result<(), ServeError> {
-    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&config.log)?).with_writer(std::io::stderr);
+    // Targets and levels alone: the filter that also looks into spans and fields brings a megabyte of regular expressions.
+    let registry = tracing_subscriber::registry().with(config.log.parse::<Targets>()?);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match config.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => registry.with(log).init(),
+        LogFormat::Json => registry.with(log.json()).init(),
     }
     Ok(())
 }
 
 async fn run(config: Config) -> Result<(), ServeError> {
-    let Config { listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, .. } = config;
+    let Config { listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, wake_by, .. } = config;
+    let retention = Retention { commands: days(config.command_days), events: days(config.event_days) };
     let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
     let hangup = signal(SignalKind::hangup()).map_err(system("SIGHUP"))?;
@@ -131,6 +155,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
             shared_agent_token: access.agent_token.is_some(),
         },
         beacon: sync_beacon,
+        wake_by,
         render: Arc::new(Pages::default()),
         remote: remote_settings(remote, &data_dir)?,
         access: access::Settings::new(access),
@@ -140,6 +165,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
             totp_configured: totp,
             kill_at_limit: timeout_action == TimeoutAction::Kill,
         }),
+        retention,
     };
     let slots = Slots::default();
     let handles = Handles::new(&slots);
@@ -157,7 +183,13 @@ async fn run(config: Config) -> Result<(), ServeError> {
     let listener = TcpListener::bind(listen).await.map_err(system(format!("can't listen on {listen}")))?;
     let (stop, stopped) = watch::channel(false);
     let (first, further) = secrets.split_first().ok_or_else(|| ServeError::Fatal("no session secret".to_owned()))?;
-    tokio::spawn(control::serve(data_dir.clone(), handles.access.clone(), handles.hosts.clone(), stopped.clone()));
+    let doors = control::Doors {
+        data_dir: data_dir.clone(),
+        access: handles.access.clone(),
+        hosts: handles.hosts.clone(),
+        store: handles.store.clone(),
+    };
+    tokio::spawn(control::serve(doors, stopped.clone()));
     let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir));
     tracing::info!(%listen, version = VERSION, "serving");
     let serving = tokio::spawn(server::serve(listener, app, tls, Limits::default(), stopped));
@@ -176,6 +208,10 @@ async fn run(config: Config) -> Result<(), ServeError> {
     }
     serving.abort();
     outcome
+}
+
+fn days(days: u32) -> Duration {
+    Duration::from_hours(24 * u64::from(days))
 }
 
 /// What an actor said at its start, without the words of those who waited for it.

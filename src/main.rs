@@ -24,11 +24,17 @@ enum Command {
     HashPassword,
     /// Make a token for a host or for the API.
     Token(admin::token::TokenArgs),
+    /// Write everything, as it is at this moment, into one file; while the daemon runs too.
+    Backup(admin::backup::BackupArgs),
+    /// Put a backup in the place of what the data directory has.
+    Restore(admin::restore::RestoreArgs),
+    /// Read everything that is stored, and say what is damaged or missing.
+    Check(admin::check::CheckArgs),
 }
 
 fn main() -> ExitCode {
     match run(Cli::parse().command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::note(&format!("nixfleet: {error:#}"));
             ExitCode::FAILURE
@@ -36,14 +42,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> anyhow::Result<()> {
+fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Serve(args) => daemon::serve(args)?,
         Command::Demo(args) => runtime()?.block_on(demo::run(args))?,
         Command::HashPassword => admin::hash_password::run()?,
         Command::Token(args) => runtime()?.block_on(admin::token::run(args))?,
+        Command::Backup(args) => runtime()?.block_on(admin::backup::run(args))?,
+        Command::Restore(args) => admin::restore::run(args)?,
+        Command::Check(args) => return Ok(admin::check::run(args)),
     }
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
 /// For the tools; the daemon makes its own.

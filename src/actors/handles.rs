@@ -9,7 +9,7 @@ use super::sessions::SessionsHandle;
 use super::slot::Slot;
 use super::store::StoreHandle;
 use super::sync::SyncHandle;
-use super::{access, hosts, links, remote, root, sessions, store, sync};
+use super::{access, hosts, janitor, links, remote, root, sessions, store, sync};
 
 /// The places of the tree.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Slots {
     pub links: Slot<links::Msg>,
     /// Of the tabs' parent.
     pub sessions: Slot<sessions::Msg>,
+    /// Of the janitor.
+    pub janitor: Slot<janitor::Msg>,
     /// Of the root.
     pub root: Slot<root::Msg>,
 }
@@ -42,6 +44,7 @@ impl Default for Slots {
             hosts: Slot::new("hosts"),
             links: Slot::new("links"),
             sessions: Slot::new("sessions"),
+            janitor: Slot::new("janitor"),
             root: Slot::new("root"),
         }
     }

@@ -15,7 +15,9 @@
 
 mod agent;
 pub mod log;
-mod tail;
+pub mod packets;
+mod readers;
+pub mod tail;
 mod wishes;
 pub mod world;
 mod writer;
@@ -41,6 +43,7 @@ use self::writer::Writer;
 use super::committer::Committer;
 use super::hosts;
 use super::links::link::{LinkRef, close};
+use super::owned::OwnedTask;
 use super::slot::answer;
 use super::store::{Batch, StoreError, StoreHandle, Write};
 
@@ -136,6 +139,11 @@ pub enum Msg {
         /// What it knows.
         command: Option<Command>,
     },
+    /// Nobody reads a command's log any more that ends with its readers.
+    ReaderLeft {
+        /// Which.
+        command: CommandId,
+    },
     /// The core wanted to be woken. A timer that is not the newest is ignored.
     Wake {
         /// Which timer.
@@ -151,8 +159,8 @@ pub struct Args {
     pub hosts: ActorRef<hosts::Msg>,
     /// Its record.
     pub record: Box<HostRecord>,
-    /// Its command that is not over.
-    pub open: Option<Box<Command>>,
+    /// Its commands that are not over.
+    pub unfinished: Vec<Command>,
     /// The remote as it is now.
     pub remote: Arc<RemoteState>,
 }
@@ -187,6 +195,8 @@ pub struct State {
     waiting: HashMap<u64, Waiting>,
     next_ask: u64,
     logs: HashMap<CommandId, Writer>,
+    /// Who looks whether logs are read that end with their readers.
+    readers: HashMap<CommandId, OwnedTask>,
     /// A register that waits for the lengths of logs.
     measuring: Option<Measuring>,
     timer: Option<(nixfleet_protocol::Time, tokio::task::JoinHandle<()>)>,
@@ -212,10 +222,10 @@ impl Actor for Host {
     type Arguments = Args;
 
     async fn pre_start(&self, myself: HostRef, args: Args) -> Result<State, ActorProcessingErr> {
-        let Args { world, hosts, record, open, remote } = args;
+        let Args { world, hosts, record, unfinished, remote } = args;
         let host = record.id.clone();
         let now = world.clock.now();
-        let (core, step) = Core::revive(Arc::clone(&world.settings), *record, open.map(|open| *open), remote, now);
+        let (core, step) = Core::revive(Arc::clone(&world.settings), *record, unfinished, remote, now);
         let mut state = State {
             host,
             hosts,
@@ -227,6 +237,7 @@ impl Actor for Host {
             waiting: HashMap::new(),
             next_ask: 0,
             logs: HashMap::new(),
+            readers: HashMap::new(),
             measuring: None,
             timer: None,
             generation: 0,
@@ -258,8 +269,8 @@ impl Actor for Host {
             Msg::Submit { request, reply } => state.submit(&myself, *request, reply),
             Msg::Act { command, action, actor, reply } => state.act(&myself, command, action, actor, reply),
             Msg::FollowLog { command, reply } => {
-                let open = state.core.open().is_some_and(|open| open.id == command);
-                answer(reply, open.then(|| state.log(&myself, command).follow()));
+                let grows = state.core.command(command).is_some();
+                answer(reply, grows.then(|| state.log(&myself, command).follow()));
             }
             Msg::Republish => state.publish(),
             Msg::Committed(result) => {
@@ -274,6 +285,7 @@ impl Actor for Host {
             }
             Msg::Log { command, news } => state.log_news(&myself, command, news),
             Msg::Found { id, command } => state.step(&myself, Input::Found { id, command: command.map(Box::new) }),
+            Msg::ReaderLeft { command } => state.step(&myself, Input::ReaderLeft { command }),
             Msg::Wake { generation } => {
                 if generation == state.generation {
                     state.timer = None;
@@ -295,7 +307,7 @@ impl State {
     /// What follows from a step: its writes, behind them its effects, and what everyone may see at once.
     fn follow_up(&mut self, myself: &HostRef, step: Step) {
         let Step { writes, then, publish } = step;
-        let ready = self.committer.add(batch(&self.host, writes), then, told(myself));
+        let ready = self.committer.add(batch_of(writes), then, told(myself));
         if self.committer.is_idle() {
             if publish {
                 self.publish();
@@ -348,13 +360,22 @@ impl State {
                     tokio::spawn(async move { find(&store, &myself, id).await });
                 }
                 Effect::FlushLog(command) => self.log(myself, command).flush(),
+                Effect::Watch(command) => {
+                    let task = readers::watch(command, self.log(myself, command).end(), myself.clone());
+                    self.readers.insert(command, task);
+                }
+                Effect::Wake(addresses) => (self.world.wake)(addresses),
                 Effect::LogOver(command) => {
+                    self.readers.remove(&command);
                     if let Some(log) = self.logs.remove(&command) {
                         log.over();
                     }
+                    (self.world.log_over)(self.host.clone(), command);
                 }
                 Effect::Gone => {
                     self.removed = true;
+                    self.logs.clear();
+                    log::forget(&self.world.data_dir, &self.host);
                     tell(&self.hosts, hosts::Msg::Gone { host: self.host.clone() });
                     myself.stop(Some(REMOVED.to_owned()));
                 }
@@ -390,6 +411,7 @@ impl State {
             "link": self.core.link(),
             "protocol": self.core.protocol(),
             "open": self.core.open().map(|open| (open.id, open.op, open.state)),
+            "unfinished": self.core.unfinished().count(),
             "committing_ms": self.committing_since.map(|since| since.elapsed().as_millis()),
             "waiting": self.waiting.len(),
             "logs": self.logs.len(),
@@ -437,9 +459,9 @@ fn told(myself: &HostRef) -> impl FnOnce(Result<(), StoreError>) + Send + 'stati
 }
 
 /// The core's writes in the store's words.
-fn batch(host: &HostId, writes: Writes) -> Batch {
+pub(super) fn batch_of(writes: Writes) -> Batch {
     let Writes { host: record, removed, commands, events, changes } = writes;
-    tracing::trace!(%host, commands = commands.len(), events = events.len(), "writes");
+    tracing::trace!(commands = commands.len(), events = events.len(), "writes");
     let mut batch = Batch { writes: Vec::new(), events, changes };
     batch.writes.extend(commands.into_iter().map(|command| Write::PutCommand(Box::new(command))));
     batch.writes.extend(record.filter(|_| removed.is_none()).map(Write::PutHost));

@@ -7,7 +7,8 @@
 //!       ├─ remote           the configuration repository's desired state
 //!       ├─ hosts ──── host  one for each host: facts, its running command, its lights
 //!       ├─ links            accepts agents; owns the two halves of each socket
-//!       └─ sessions ─ session   one for each browser tab
+//!       ├─ sessions ─ session   one for each browser tab
+//!       └─ janitor          retention, log compression, compaction
 //! ```
 
 pub mod access;
@@ -16,6 +17,7 @@ pub mod committer;
 pub mod handles;
 pub mod host;
 pub mod hosts;
+pub mod janitor;
 pub mod links;
 pub mod owned;
 pub mod remote;
@@ -23,5 +25,6 @@ pub mod root;
 pub mod session;
 pub mod sessions;
 pub mod slot;
+mod socket;
 pub mod store;
 pub mod sync;

@@ -13,6 +13,7 @@ use nixfleet_model::event::NewEvent;
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host::HostRecord;
 use nixfleet_model::remote::RemoteState;
+use nixfleet_model::retention::Sketch;
 use nixfleet_protocol::{CommandId, Epoch, EventId, HostId, api};
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
@@ -20,6 +21,10 @@ use serde::{Deserialize, Serialize};
 use super::slot::{Slot, Unanswered};
 
 mod actor;
+mod archive;
+pub mod backup;
+pub mod check;
+mod compaction;
 mod disk;
 mod folder;
 mod health;
@@ -27,11 +32,16 @@ mod migrations;
 mod plan;
 mod reader;
 mod record;
+mod replacement;
+pub mod restore;
 mod start;
 mod trees;
+pub mod upkeep;
 mod writer;
 
 pub use actor::{Args, State, Store};
+pub use archive::{BadBackup, Head, Totals};
+pub use upkeep::{Ask, Compacted, Measured, OldEvents, Standing};
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +55,10 @@ pub enum Write {
     RemoveHost(HostId),
     /// A command's record, and its place in its host's list.
     PutCommand(Box<Command>),
+    /// Forget a command that is over.
+    RemoveCommand(Sketch),
+    /// Forget an event.
+    RemoveEvent(EventId),
     /// The last good answer of the remote.
     PutRemote(Box<RemoteState>),
     /// A login session, by the SHA-256 of its id.
@@ -184,8 +198,8 @@ impl Default for Loaded {
     }
 }
 
-/// A host, and its command that is not over.
-pub type HostWithOpen = (HostRecord, Option<Command>);
+/// A host, and its commands that are not over.
+pub type HostWithOpen = (HostRecord, Vec<Command>);
 
 /// What the store answers to.
 #[derive(Debug)]
@@ -199,7 +213,7 @@ pub enum Msg {
     },
     /// Everything that the others need at their start.
     Load { reply: RpcReplyPort<Result<Loaded, StoreError>> },
-    /// One host and its open command: what a single host's actor is revived from.
+    /// One host and its open commands: what a single host's actor is revived from.
     LoadHost { host: HostId, reply: RpcReplyPort<Result<Option<HostWithOpen>, StoreError>> },
     /// One command.
     Command { id: CommandId, reply: RpcReplyPort<Result<Option<Command>, StoreError>> },
@@ -218,6 +232,8 @@ pub enum Msg {
     Setting { name: &'static str, reply: RpcReplyPort<Result<Option<Vec<u8>>, StoreError>> },
     /// Raise the mark of state versions to at least this, durably; answers the epoch and the old mark.
     RaiseMark { to: u64, reply: RpcReplyPort<Result<u64, StoreError>> },
+    /// What the janitor asks: see [`upkeep`].
+    Upkeep(upkeep::Ask),
     /// Write and read something now: is there progress?
     Probe { reply: RpcReplyPort<Result<(), StoreError>> },
     /// A snapshot of itself.

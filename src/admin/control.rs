@@ -17,7 +17,9 @@ use tokio::sync::watch;
 use super::{AdminError, system};
 use crate::actors::access::{AccessHandle, TokenInfo, TokenRequest};
 use crate::actors::hosts::HostsHandle;
-use crate::actors::store::TokenKind;
+use crate::actors::store::backup::{self, Export};
+use crate::actors::store::check::Report;
+use crate::actors::store::{StoreHandle, TokenKind};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
@@ -25,6 +27,10 @@ pub const SOCKET: &str = "control.sock";
 const LINE: u64 = 64 * 1024;
 /// How long a line may take, and an answer.
 const WITHIN: Duration = Duration::from_secs(40);
+/// How long what reads everything may take.
+const LONG: Duration = Duration::from_mins(30);
+/// How long a reader of a backup may not read.
+const SLOW: Duration = Duration::from_mins(1);
 /// Who asks, as events tell it.
 pub(super) const ACTOR: &str = "console";
 
@@ -41,6 +47,13 @@ pub enum Request {
         /// Its id.
         id: String,
     },
+    /// Make a backup. Its bytes follow on [`Reply::Stream`], to the end of the connection.
+    Backup {
+        /// With the output of commands.
+        logs: bool,
+    },
+    /// Look at everything that is stored.
+    Check,
 }
 
 /// What is answered. Not `Debug`: a token may be in it.
@@ -58,6 +71,10 @@ pub enum Reply {
     Tokens(Vec<ListedToken>),
     /// It is done.
     Done,
+    /// What was asked for follows.
+    Stream,
+    /// What was found.
+    Checked(Box<Report>),
     /// It is not done.
     Refused(String),
 }
@@ -86,38 +103,83 @@ impl From<TokenInfo> for ListedToken {
 
 /// Asks the running daemon. Nothing: none runs.
 pub(super) fn ask(data_dir: &Path, request: &Request) -> Result<Option<Reply>, AdminError> {
+    Ok(begin(data_dir, request)?.map(|(reply, _)| reply))
+}
+
+/// Asks the running daemon for something large, and writes it to `out`. `false`: none runs.
+pub(super) fn stream(data_dir: &Path, request: &Request, out: &mut impl io::Write) -> Result<bool, AdminError> {
+    let Some((reply, mut socket)) = begin(data_dir, request)? else { return Ok(false) };
+    match reply {
+        Reply::Stream => {}
+        Reply::Refused(why) => return Err(AdminError::Refused(why)),
+        Reply::Made { .. } | Reply::Tokens(_) | Reply::Done | Reply::Checked(_) => return Err(nonsense()),
+    }
+    io::copy(&mut socket, out).map_err(system("what the daemon sends"))?;
+    Ok(true)
+}
+
+fn nonsense() -> AdminError {
+    AdminError::Refused("the daemon's answer makes no sense".to_owned())
+}
+
+/// Asks, and reads the first line of the answer.
+fn begin(data_dir: &Path, request: &Request) -> Result<Option<(Reply, BufReader<UnixStream>)>, AdminError> {
     let path = data_dir.join(SOCKET);
     let shown = path.display().to_string();
     let mut socket = match UnixStream::connect(&path) {
         Ok(socket) => socket,
         // No socket, or one that a daemon which was killed has left.
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory
+            ) =>
+        {
             return Ok(None);
         }
         Err(error) => return Err(system(shown)(error)),
     };
-    let mut talk = || -> io::Result<String> {
-        socket.set_read_timeout(Some(WITHIN))?;
+    let talk = || -> io::Result<(String, BufReader<UnixStream>)> {
+        socket.set_read_timeout(Some(request.within()))?;
         let mut line = serde_json::to_vec(request)?;
         line.push(b'\n');
         socket.write_all(&line)?;
+        let mut reader = BufReader::new(socket);
         let mut answer = String::new();
-        BufReader::new(&socket).read_line(&mut answer)?;
-        Ok(answer)
+        reader.read_line(&mut answer)?;
+        Ok((answer, reader))
     };
-    let answer = talk().map_err(system(shown))?;
-    serde_json::from_str(&answer)
-        .map(Some)
-        .map_err(|_| AdminError::Refused("the daemon's answer makes no sense".into()))
+    let (answer, reader) = talk().map_err(system(shown))?;
+    let reply = serde_json::from_str(&answer).map_err(|_| nonsense())?;
+    Ok(Some((reply, reader)))
+}
+
+impl Request {
+    /// How long the answer may take.
+    fn within(&self) -> Duration {
+        match self {
+            Self::CreateToken(_) | Self::ListTokens | Self::RevokeToken { .. } => WITHIN,
+            Self::Backup { .. } | Self::Check => LONG,
+        }
+    }
+}
+
+/// Who answers.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// Where the socket is, and the logs.
+    pub data_dir: PathBuf,
+    /// Tokens.
+    pub access: AccessHandle,
+    /// Hosts.
+    pub hosts: HostsHandle,
+    /// Records.
+    pub store: StoreHandle,
 }
 
 /// Answers until `stop` says so. The socket is in place, with its mode, before anyone can reach it.
-pub async fn serve(
-    data_dir: PathBuf,
-    access: AccessHandle,
-    hosts: HostsHandle,
-    mut stop: watch::Receiver<bool>,
-) -> io::Result<()> {
+pub async fn serve(doors: Doors, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    let data_dir = &doors.data_dir;
     let (path, aside) = (data_dir.join(SOCKET), data_dir.join(format!("{SOCKET}.new")));
     if aside.exists() {
         std::fs::remove_file(&aside)?;
@@ -132,12 +194,10 @@ pub async fn serve(
         };
         match accepted {
             Ok((socket, _)) => {
-                let (access, hosts) = (access.clone(), hosts.clone());
+                let (doors, stop) = (doors.clone(), stop.clone());
                 tokio::spawn(async move {
-                    match tokio::time::timeout(WITHIN, talk(socket, &access, &hosts)).await {
-                        Ok(Ok(())) => {}
-                        Ok(Err(error)) => tracing::debug!(%error, "control.sock"),
-                        Err(_) => tracing::debug!("control.sock: too slow"),
+                    if let Err(error) = talk(socket, &doors, stop).await {
+                        tracing::debug!(%error, "control.sock");
                     }
                 });
             }
@@ -150,12 +210,23 @@ pub async fn serve(
     std::fs::remove_file(&path)
 }
 
-async fn talk(mut socket: tokio::net::UnixStream, access: &AccessHandle, hosts: &HostsHandle) -> io::Result<()> {
+async fn talk(mut socket: tokio::net::UnixStream, doors: &Doors, stop: watch::Receiver<bool>) -> io::Result<()> {
     let (reader, mut writer) = socket.split();
     let mut line = String::new();
-    tokio::io::BufReader::new(reader.take(LINE)).read_line(&mut line).await?;
+    let mut reader = tokio::io::BufReader::new(reader.take(LINE));
+    tokio::time::timeout(WITHIN, reader.read_line(&mut line)).await??;
     let reply = match serde_json::from_str::<Request>(&line) {
-        Ok(request) => answer(request, access, Some(hosts)).await,
+        Ok(Request::Backup { logs }) => match doors.store.export(backup::head(logs)).await {
+            Ok(export) => return send_backup(socket, export, doors.data_dir.clone(), stop).await,
+            Err(error) => Reply::Refused(error.to_string()),
+        },
+        Ok(Request::Check) => match doors.store.check(doors.data_dir.clone()).await {
+            Ok(report) => Reply::Checked(Box::new(report)),
+            Err(error) => Reply::Refused(error.to_string()),
+        },
+        Ok(request @ (Request::CreateToken(_) | Request::ListTokens | Request::RevokeToken { .. })) => {
+            answer(request, &doors.access, Some(&doors.hosts)).await
+        }
         Err(error) => Reply::Refused(format!("the request makes no sense: {error}")),
     };
     let mut text = serde_json::to_vec(&reply)?;
@@ -163,7 +234,45 @@ async fn talk(mut socket: tokio::net::UnixStream, access: &AccessHandle, hosts: 
     writer.write_all(&text).await
 }
 
-/// Does what is asked. Without the hosts' actors the caller has made the host already.
+/// Sends a backup, at the pace of who reads it. The end of the connection is no proof that it is whole: its own end is.
+async fn send_backup(
+    mut socket: tokio::net::UnixStream,
+    export: Export,
+    data_dir: PathBuf,
+    stop: watch::Receiver<bool>,
+) -> io::Result<()> {
+    let mut line = serde_json::to_vec(&Reply::Stream)?;
+    line.push(b'\n');
+    socket.write_all(&line).await?;
+    let socket = socket.into_std()?;
+    socket.set_nonblocking(false)?;
+    socket.set_write_timeout(Some(SLOW))?;
+    let sent = tokio::task::spawn_blocking(move || backup::write(export, &data_dir, UntilStop { out: socket, stop }));
+    let totals = sent.await.map_err(io::Error::other)??;
+    tracing::info!(records = totals.records, logs = totals.logs, bytes = totals.bytes, "backup made");
+    Ok(())
+}
+
+/// A daemon that stops waits for no reader of a backup.
+struct UntilStop {
+    out: UnixStream,
+    stop: watch::Receiver<bool>,
+}
+
+impl io::Write for UntilStop {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if *self.stop.borrow() {
+            return Err(io::Error::other("the daemon stops"));
+        }
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Does what is asked of tokens. Without the hosts' actors the caller has made the host already.
 pub(super) async fn answer(request: Request, access: &AccessHandle, hosts: Option<&HostsHandle>) -> Reply {
     match request {
         Request::CreateToken(wanted) => {
@@ -190,5 +299,6 @@ pub(super) async fn answer(request: Request, access: &AccessHandle, hosts: Optio
             Ok(false) => Reply::Refused(format!("there is no token {id}")),
             Err(error) => Reply::Refused(error.to_string()),
         },
+        Request::Backup { .. } | Request::Check => Reply::Refused("that is no question about tokens".to_owned()),
     }
 }

@@ -11,10 +11,10 @@ use nixfleet_protocol::{HostId, Time};
 use ractor::Actor;
 
 use super::control::{self, ACTOR, Reply, Request};
-use super::{AdminError, DataDir};
+use super::{AdminError, DataDir, alone};
 use crate::actors::access::{self, Access, AccessHandle, Kind, Settings, TokenRequest};
 use crate::actors::slot::Slot;
-use crate::actors::store::{self, Batch, StoreHandle, Write};
+use crate::actors::store::{Batch, StoreHandle, Write};
 use crate::cli::output;
 
 /// `nixfleet token`.
@@ -83,7 +83,7 @@ pub async fn run(args: TokenArgs) -> Result<(), AdminError> {
     let request = args.command.request();
     let reply = match control::ask(&dir, &request)? {
         Some(reply) => reply,
-        None => alone(&dir, request).await?,
+        None => without_daemon(&dir, request).await?,
     };
     match reply {
         Reply::Made { id, token } => {
@@ -98,35 +98,34 @@ pub async fn run(args: TokenArgs) -> Result<(), AdminError> {
             }
         }
         Reply::Done => output::note("The token was ended."),
+        Reply::Stream | Reply::Checked(_) => {
+            return Err(AdminError::Refused("the daemon's answer makes no sense".to_owned()));
+        }
         Reply::Refused(why) => return Err(AdminError::Refused(why)),
     }
     Ok(())
 }
 
 /// Without a daemon: the store is opened here, and closed again.
-async fn alone(dir: &Path, request: Request) -> Result<Reply, AdminError> {
-    let seat = Slot::new("store");
-    let args = store::Args { dir: dir.to_owned(), publish: Box::new(|_| {}), on_health: Box::new(|_| {}) };
-    let (store_actor, _) = Actor::spawn(None, store::Store, args).await?;
-    seat.seat(store_actor.clone());
-    let store = StoreHandle::new(seat);
+async fn without_daemon(dir: &Path, request: Request) -> Result<Reply, AdminError> {
+    let opened = alone::open_or_make(dir).await?;
+    let store = opened.handle.clone();
     let slot = Slot::new("access");
     let args = access::Args { settings: Settings::tokens_only(), store: store.clone(), ended: Arc::new(|_| {}) };
     let (access_actor, _) = Actor::spawn(None, Access, args).await?;
     slot.seat(access_actor.clone());
     let made = match &request {
         Request::CreateToken(TokenRequest { kind: Kind::Host, host: Some(name), .. }) => make_host(&store, name).await,
-        Request::CreateToken(_) | Request::ListTokens | Request::RevokeToken { .. } => Ok(()),
+        _ => Ok(()),
     };
     let reply = match made {
         Ok(()) => control::answer(request, &AccessHandle::new(slot), None).await,
         Err(why) => Reply::Refused(why),
     };
-    for stopped in [access_actor.stop_and_wait(None, None).await, store_actor.stop_and_wait(None, None).await] {
-        if stopped.is_err() {
-            output::note("the store was not closed in order; nothing is lost");
-        }
+    if access_actor.stop_and_wait(None, None).await.is_err() {
+        output::note("the actor of the tokens did not end in order; nothing is lost");
     }
+    opened.close().await;
     Ok(reply)
 }
 
@@ -147,6 +146,7 @@ async fn make_host(store: &StoreHandle, name: &str) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::actors::store;
 
     fn host(name: &str) -> Request {
         Command::Host { name: name.to_owned(), expires: None }.request()
@@ -156,12 +156,16 @@ mod tests {
     async fn without_a_daemon_the_store_is_opened_and_the_host_is_made() {
         let dir = tempfile::tempdir().unwrap();
         assert!(control::ask(dir.path(), &host("hsb0")).unwrap().is_none());
-        let Reply::Made { id, token } = alone(dir.path(), host("HSB0")).await.unwrap() else { panic!("not made") };
+        let Reply::Made { id, token } = without_daemon(dir.path(), host("HSB0")).await.unwrap() else {
+            panic!("not made")
+        };
         assert!(token.starts_with("nfh_"));
-        let Reply::Tokens(tokens) = alone(dir.path(), Request::ListTokens).await.unwrap() else { panic!("no list") };
+        let Reply::Tokens(tokens) = without_daemon(dir.path(), Request::ListTokens).await.unwrap() else {
+            panic!("no list")
+        };
         assert_eq!((tokens[0].id.as_str(), tokens[0].name.as_str()), (id.as_str(), "hsb0"));
-        assert!(matches!(alone(dir.path(), Request::RevokeToken { id }).await.unwrap(), Reply::Done));
-        assert!(matches!(alone(dir.path(), host("not a name")).await.unwrap(), Reply::Refused(_)));
+        assert!(matches!(without_daemon(dir.path(), Request::RevokeToken { id }).await.unwrap(), Reply::Done));
+        assert!(matches!(without_daemon(dir.path(), host("not a name")).await.unwrap(), Reply::Refused(_)));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -174,11 +178,12 @@ mod tests {
         let args = store::Args { dir: dir.path().to_owned(), publish: Box::new(|_| {}), on_health: Box::new(|_| {}) };
         store_slot.seat(Actor::spawn(None, store::Store, args).await.unwrap().0);
         let store = StoreHandle::new(store_slot);
-        let args = access::Args { settings: Settings::tokens_only(), store, ended: Arc::new(|_| {}) };
+        let args = access::Args { settings: Settings::tokens_only(), store: store.clone(), ended: Arc::new(|_| {}) };
         slot.seat(Actor::spawn(None, Access, args).await.unwrap().0);
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let hosts = HostsHandle::new(Slot::new("hosts"));
-        let serving = control::serve(dir.path().to_owned(), AccessHandle::new(slot), hosts, stopped);
+        let doors = control::Doors { data_dir: dir.path().to_owned(), access: AccessHandle::new(slot), hosts, store };
+        let serving = control::serve(doors, stopped);
         let serving = tokio::spawn(serving);
         let socket = dir.path().join(control::SOCKET);
         while !socket.exists() {

@@ -60,8 +60,9 @@ const SETTINGS: &[Setting] = &[
     later(&plain("version_url")),
     plain("sync_beacon_interval"),
     plain("timeout_action"),
-    later(&plain("cmd_retention_days")),
-    later(&plain("log_retention_days")),
+    plain("wake_broadcast"),
+    plain("cmd_retention_days"),
+    plain("log_retention_days"),
     plain("log"),
     plain("log_format"),
 ];

@@ -25,9 +25,8 @@ impl Default for Pages {
 impl Pages {
     /// What the pages read, of a state at a version. Fragments hold neither version nor epoch.
     fn with<R>(&self, state: &FleetState, epoch: Epoch, version: Version, render: impl FnOnce(&Fleet<'_>) -> R) -> R {
-        let wire = state.to_wire();
         let refused = |host: &Host| refused(state, host);
-        render(&Fleet { state: &wire, ops: &self.ops, refused: &refused, version, epoch, now: Time::now() })
+        render(&Fleet { state, ops: &self.ops, refused: &refused, version, epoch, now: Time::now() })
     }
 
     /// What the pages read, of a snapshot: for a whole page.

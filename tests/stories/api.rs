@@ -45,6 +45,7 @@ impl Api {
             ("POST", Some(body)) => {
                 agent.post(&url).header("Authorization", &format!("Bearer {ADMIN}")).send_json(body)
             }
+            ("DELETE", _) => agent.delete(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
             _ => agent.get(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
         }
         .ok()?;

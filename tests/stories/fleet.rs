@@ -83,6 +83,14 @@ impl Fleet {
         });
     }
 
+    /// Starts another machine that calls itself as a host does, with the token of that host.
+    pub(crate) fn add_rival(&mut self, name: &str, of: &str) {
+        let env = vec![("NIXFLEET_HOSTNAME".to_owned(), of.to_owned())];
+        let token = self.agents[of].token.clone();
+        self.agents.insert(name.to_owned(), Agent { process: None, token, env, under: Vec::new() });
+        self.start_agent(name);
+    }
+
     /// The same, with a program that starts the agent, such as `ip netns exec`; waits for nothing.
     pub(crate) fn add_host_under(&mut self, name: &str, env: &[(&str, &str)], under: &[&str]) {
         let made = self.post("/api/v1/tokens", &json!({ "kind": "host", "host": name, "name": name }));
@@ -113,6 +121,11 @@ impl Fleet {
     pub(crate) fn start_daemon(&mut self) {
         self.launch_daemon();
         self.wait("the daemon is ready", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
+    }
+
+    /// The daemon's process.
+    pub(crate) fn daemon_id(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
     }
 
     /// Whether the daemon's process goes on.
@@ -191,6 +204,11 @@ impl Fleet {
     pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let answer = Api::at(self.port).post(path, body);
         answer.unwrap_or_else(|| panic!("POST {path}: no answer\n{}", self.logs()))
+    }
+
+    /// One DELETE; the status.
+    pub(crate) fn delete(&self, path: &str) -> u16 {
+        Api::at(self.port).text("DELETE", path, None).unwrap_or_else(|| panic!("DELETE {path}: no answer")).0
     }
 
     /// Asks for an op and expects that it is accepted; the command's id.

@@ -10,11 +10,17 @@
 
 mod api;
 mod fleet;
+mod old_agent;
+mod played;
 mod repository;
 mod tab;
 
 mod cycle;
 mod disasters;
+mod floods;
 mod kills;
+mod names;
+mod pitfalls;
 mod readiness;
 mod security;
+mod v2;

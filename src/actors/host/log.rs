@@ -1,6 +1,9 @@
 //! The dashboard's log files: where they lie, and how they are read. One file for each command, in the format of
 //! [`nixfleet_protocol::log`], addressed by the byte. These functions block: call them off the runtime's threads.
 //!
+//! When a command is over its log is compressed ([`sealed`]); whoever reads it sees the same bytes at the same
+//! offsets as before.
+//!
 //! A reader may meet anything: a file that grows, half a record at its end, holes that marks lead over, damage.
 //! It answers with whole records and never fails for what it finds in them.
 
@@ -13,6 +16,10 @@ use nixfleet_protocol::api::LogLine;
 use nixfleet_protocol::log::{BadRecord, MAX_RECORD, Record};
 use nixfleet_protocol::{CommandId, HostId};
 use rustix::fs::SeekFrom;
+
+pub mod sealed;
+
+use self::sealed::{Sealed, sealed_path};
 
 /// The most that is read at a time, whatever a caller asks for.
 const MAX_READ: usize = 1024 * 1024;
@@ -40,30 +47,120 @@ pub fn log_path(data_dir: &Path, host: &HostId, command: CommandId) -> PathBuf {
     data_dir.join("logs").join(host.as_str()).join(format!("{command}.log"))
 }
 
+/// Beginning of the names of folders whose host was removed.
+const REMOVED: &str = ".removed-";
+
+/// Forgets the logs of a host that was removed. The folder is put aside at once: a host of the same name that comes
+/// a moment later has nothing to do with it. What is aside is deleted in its own time, or at the next start.
+pub(super) fn forget(data_dir: &Path, host: &HostId) {
+    let logs = data_dir.join("logs");
+    let aside = logs.join(format!("{REMOVED}{}", uuid::Uuid::now_v7()));
+    match std::fs::rename(logs.join(host.as_str()), &aside) {
+        Ok(()) => delete(aside),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(%host, %error, "the logs of a removed host can't be put aside"),
+    }
+}
+
+/// Deletes what a daemon before this one put aside.
+pub fn sweep(data_dir: &Path) {
+    let Ok(folders) = std::fs::read_dir(data_dir.join("logs")) else { return };
+    for folder in folders.flatten().filter(|folder| folder.file_name().to_string_lossy().starts_with(REMOVED)) {
+        delete(folder.path());
+    }
+}
+
+fn delete(folder: PathBuf) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = std::fs::remove_dir_all(&folder) {
+            tracing::warn!(folder = %folder.display(), %error, "the logs of a removed host can't be deleted");
+        }
+    });
+}
+
+/// A log that is open for reading.
+#[derive(Debug)]
+pub enum LogFile {
+    /// It grows, or was not compressed yet.
+    Plain(File),
+    /// Its command is over.
+    Sealed(Sealed),
+}
+
+impl LogFile {
+    /// Opens a log; none: there is none. The plain file is the true one where there are both.
+    pub fn open(path: &Path) -> io::Result<Option<Self>> {
+        // Once more: between the two looks it may have become a plain one again.
+        for _ in 0..2 {
+            match File::open(path) {
+                Ok(file) => return Ok(Some(Self::Plain(file))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+            match Sealed::open(&sealed_path(path)) {
+                Ok(sealed) => return Ok(Some(Self::Sealed(sealed))),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Its length in plain bytes, holes included.
+    pub fn length(&self) -> io::Result<u64> {
+        match self {
+            Self::Plain(file) => Ok(file.metadata()?.len()),
+            Self::Sealed(sealed) => Ok(sealed.length()),
+        }
+    }
+
+    /// All its bytes up to a length, in pieces with their offsets; holes are left out.
+    pub fn pieces(&self, length: u64) -> Box<dyn Iterator<Item = io::Result<(u64, Vec<u8>)>> + '_> {
+        match self {
+            Self::Plain(file) => Box::new(sealed::pieces_of(file, length)),
+            Self::Sealed(sealed) => Box::new(sealed.pieces()),
+        }
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        match self {
+            Self::Plain(file) => read_at(file, buffer, offset),
+            Self::Sealed(sealed) => sealed.read_at(buffer, offset),
+        }
+    }
+
+    /// Where the next bytes begin that are in no hole.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        match self {
+            Self::Plain(file) => match rustix::fs::seek(file, SeekFrom::Data(offset)) {
+                Ok(data) => Ok(Some(data)),
+                Err(rustix::io::Errno::NXIO) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Self::Sealed(sealed) => Ok(sealed.next_data(offset)),
+        }
+    }
+}
+
 /// Reads whole records from an offset on, about `max_bytes` of them, at least one where there is one. An offset
 /// inside a record or a hole means the next record. A file that does not exist is an empty log.
 pub fn read(path: &Path, from: u64, max_bytes: usize) -> io::Result<LogLines> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LogLines { lines: Vec::new(), next: from }),
-        Err(error) => return Err(error),
-    };
+    let Some(file) = LogFile::open(path)? else { return Ok(LogLines { lines: Vec::new(), next: from }) };
     let max_bytes = max_bytes.clamp(1, MAX_READ);
     let mut buffer = vec![0; max_bytes + MAX_RECORD];
     let mut piece = Piece { lines: Vec::new(), next: from, max: max_bytes };
     let mut aligned = begins_a_record(&file, from)?;
     loop {
-        let length = read_at(&file, &mut buffer, piece.next)?;
+        let length = file.read_at(&mut buffer, piece.next)?;
         let before = piece.next;
         piece.take(&buffer[..length], &mut aligned);
         if !piece.lines.is_empty() || piece.next == before || length == 0 {
             return Ok(LogLines { lines: piece.lines, next: piece.next });
         }
         if buffer[..length].iter().all(|byte| *byte == 0) {
-            match rustix::fs::seek(&file, SeekFrom::Data(piece.next)) {
-                Ok(data) => piece.next = data,
-                Err(rustix::io::Errno::NXIO) => return Ok(LogLines { lines: piece.lines, next: from.max(before) }),
-                Err(error) => return Err(error.into()),
+            match file.next_data(piece.next)? {
+                Some(data) => piece.next = data,
+                None => return Ok(LogLines { lines: piece.lines, next: from.max(before) }),
             }
         }
     }
@@ -123,15 +220,19 @@ impl Piece {
 }
 
 /// Whether a record may begin at this offset: behind another's end, or behind a hole.
-fn begins_a_record(file: &File, at: u64) -> io::Result<bool> {
+fn begins_a_record(file: &LogFile, at: u64) -> io::Result<bool> {
     let Some(before) = at.checked_sub(1) else { return Ok(true) };
     let mut byte = [b'\n'];
-    read_at(file, &mut byte, before)?;
+    file.read_at(&mut byte, before)?;
     Ok(matches!(byte[0], b'\n' | 0))
 }
 
 /// Fills the buffer from an offset on, as far as the file goes.
 pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    // No file reaches so far, and the system would refuse to look.
+    if offset.checked_add(buffer.len() as u64).is_none_or(|end| i64::try_from(end).is_err()) {
+        return Ok(0);
+    }
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], offset + filled as u64) {
@@ -143,6 +244,9 @@ pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     }
     Ok(filled)
 }
+
+#[cfg(test)]
+mod sealed_tests;
 
 #[cfg(test)]
 mod tests {
@@ -174,6 +278,9 @@ mod tests {
         assert_eq!(all.next, 18, "half a record is not read");
         assert_eq!(read(file.path(), 18, 1000).unwrap(), LogLines { lines: Vec::new(), next: 18 });
         assert_eq!(texts(&read(file.path(), 3, 1000).unwrap()), ["b", "c"], "inside a record: the next one");
+        for far in [1 << 40, i64::MAX as u64, u64::MAX - 1, u64::MAX] {
+            assert_eq!(read(file.path(), far, 1000).unwrap(), LogLines { lines: Vec::new(), next: far }, "{far}");
+        }
         let one = read(file.path(), 0, 1).unwrap();
         assert_eq!((texts(&one), one.next), (vec!["a"], 6));
     }

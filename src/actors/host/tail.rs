@@ -2,18 +2,21 @@
 //!
 //! Invariants: a record stands exactly where its agent has it; nothing is written twice; what is reported as the
 //! end is on disk (`fdatasync`), also after a power cut. A file is cut at its last whole record when it is opened.
+//! A log has one [`Tail`] at a time: it holds a lock on the file, and only who holds it may compress the log.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use nixfleet_protocol::Time;
 use nixfleet_protocol::agent::{Output, Stream};
 use nixfleet_protocol::log::{MAX_LINE, Record};
 use nixfleet_protocol::text::only_sgr;
+use nixfleet_protocol::{CommandId, HostId, Time};
+use rustix::fs::{FlockOperation, flock};
 
-use super::log::read_at;
+use super::log::{log_path, read_at, sealed};
 
 /// How much of a file's end is proven when it is opened: more than was ever written at once.
 const PROVEN: u64 = 8 * 1024 * 1024;
@@ -23,6 +26,8 @@ const RUN: usize = 1024 * 1024;
 const MAX_LOG: u64 = 256 * 1024 * 1024;
 /// No log is longer than this, holes included.
 const MAX_END: u64 = 1 << 40;
+/// How long the one before may take to let go of the file.
+const LET_GO: Duration = Duration::from_secs(1);
 
 /// The end of a log.
 #[derive(Debug)]
@@ -35,11 +40,7 @@ pub(super) struct Tail {
 impl Tail {
     /// Opens a log that exists, and cuts what is not whole at its end. None: there is no such file.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
-        let file = match OpenOptions::new().read(true).write(true).open(path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
+        let Some(file) = locked(path, LET_GO)? else { return Ok(None) };
         let metadata = file.metadata()?;
         let (physical, end) = proven_end(&file, metadata.len())?;
         if physical < metadata.len() {
@@ -54,9 +55,14 @@ impl Tail {
         if let Some(tail) = Self::open(path)? {
             return Ok(tail);
         }
+        sealed::unseal(path)?;
+        if let Some(tail) = Self::open(path)? {
+            return Ok(tail);
+        }
         let parent: PathBuf = path.parent().unwrap_or(Path::new(".")).to_path_buf();
         DirBuilder::new().recursive(true).mode(0o700).create(&parent)?;
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         // The names too must be on disk before anything is acknowledged.
         for folder in parent.ancestors().take(3).filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
@@ -97,6 +103,79 @@ impl Tail {
             (self.end, self.stored) = (end, stored);
         }
         Ok(())
+    }
+}
+
+/// Opens a log that exists and takes its lock. None: there is no such file. Waits a while for who has the lock: the
+/// writer of an actor that died, who ends by himself, or sealing. Then it is `WouldBlock`.
+fn locked(path: &Path, patience: Duration) -> io::Result<Option<File>> {
+    let begun = Instant::now();
+    loop {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Who had the lock before may have compressed it and removed the name.
+            Ok(())
+                if std::fs::metadata(path)
+                    .is_ok_and(|named| file.metadata().is_ok_and(|it| it.ino() == named.ino())) =>
+            {
+                return Ok(Some(file));
+            }
+            Err(error) if error != rustix::io::Errno::WOULDBLOCK || begun.elapsed() >= patience => {
+                return Err(error.into());
+            }
+            Ok(()) | Err(_) => std::thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// What became of a log whose command is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seal {
+    /// It was compressed.
+    Done,
+    /// There is nothing to do: no plain log, or one that is too short to gain by it.
+    Nothing,
+    /// Somebody still writes it.
+    InUse,
+}
+
+/// Compresses the log of a command that is over. Blocks.
+pub fn seal(data_dir: &Path, host: &HostId, command: CommandId) -> io::Result<Seal> {
+    let path = log_path(data_dir, host, command);
+    match std::fs::metadata(&path) {
+        Ok(meta) if meta.len() > sealed::WORTH => {}
+        Ok(_) => return Ok(Seal::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Seal::Nothing),
+        Err(error) => return Err(error),
+    }
+    match locked(&path, Duration::ZERO) {
+        // Nothing is cut: what is in it was read like this by everyone so far.
+        Ok(Some(file)) => {
+            let end = proven_end(&file, file.metadata()?.len())?.1;
+            sealed::seal(&path, &file, end).map(|()| Seal::Done)
+        }
+        Ok(None) => Ok(Seal::Nothing),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Seal::InUse),
+        Err(error) => Err(error),
+    }
+}
+
+/// Where a plain log ends: behind its last whole record, or where a mark there leads. Changes nothing.
+pub fn end(path: &Path) -> io::Result<u64> {
+    let file = File::open(path)?;
+    Ok(proven_end(&file, file.metadata()?.len())?.1)
+}
+
+/// Where a compressed log ends; 0: there is none.
+pub(super) fn end_of(path: &Path) -> io::Result<u64> {
+    match sealed::Sealed::open(&sealed::sealed_path(path)) {
+        Ok(sealed) => Ok(sealed.end()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(error),
     }
 }
 
@@ -237,8 +316,11 @@ mod tests {
         mark.stream = Stream::Mark;
         tail.append([output("a", Some(0), Some(6)), (mark, now)].iter()).unwrap();
         assert_eq!(tail.end(), 5000);
+        drop(tail);
         assert_eq!(Tail::open(&path).unwrap().unwrap().end(), 5000, "a mark at the end says where the log goes on");
+        let mut tail = Tail::open(&path).unwrap().unwrap();
         tail.append([output("b", Some(5000), Some(5006))].iter()).unwrap();
+        drop(tail);
         assert_eq!(Tail::open(&path).unwrap().unwrap().end(), 5006);
     }
 

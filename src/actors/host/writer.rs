@@ -13,7 +13,7 @@ use nixfleet_protocol::{CommandId, Time};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 
 use super::log::LogEnd;
-use super::tail::Tail;
+use super::tail::{self, Tail};
 
 /// Entries that are written at once.
 const BATCH: usize = 4096;
@@ -68,6 +68,11 @@ impl Writer {
     /// How far the log is, and will be.
     pub(super) fn follow(&self) -> watch::Receiver<LogEnd> {
         self.end.subscribe()
+    }
+
+    /// The same for who watches those that follow.
+    pub(super) fn end(&self) -> watch::Sender<LogEnd> {
+        self.end.clone()
     }
 
     /// The command is over: those who follow are told.
@@ -144,7 +149,8 @@ fn append(tail: &mut Option<Tail>, path: &std::path::Path, lines: &[(Output, Tim
     if tail.is_none() {
         *tail = if lines.is_empty() { Tail::open(path)? } else { Some(Tail::make(path)?) };
     }
-    let Some(tail) = tail else { return Ok(0) };
+    // One that was compressed stays so until there is something to add.
+    let Some(tail) = tail else { return tail::end_of(path) };
     tail.append(lines.iter())?;
     Ok(tail.end())
 }

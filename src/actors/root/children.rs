@@ -1,5 +1,6 @@
 //! The root's children: their order, what each starts with, and how they are stopped.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host_core;
 use nixfleet_model::remote::RemoteState;
 use nixfleet_model::restart::Policy;
+use nixfleet_model::retention::Retention;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
 use tokio::sync::watch;
@@ -15,12 +17,12 @@ use tokio::sync::watch;
 use super::Msg;
 use crate::actors::clock::Clock;
 use crate::actors::handles::{Handles, Slots};
-use crate::actors::host::{self, AskRemote};
+use crate::actors::host::{self, AskRemote, packets};
 use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
 use crate::actors::sync::Render;
-use crate::actors::{access, hosts, links, remote, sessions, store, sync};
+use crate::actors::{access, hosts, janitor, links, remote, sessions, store, sync};
 
 /// How long an actor may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
@@ -42,18 +44,22 @@ pub enum Child {
     Links,
     /// The tabs' parent.
     Sessions,
+    /// Retention, compression, compaction.
+    Janitor,
 }
 
 impl Child {
     /// Started in this order, stopped in the other.
     pub const IN_ORDER: &'static [Self] =
-        &[Self::Store, Self::Sync, Self::Access, Self::Remote, Self::Hosts, Self::Links, Self::Sessions];
+        &[Self::Store, Self::Sync, Self::Access, Self::Remote, Self::Hosts, Self::Links, Self::Sessions, Self::Janitor];
 
     /// How patient the root is with it.
     pub(super) const fn policy(self) -> Policy {
         match self {
             Self::Store => Policy::STORE,
-            Self::Sync | Self::Access | Self::Remote | Self::Hosts | Self::Links | Self::Sessions => Policy::CHILD,
+            Self::Sync | Self::Access | Self::Remote | Self::Hosts | Self::Links | Self::Sessions | Self::Janitor => {
+                Policy::CHILD
+            }
         }
     }
 }
@@ -67,6 +73,8 @@ pub struct Settings {
     pub server: Server,
     /// How often a `sync` frame goes out.
     pub beacon: Duration,
+    /// Where magic packets are sent.
+    pub wake_by: SocketAddr,
     /// Makes fragments.
     pub render: Arc<dyn Render>,
     /// How the remote is reached.
@@ -75,6 +83,8 @@ pub struct Settings {
     pub access: access::Settings,
     /// How hosts treat commands.
     pub hosts: Arc<host_core::Settings>,
+    /// How long things are kept.
+    pub retention: Retention,
 }
 
 /// The places, and what their actors start with.
@@ -108,6 +118,7 @@ impl Tree {
             Child::Hosts => self.slots.hosts.vacate(),
             Child::Links => self.slots.links.vacate(),
             Child::Sessions => self.slots.sessions.vacate(),
+            Child::Janitor => self.slots.janitor.vacate(),
         }
     }
 
@@ -161,6 +172,8 @@ impl Tree {
     fn hosts_args(&self) -> hosts::Args {
         let (sync, asked, interested) =
             (self.handles.sync.clone(), self.handles.remote.clone(), self.handles.remote.clone());
+        let wake_by = self.settings.wake_by;
+        let janitor = self.slots.janitor.clone();
         let world = host::World {
             settings: Arc::clone(&self.settings.hosts),
             store: self.store(),
@@ -177,6 +190,12 @@ impl Tree {
             interest: Box::new(move |commit| {
                 if !interested.interest(commit) {
                     tracing::debug!("the remote is being restarted and hears of all commits again");
+                }
+            }),
+            wake: Box::new(move |addresses| packets::send(addresses, wake_by)),
+            log_over: Box::new(move |host, command| {
+                if !janitor.cast(janitor::Msg::LogOver { host, command }) {
+                    tracing::debug!("the janitor is being restarted and looks at all logs");
                 }
             }),
             data_dir: self.settings.data_dir.clone(),
@@ -223,6 +242,11 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
             };
             seat(sessions::Sessions, args, root, &slots.sessions).await
         }
+        Child::Janitor => {
+            let data_dir = tree.settings.data_dir.clone();
+            let args = janitor::Args::new(data_dir, tree.store(), tree.settings.retention);
+            seat(janitor::Janitor, args, root, &slots.janitor).await
+        }
     }
 }
 
@@ -240,6 +264,7 @@ async fn seat<A: Actor>(
 
 /// Stops all, from the bottom: first those who hold sockets, last the store.
 pub(super) async fn stop_all(slots: &Slots) {
+    stop(&slots.janitor).await;
     stop(&slots.sessions).await;
     stop(&slots.links).await;
     stop(&slots.hosts).await;

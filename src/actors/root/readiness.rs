@@ -4,12 +4,12 @@
 use std::time::Duration;
 
 use ractor::{Message, RpcReplyPort};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::actors::handles::{Handles, Slots};
 use crate::actors::slot::Slot;
-use crate::actors::{access, hosts, links, remote, sessions, sync};
+use crate::actors::{access, hosts, janitor, links, remote, sessions, store, sync};
 
 /// How long an actor may take to answer.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -23,20 +23,39 @@ pub struct Readiness {
     pub problems: Vec<String>,
     /// Hosts whose actor keeps failing: shown as broken, the fleet goes on, and no reason for a 503.
     pub quarantined: Vec<String>,
+    /// What makes people wait, and is no failure.
+    pub notes: Vec<String>,
+    /// Bytes on the disk, as of the janitor's last look.
+    pub disk: Option<DiskUse>,
+}
+
+/// What is used of the disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskUse {
+    /// By the store.
+    #[serde(rename(deserialize = "store_size"))]
+    pub store: u64,
+    /// By the logs.
+    #[serde(rename(deserialize = "logs_size"))]
+    pub logs: u64,
+    /// What may still be written.
+    pub free: u64,
 }
 
 impl Readiness {
     /// Not ready, for one reason.
     pub fn not_ready(why: String) -> Self {
-        Self { ready: false, problems: vec![why], quarantined: Vec::new() }
+        Self { ready: false, problems: vec![why], quarantined: Vec::new(), notes: Vec::new(), disk: None }
     }
 }
 
 /// Asks all.
 pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
     let store = async { handles.store.probe(WITHIN).await.err().map(|error| error.to_string()) };
-    let (store, sync, access, remote, links, sessions, hosts) = tokio::join!(
+    let (store, busy, janitor, sync, access, remote, links, sessions, hosts) = tokio::join!(
         store,
+        slots.store.call(|reply| store::Msg::Inspect { reply }, WITHIN),
+        slots.janitor.call(|reply| janitor::Msg::Inspect { reply }, WITHIN),
         inspect(&slots.sync, |reply| sync::Msg::Inspect { reply }),
         inspect(&slots.access, |reply| access::Msg::Inspect { reply }),
         inspect(&slots.remote, |reply| remote::Msg::Inspect { reply }),
@@ -46,6 +65,22 @@ pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
     );
     let mut problems: Vec<String> = [store, sync, access, remote, links, sessions].into_iter().flatten().collect();
     let mut quarantined = Vec::new();
+    let mut notes = Vec::new();
+    if let Some(busy) = busy.ok().as_ref().and_then(|store| store["busy"].as_str()) {
+        notes.push(format!("{busy}: commits wait"));
+    }
+    let disk = match janitor {
+        Ok(mut janitor) => {
+            notes.extend(janitor["failed"].as_str().map(|why| format!("the janitor could not do everything: {why}")));
+            let missing = janitor["last"]["missing"].as_array();
+            notes.extend(missing.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
+            serde_json::from_value(janitor["last"].take()).ok()
+        }
+        Err(error) => {
+            problems.push(error.to_string());
+            None
+        }
+    };
     match hosts {
         Ok(health) => {
             problems.extend(health.silent.iter().map(|host| format!("the actor of {host} did not answer")));
@@ -53,7 +88,7 @@ pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
         }
         Err(error) => problems.push(error.to_string()),
     }
-    Readiness { ready: problems.is_empty(), problems, quarantined }
+    Readiness { ready: problems.is_empty(), problems, quarantined, notes, disk }
 }
 
 async fn inspect<M: Message>(slot: &Slot<M>, message: impl FnOnce(RpcReplyPort<Value>) -> M) -> Option<String> {

@@ -68,6 +68,7 @@ async fn whole() -> Whole {
         data_dir: dir.path().to_owned(),
         server,
         beacon: Duration::from_secs(30),
+        wake_by: ([127, 0, 0, 1], 9).into(),
         render: Arc::clone(&render) as Arc<dyn Render>,
         remote: remote::Settings::none("main", Duration::from_secs(30)),
         access: access::Settings::new(access),
@@ -77,6 +78,7 @@ async fn whole() -> Whole {
             totp_configured: false,
             kill_at_limit: false,
         }),
+        retention: nixfleet_model::retention::Retention::default(),
     };
     let slots = Slots::default();
     let handles = Handles::new(&slots);
@@ -103,7 +105,7 @@ impl Whole {
         self.handles.sync.snapshot().await.is_ok_and(|now| now.state.hosts.contains_key(&host))
     }
 
-    fn seats(&self) -> [Option<ActorId>; 7] {
+    fn seats(&self) -> [Option<ActorId>; 8] {
         [
             seat(&self.slots.store),
             seat(&self.slots.sync),
@@ -112,6 +114,7 @@ impl Whole {
             seat(&self.slots.hosts),
             seat(&self.slots.links),
             seat(&self.slots.sessions),
+            seat(&self.slots.janitor),
         ]
     }
 
@@ -124,6 +127,7 @@ impl Whole {
             Child::Hosts => kill(&self.slots.hosts),
             Child::Links => kill(&self.slots.links),
             Child::Sessions => kill(&self.slots.sessions),
+            Child::Janitor => kill(&self.slots.janitor),
         }
     }
 

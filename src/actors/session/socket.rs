@@ -15,13 +15,14 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::Msg;
 use crate::actors::links::link::{Socket, close};
+use crate::actors::socket::fault;
 use crate::actors::sync::OutboxReader;
 
 /// How often a tab is pinged; the browser answers by itself.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// After this much silence the tab is gone.
 const SILENCE: Duration = Duration::from_secs(75);
-/// The most frames a client may send in a second, on average over ten; a page sends a handful a minute.
+/// The most frames of any kind that a client may send in ten seconds; a page sends a handful a minute.
 const FRAMES_PER_TEN_SECONDS: u32 = 200;
 /// How long one frame may take to be written: a tab that reads nothing at all is let go.
 const WRITE_WITHIN: Duration = Duration::from_mins(1);
@@ -64,28 +65,39 @@ pub(super) fn start(
 async fn read(mut stream: SplitStream<Socket>, session: &ActorRef<Msg>) {
     let (mut window, mut count) = (Instant::now(), 0);
     loop {
-        let Ok(Some(Ok(frame))) = tokio::time::timeout(SILENCE, stream.next()).await else { return };
-        match frame {
-            Message::Text(text) => {
-                if window.elapsed() > Duration::from_secs(10) {
-                    (window, count) = (Instant::now(), 0);
+        let Ok(Some(frame)) = tokio::time::timeout(SILENCE, stream.next()).await else { return };
+        let frame = match frame {
+            Ok(frame) => frame,
+            Err(error) => {
+                if let Some((code, reason)) = fault(&error) {
+                    end(session, code, reason).await;
                 }
-                count += 1;
-                if count > FRAMES_PER_TEN_SECONDS {
-                    tell(session, Msg::Close { code: close::POLICY, reason: "too many messages" });
-                    tokio::time::sleep(Duration::from_secs(1)).await;
-                    return;
-                }
-                match codec::decode_client(text.as_str()) {
-                    Decoded::Message(frame) => tell(session, Msg::FromClient(frame)),
-                    Decoded::UnknownType(kind) => tracing::debug!(kind, "unknown message type, ignored"),
-                    Decoded::Malformed(why) => tracing::debug!(why, "malformed message, ignored"),
-                }
+                return;
             }
+        };
+        if window.elapsed() > Duration::from_secs(10) {
+            (window, count) = (Instant::now(), 0);
+        }
+        count += 1;
+        if count > FRAMES_PER_TEN_SECONDS {
+            return end(session, close::POLICY, "too many messages").await;
+        }
+        match frame {
+            Message::Text(text) => match codec::decode_client(text.as_str()) {
+                Decoded::Message(frame) => tell(session, Msg::FromClient(frame)),
+                Decoded::UnknownType(kind) => tracing::debug!(kind, "unknown message type, ignored"),
+                Decoded::Malformed(why) => tracing::debug!(why, "malformed message, ignored"),
+            },
             Message::Close(_) => return,
             Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
         }
     }
+}
+
+/// Has a close frame sent, and gives the client the time to read it.
+async fn end(session: &ActorRef<Msg>, code: u16, reason: &'static str) {
+    tell(session, Msg::Close { code, reason });
+    tokio::time::sleep(Duration::from_secs(1)).await;
 }
 
 async fn write(
@@ -97,6 +109,8 @@ async fn write(
 ) {
     let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    // The state was asked for and has not come: output that goes out meanwhile is no reason to ask again.
+    let mut asked = false;
     loop {
         // In this order: an end is an end, and state goes before output.
         let message = tokio::select! {
@@ -105,7 +119,10 @@ async fn write(
                 Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() }))
             }
             frame = frames.next() => match frame {
-                Some(frame) => Message::Text(frame),
+                Some(frame) => {
+                    asked = false;
+                    Message::Text(frame)
+                }
                 None => return,
             },
             Some(lines) = log.recv() => Message::Text(lines),
@@ -116,7 +133,7 @@ async fn write(
             Ok(Ok(())) if !over => {}
             Ok(_) | Err(_) => return,
         }
-        if frames.needs_state() {
+        if frames.needs_state() && !std::mem::replace(&mut asked, true) {
             tell(session, Msg::CaughtUp);
         }
     }

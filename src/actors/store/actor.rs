@@ -16,8 +16,10 @@ use serde_json::json;
 
 use super::folder::Folder;
 use super::health::Shared;
+use super::upkeep::{self, Ask};
 use super::writer::{self, Job};
-use super::{Msg, StoreError, WriterNews, reader, start};
+use super::{Msg, StoreError, WriterNews, check, reader, start};
+use crate::actors::slot::answer;
 
 /// What the store needs to start.
 pub struct Args {
@@ -53,7 +55,7 @@ impl Actor for Store {
         let Args { dir, publish, on_health } = args;
         let started = loop {
             let dir = dir.clone();
-            match tokio::task::spawn_blocking(move || start::start(Folder::take(&dir)?)).await? {
+            match tokio::task::spawn_blocking(move || start::in_dir(&dir)).await? {
                 Ok(started) => break started,
                 // A state and not a failure: to fail would only fail again.
                 Err(error) if error.is_full_disk() => {
@@ -86,7 +88,10 @@ impl Actor for Store {
                 state.hand_over(Job::Commit { batch, again, since: Instant::now(), reply });
             }
             Msg::RaiseMark { to, reply } => state.hand_over(Job::RaiseMark { to, reply }),
+            // It goes on, and commits wait for it: asking it to write something now would only wait too.
+            Msg::Probe { reply } if state.shared.busy.what().is_some() => answer(reply, Ok(())),
             Msg::Probe { reply } => state.hand_over(Job::Probe { reply }),
+            Msg::Upkeep(ask) => state.upkeep(ask),
             Msg::Load { reply } => state.read(reply, reader::load),
             Msg::LoadHost { host, reply } => state.read(reply, move |shared| reader::load_host(shared, &host)),
             Msg::Command { id, reply } => state.read(reply, move |shared| reader::command(shared, id)),
@@ -130,6 +135,22 @@ impl State {
         }
     }
 
+    fn upkeep(&self, ask: Ask) {
+        match ask {
+            Ask::Standings { before, limit, reply } => {
+                self.read(reply, move |shared| upkeep::standings(shared, before, limit));
+            }
+            Ask::Known { ids, reply } => self.read(reply, move |shared| upkeep::known(shared, &ids)),
+            Ask::OldEvents { range, now, retention, limit, reply } => {
+                self.read(reply, move |shared| upkeep::old_events(shared, &range, now, retention, limit));
+            }
+            Ask::Measure { reply } => self.read(reply, upkeep::measure),
+            Ask::Check { data_dir, reply } => self.read(reply, move |shared| check::running(shared, &data_dir)),
+            Ask::Compact { reply } => self.hand_over(Job::Compact { reply }),
+            Ask::Export { head, reply } => self.hand_over(Job::Export { head, reply }),
+        }
+    }
+
     fn read<R: Send + 'static>(
         &self,
         reply: RpcReplyPort<Result<R, StoreError>>,
@@ -151,6 +172,7 @@ impl State {
                 "epoch": shared.epoch,
                 "health": shared.trouble(),
                 "warnings": shared.warnings,
+                "busy": shared.busy.what(),
                 "queue": shared.queue.load(Ordering::Relaxed),
                 "written": shared.written.load(Ordering::Relaxed),
                 "hosts": shared.hosts.load(Ordering::Relaxed),

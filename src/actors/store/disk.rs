@@ -26,6 +26,8 @@ pub(super) enum CantWrite {
     Sync(#[from] io::Error),
     #[error(transparent)]
     Plan(#[from] CantPlan),
+    #[error("the compacted store can't be put in its place: {0}")]
+    Placed(String),
     #[error("the store is closed")]
     Closed,
 }
@@ -48,6 +50,11 @@ impl Disk {
     /// Where sled lies.
     pub(super) fn store(&self) -> &Path {
         self.folder.store()
+    }
+
+    /// The data directory.
+    pub(super) fn folder(&self) -> &Folder {
+        &self.folder
     }
 
     /// Whether there is room to write at all.
@@ -74,6 +81,16 @@ impl Disk {
     /// Makes a plan durable: one transaction over all its trees, flush, fdatasync.
     pub(super) fn write(&self, trees: &Trees, plan: &Finished) -> Result<(), CantWrite> {
         self.room()?;
+        if plan.by_tree.is_empty() {
+            return Ok(());
+        }
+        Self::apply(trees, plan)?;
+        trees.db().flush()?;
+        Ok(self.sync()?)
+    }
+
+    /// One transaction over all trees of a plan. Not durable yet.
+    pub(super) fn apply(trees: &Trees, plan: &Finished) -> Result<(), CantWrite> {
         let (touched, changes): (Vec<&sled::Tree>, Vec<_>) =
             plan.by_tree.iter().map(|(tree, changes)| (trees.at(*tree), changes)).unzip();
         if touched.is_empty() {
@@ -94,8 +111,7 @@ impl Disk {
         if let Err(TransactionError::Storage(error)) = written {
             return Err(error.into());
         }
-        trees.db().flush()?;
-        Ok(self.sync()?)
+        Ok(())
     }
 }
 

@@ -7,16 +7,21 @@
 //!    store/                   0700: sled's; files 0600
 //!       db  conf  snap.*      the log that is also the data, its settings, where to begin reading it
 //!       blobs/                stays empty: sled does not sync what it puts there
+//!    logs/<host>/             the output of commands
+//!    next/                    what is about to take the place of the above: see `replacement.rs`
 //! ```
 
+use std::any::Any;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, flock};
 
+use super::replacement;
 use super::trees::Trees;
 
 /// How long the one before may take to let go: a store's actor that died in this process, or a daemon that stops.
@@ -33,6 +38,14 @@ pub(super) enum CantUse {
          or name another one in NIXFLEET_DATA_DIR", dir.display()
     )]
     NotWritable { dir: PathBuf, source: io::Error },
+    /// It is something else, or lies in something else.
+    #[error("the data directory {} is no directory: {source}; name a directory in NIXFLEET_DATA_DIR", dir.display())]
+    NoFolder { dir: PathBuf, source: io::Error },
+    /// sled gave up in the middle of opening.
+    #[error(
+        "the store in {} is damaged beyond what can be read ({what}); nothing was changed by us:          restore a backup (`nixfleet restore`)", dir.display()
+    )]
+    Broken { dir: PathBuf, what: String },
     /// Somebody else has it.
     #[error(
         "the data directory {} is in use by another NixFleet{holder}; stop that one first, \
@@ -61,15 +74,18 @@ impl Folder {
     pub(super) fn take(data: &Path) -> Result<Self, CantUse> {
         let refused = |source: io::Error| {
             let dir = data.to_owned();
-            if matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem) {
-                CantUse::NotWritable { dir, source }
-            } else {
-                CantUse::Io { dir, source }
+            match source.kind() {
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    CantUse::NotWritable { dir, source }
+                }
+                io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => CantUse::NoFolder { dir, source },
+                _ => CantUse::Io { dir, source },
             }
         };
         let store = data.join("store");
         DirBuilder::new().recursive(true).mode(0o700).create(data).map_err(refused)?;
         let lock = lock(data, refused)?;
+        replacement::settle(data).map_err(refused)?;
         DirBuilder::new().recursive(true).mode(0o700).create(&store).map_err(refused)?;
         for dir in [data, &store] {
             if let Err(error) = only_ours(dir, 0o700) {
@@ -82,7 +98,12 @@ impl Folder {
     /// Opens sled, and makes sure that a power cut does not lose what was just made.
     pub(super) fn open(&self) -> Result<Open, CantUse> {
         let dir = || self.data.clone();
-        let trees = open_sled(&self.store).map_err(|source| CantUse::Sled { dir: dir(), source })?;
+        replacement::settle(&self.data).map_err(|source| CantUse::Io { dir: dir(), source })?;
+        let trees = match open_sled(&self.store) {
+            Ok(Ok(trees)) => trees,
+            Ok(Err(source)) => return Err(CantUse::Sled { dir: dir(), source }),
+            Err(what) => return Err(CantUse::Broken { dir: dir(), what }),
+        };
         let file = self.settle().map_err(|source| CantUse::Io { dir: dir(), source })?;
         Ok(Open { trees, file })
     }
@@ -106,16 +127,29 @@ impl Folder {
         Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
     }
 
-    /// Bytes that the store takes.
+    /// Bytes that the store takes on the disk.
     pub(super) fn size(store: &Path) -> u64 {
         let Ok(entries) = fs::read_dir(store) else { return 0 };
-        entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|meta| meta.len()).sum()
+        entries.flatten().filter_map(|entry| entry.metadata().ok()).map(|meta| meta.blocks() * 512).sum()
     }
 
     /// Whether a test left a file of this name.
     #[cfg(test)]
     pub(super) fn told(&self, name: &str) -> bool {
         self.data.join(name).exists()
+    }
+
+    /// The data directory.
+    pub(super) fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// A file without a name, for what is needed for a while; its room is given back when it is closed.
+    pub(super) fn scratch(&self) -> io::Result<File> {
+        let path = self.data.join("scratch");
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        fs::remove_file(&path)?;
+        Ok(file)
     }
 
     /// Where sled lies.
@@ -179,7 +213,18 @@ fn remove_unfinished_snapshots(store: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn open_sled(dir: &Path) -> sled::Result<Trees> {
+/// Opens sled. Some damage makes it panic: that is an answer too, and the outer error.
+pub(super) fn open_sled(dir: &Path) -> Result<sled::Result<Trees>, String> {
+    catch_unwind(|| try_open(dir)).map_err(|panic| said(&*panic))
+}
+
+/// What a panic said.
+pub(super) fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "it panicked".to_owned())
+}
+
+fn try_open(dir: &Path) -> sled::Result<Trees> {
     remove_unfinished_snapshots(dir)?;
     let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
     let begun = Instant::now();
@@ -198,7 +243,7 @@ fn is_locked(error: &io::Error) -> bool {
     error.to_string().contains("could not acquire lock")
 }
 
-fn only_ours(path: &Path, mode: u32) -> io::Result<()> {
+pub(super) fn only_ours(path: &Path, mode: u32) -> io::Result<()> {
     if fs::metadata(path)?.permissions().mode() & 0o777 == mode {
         return Ok(());
     }

@@ -2,17 +2,21 @@
 //! acknowledged while it lasts, everyone is told why, and it goes on when there is room.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nixfleet_protocol::Epoch;
 
+use super::plan::Counts;
 use super::trees::Trees;
 use super::{StoreError, Unanswered};
 
 /// How many commits the percentiles look back on.
 const LOOK_BACK: usize = 4096;
+
+/// How long a reader waits for a store that is being replaced.
+const SWAP: Duration = Duration::from_secs(8);
 
 /// What the writer thread, the readers and the actor share. The writer is the only one who changes it.
 pub(super) struct Shared {
@@ -30,6 +34,9 @@ pub(super) struct Shared {
     pub(super) hosts: AtomicU64,
     /// Commands that there are.
     pub(super) commands: AtomicU64,
+    /// What keeps commits waiting for longer than usual, while it lasts.
+    pub(super) busy: Busy,
+    counts: Mutex<Counts>,
     trees: RwLock<Option<Arc<Trees>>>,
     trouble: Mutex<Option<String>>,
     took: Mutex<Vec<u32>>,
@@ -46,6 +53,8 @@ impl Shared {
             written: AtomicU64::new(0),
             hosts: AtomicU64::new(0),
             commands: AtomicU64::new(0),
+            busy: Busy::default(),
+            counts: Mutex::new(Counts::default()),
             trees: RwLock::new(Some(trees)),
             trouble: Mutex::new(None),
             took: Mutex::new(Vec::new()),
@@ -55,7 +64,14 @@ impl Shared {
 
     /// The trees, for as long as one read takes. Whoever keeps them keeps the store from being reopened.
     pub(super) fn trees(&self) -> Result<Arc<Trees>, StoreError> {
-        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let begun = Instant::now();
+        let trees = loop {
+            let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner).clone();
+            if trees.is_some() || !self.busy.swaps() || begun.elapsed() > SWAP {
+                break trees;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        };
         trees.ok_or_else(|| match self.trouble() {
             Some(why) => StoreError::CantRead(format!("the store is closed: {why}")),
             // The writer ended: whoever asks again finds the next one.
@@ -65,6 +81,17 @@ impl Shared {
 
     pub(super) fn replace(&self, trees: Option<Arc<Trees>>) {
         *self.trees.write().unwrap_or_else(PoisonError::into_inner) = trees;
+    }
+
+    /// What the store says that there is, as of the last commit.
+    pub(super) fn counts(&self) -> Counts {
+        *locked(&self.counts)
+    }
+
+    pub(super) fn set_counts(&self, counts: Counts) {
+        self.hosts.store(counts.hosts, Ordering::Relaxed);
+        self.commands.store(counts.commands, Ordering::Relaxed);
+        *locked(&self.counts) = counts;
     }
 
     /// Why it can't write, while it can't.
@@ -94,6 +121,63 @@ impl Shared {
         all.sort_unstable();
         let at = |share: usize| all.get((all.len() * share / 100).min(all.len().saturating_sub(1))).copied();
         (at(50).unwrap_or_default(), at(99).unwrap_or_default())
+    }
+}
+
+/// Work of the writer that takes seconds: what it is, and whether it goes on. Commits wait for it; that is no failure,
+/// as long as it goes on.
+#[derive(Debug, Default)]
+pub(super) struct Busy {
+    what: Mutex<Option<(&'static str, Instant)>>,
+    swaps: AtomicBool,
+    steps: AtomicU64,
+}
+
+/// How long work may stand still before it counts as stuck.
+const STUCK: Duration = Duration::from_secs(20);
+/// How often it notes that it goes on.
+const NOTED: u64 = 256;
+
+impl Busy {
+    /// Begins.
+    pub(super) fn begin(&self, what: &'static str) {
+        *locked(&self.what) = Some((what, Instant::now()));
+    }
+
+    /// Ends.
+    pub(super) fn end(&self) {
+        self.swap(false);
+        *locked(&self.what) = None;
+    }
+
+    /// So much is done.
+    pub(super) fn went_on(&self, by: u64) {
+        let before = self.steps.fetch_add(by, Ordering::Relaxed);
+        if before / NOTED != (before + by) / NOTED {
+            self.alive();
+        }
+    }
+
+    /// It goes on.
+    pub(super) fn alive(&self) {
+        if let Some((_, last)) = &mut *locked(&self.what) {
+            *last = Instant::now();
+        }
+    }
+
+    /// The old store is closed, and the new one opens in a moment: readers wait.
+    pub(super) fn swap(&self, swaps: bool) {
+        self.alive();
+        self.swaps.store(swaps, Ordering::SeqCst);
+    }
+
+    fn swaps(&self) -> bool {
+        self.swaps.load(Ordering::SeqCst)
+    }
+
+    /// What it is, while it goes on.
+    pub(super) fn what(&self) -> Option<&'static str> {
+        locked(&self.what).filter(|(_, last)| last.elapsed() < STUCK).map(|(what, _)| what)
     }
 }
 

@@ -25,6 +25,10 @@ pub(super) const MARK: &[u8] = b"mark";
 pub(super) const HOSTS: &[u8] = b"hosts";
 /// How many commands there are.
 pub(super) const COMMANDS: &[u8] = b"commands";
+/// How many events there are.
+pub(super) const EVENTS: &[u8] = b"events";
+/// How many tokens there are.
+pub(super) const TOKENS: &[u8] = b"tokens";
 /// The number of the last event that was ever written.
 pub(super) const LAST_EVENT: &[u8] = b"last_event";
 /// What a probe writes.
@@ -62,6 +66,10 @@ pub(super) struct Counts {
     pub(super) hosts: u64,
     /// Commands.
     pub(super) commands: u64,
+    /// Events.
+    pub(super) events: u64,
+    /// Tokens.
+    pub(super) tokens: u64,
     /// The number of the last event ever.
     pub(super) last_event: u64,
 }
@@ -135,6 +143,8 @@ impl<'a> Plan<'a> {
         for (name, before, now) in [
             (HOSTS, self.before.hosts, counts.hosts),
             (COMMANDS, self.before.commands, counts.commands),
+            (EVENTS, self.before.events, counts.events),
+            (TOKENS, self.before.tokens, counts.tokens),
             (LAST_EVENT, self.before.last_event, counts.last_event),
         ] {
             if before != now {
@@ -196,7 +206,7 @@ impl Draft<'_, '_> {
                 let removed = self.remove(Tree::Hosts, &trees::host(id))?;
                 self.counts.hosts = self.counts.hosts.saturating_sub(u64::from(removed));
                 for key in self.tokens_of(id)? {
-                    self.remove(Tree::Tokens, &key)?;
+                    self.remove_token(&key)?;
                 }
             }
             Write::PutCommand(command) => {
@@ -213,6 +223,19 @@ impl Draft<'_, '_> {
                     self.set(Tree::CommandsOpen, key, open.then(Vec::new));
                 }
             }
+            Write::RemoveCommand(command) => {
+                let key = trees::command(command.id);
+                let removed = self.remove(Tree::Commands, &key)?;
+                self.counts.commands = self.counts.commands.saturating_sub(u64::from(removed));
+                if let Some(host) = &command.host {
+                    self.set(Tree::CommandsByHost, trees::command_of(host, command.id), None);
+                }
+                self.set(Tree::CommandsOpen, key, None);
+            }
+            Write::RemoveEvent(id) => {
+                let removed = self.remove(Tree::Events, &trees::event(*id))?;
+                self.counts.events = self.counts.events.saturating_sub(u64::from(removed));
+            }
             Write::PutRemote(remote) => {
                 self.put::<v1::RemoteState>(Tree::Remote, REMOTE, remote)?;
             }
@@ -223,11 +246,10 @@ impl Draft<'_, '_> {
                 self.remove(Tree::Sessions, hash)?;
             }
             Write::PutToken(hash, token) => {
-                self.put::<v1::Token>(Tree::Tokens, hash, token)?;
+                let added = self.put::<v1::Token>(Tree::Tokens, hash, token)?;
+                self.counts.tokens += u64::from(added);
             }
-            Write::RemoveToken(hash) => {
-                self.remove(Tree::Tokens, hash)?;
-            }
+            Write::RemoveToken(hash) => self.remove_token(hash)?,
             Write::PutSetting(name, value) => {
                 self.put::<Vec<u8>>(Tree::Settings, name.as_bytes(), value)?;
             }
@@ -240,7 +262,14 @@ impl Draft<'_, '_> {
         self.counts.last_event += 1;
         let id = EventId(self.counts.last_event);
         self.put::<v1::NewEvent>(Tree::Events, &trees::event(id), event)?;
+        self.counts.events += 1;
         Ok(Arc::new(event.numbered(id)))
+    }
+
+    fn remove_token(&mut self, key: &[u8]) -> Result<(), CantPlan> {
+        let removed = self.remove(Tree::Tokens, key)?;
+        self.counts.tokens = self.counts.tokens.saturating_sub(u64::from(removed));
+        Ok(())
     }
 
     /// Those of these events that are in the store, or in this group, already. An event names its millisecond, its

@@ -2,6 +2,8 @@
 //! start and stays as it is; then make what a new store needs.
 
 use std::io;
+use std::panic::catch_unwind;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,7 +11,7 @@ use nixfleet_protocol::Epoch;
 use uuid::Uuid;
 
 use super::disk::{CantWrite, Disk};
-use super::folder::{CantUse, Folder};
+use super::folder::{self, CantUse, Folder};
 use super::migrations::{SCHEMA as NEWEST_SCHEMA, Stored, v1};
 use super::plan::{self, CantPlan, Counts, Plan};
 use super::reader;
@@ -54,7 +56,10 @@ impl CantStart {
             Self::Folder(CantUse::Sled { source, .. }) | Self::Sled(source) => sled_full(source),
             Self::Folder(CantUse::Io { source, .. } | CantUse::NotWritable { source, .. }) => full(source),
             Self::Write(_) => true,
-            Self::Folder(CantUse::Held { .. }) | Self::Record(_) | Self::Newer { .. } | Self::Plan(_) => false,
+            Self::Folder(CantUse::Held { .. } | CantUse::NoFolder { .. } | CantUse::Broken { .. })
+            | Self::Record(_)
+            | Self::Newer { .. }
+            | Self::Plan(_) => false,
         }
     }
 }
@@ -77,8 +82,14 @@ pub(super) struct Started {
     pub(super) warnings: Vec<String>,
 }
 
+/// Opens the store of a data directory. Some damage makes sled panic while it is looked at: that is an answer too.
+pub(super) fn in_dir(dir: &Path) -> Result<Started, CantStart> {
+    catch_unwind(|| start(Folder::take(dir)?))
+        .unwrap_or_else(|panic| Err(CantUse::Broken { dir: dir.to_owned(), what: folder::said(&*panic) }.into()))
+}
+
 /// Opens the store of a folder.
-pub(super) fn start(folder: Folder) -> Result<Started, CantStart> {
+fn start(folder: Folder) -> Result<Started, CantStart> {
     let begun = Instant::now();
     let open = folder.open()?;
     let trees = Arc::new(open.trees);
@@ -124,7 +135,7 @@ pub(super) fn start(folder: Folder) -> Result<Started, CantStart> {
 }
 
 /// Reads the envelope of every record but old events. Unknown ones are an error, damaged ones a warning.
-fn look_at_all(trees: &Trees) -> Result<Vec<String>, CantStart> {
+pub(super) fn look_at_all(trees: &Trees) -> Result<Vec<String>, CantStart> {
     let mut bad = Vec::new();
     let mut look = |tree: Tree, key: &[u8], looked: Result<(), Unreadable>| match looked {
         Ok(()) => Ok(()),
@@ -155,7 +166,7 @@ fn look_at_all(trees: &Trees) -> Result<Vec<String>, CantStart> {
 }
 
 /// Whether a record is what was written, whatever is in it.
-fn whole(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Unreadable> {
+pub(super) fn whole(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Unreadable> {
     let place = Place { tree, key };
     let (kind, newest) = match tree {
         Tree::Meta if key == plan::EPOCH => known::<Epoch>(),
@@ -180,9 +191,11 @@ const fn known<S: Stored>() -> (record::Kind, u16) {
 /// What there is, against what the store says that there is.
 pub(super) fn count(trees: &Trees, warnings: &mut Vec<String>) -> Result<Counts, Unreadable> {
     let mut counts = Counts::default();
-    for (tree, name, counted) in
-        [(Tree::Hosts, plan::HOSTS, &mut counts.hosts), (Tree::Commands, plan::COMMANDS, &mut counts.commands)]
-    {
+    for (tree, name, counted) in [
+        (Tree::Hosts, plan::HOSTS, &mut counts.hosts),
+        (Tree::Commands, plan::COMMANDS, &mut counts.commands),
+        (Tree::Tokens, plan::TOKENS, &mut counts.tokens),
+    ] {
         *counted = trees.at(tree).len() as u64;
         let expected = reader::get::<u64>(trees, Tree::Meta, name)?.unwrap_or_default();
         if *counted != expected {
@@ -192,6 +205,8 @@ pub(super) fn count(trees: &Trees, warnings: &mut Vec<String>) -> Result<Counts,
             ));
         }
     }
+    // Counting a million of them would take longer than all the rest: `check` does it, and the janitor.
+    counts.events = reader::get::<u64>(trees, Tree::Meta, plan::EVENTS)?.unwrap_or_default();
     let newest = match trees.at(Tree::Events).last()? {
         Some((key, _)) => trees::event_in(&key).map_or(0, |id| id.0),
         None => 0,

@@ -154,6 +154,12 @@ pub(super) fn command_of(host: &HostId, id: CommandId) -> Vec<u8> {
     key
 }
 
+/// The host that a key of `commands_by_host` begins with.
+pub(super) fn host_in(key: &[u8]) -> Option<HostId> {
+    let end = key.iter().position(|byte| *byte == 0)?;
+    std::str::from_utf8(&key[..end]).ok()?.parse().ok()
+}
+
 /// The command that a key of `commands`, `commands_open` or `commands_by_host` ends with.
 pub(super) fn command_in(key: &[u8]) -> Option<CommandId> {
     let (_, id) = key.split_last_chunk::<16>()?;
@@ -177,6 +183,14 @@ pub(super) fn part(tree: Tree, key: &[u8], number: u16) -> Vec<u8> {
     part.extend_from_slice(key);
     part.extend_from_slice(&number.to_be_bytes());
     part
+}
+
+/// Whose part it is, and which: tree, key, number.
+pub(super) fn part_in(part: &[u8]) -> Option<(Tree, &[u8], u16)> {
+    let (tag, rest) = part.split_first()?;
+    let (key, number) = rest.split_last_chunk::<2>()?;
+    let tree = Tree::ALL.into_iter().find(|tree| tree.tag() == *tag)?;
+    Some((tree, key, u16::from_be_bytes(*number)))
 }
 
 /// A key as people read it in a message: text where it is text, else hex.

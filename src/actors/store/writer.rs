@@ -24,13 +24,18 @@ use std::time::{Duration, Instant};
 use nixfleet_model::fleet_state::StateChange;
 use ractor::RpcReplyPort;
 
+use super::archive::Head;
+use super::backup::{self, Export};
+use super::compaction::{self, CantCompact, Live};
 use super::disk::{CantWrite, Disk};
+use super::folder::{Folder, said};
 use super::health::Shared;
 use super::plan::{self, CantPlan, Counts, Plan};
 use super::record::Unreadable;
+use super::replacement;
 use super::start::{self, Started};
 use super::trees::{Tree, Trees};
-use super::{Batch, StoreError, WriterNews};
+use super::{Batch, Compacted, StoreError, WriterNews};
 
 /// The most jobs of a group: at 20,000 a second some fifty wait, so this is met only after a pause.
 const GROUP: usize = 1024;
@@ -49,6 +54,10 @@ pub(super) enum Job {
     Commit { batch: Batch, again: bool, since: Instant, reply: RpcReplyPort<Result<(), StoreError>> },
     /// Raise the mark of state versions.
     RaiseMark { to: u64, reply: RpcReplyPort<Result<u64, StoreError>> },
+    /// Copy the store into a new one that takes less room.
+    Compact { reply: RpcReplyPort<Result<Compacted, StoreError>> },
+    /// Write all records, as they are at this moment, as the first part of a backup.
+    Export { head: Box<Head>, reply: RpcReplyPort<Result<Export, StoreError>> },
     /// Write something, and read it back.
     Probe { reply: RpcReplyPort<Result<(), StoreError>> },
 }
@@ -87,12 +96,7 @@ pub(super) fn spawn(
         let ended = catch_unwind(AssertUnwindSafe(move || writer.run()));
         theirs.replace(None);
         if let Err(panic) = ended {
-            let why = panic
-                .downcast_ref::<&str>()
-                .map(|text| (*text).to_owned())
-                .or_else(|| panic.downcast_ref::<String>().cloned())
-                .unwrap_or_else(|| "it panicked".to_owned());
-            news(WriterNews::Died(why));
+            news(WriterNews::Died(said(&*panic)));
         }
     })?;
     Ok((sender, shared, thread))
@@ -128,12 +132,16 @@ impl Writer {
             while !self.waiting.is_empty() {
                 if let Some(trouble) = self.shared.trouble() {
                     self.refuse(&trouble);
+                } else if self.waiting.front().is_some_and(Job::is_long) {
+                    let job = self.waiting.pop_front();
+                    job.into_iter().for_each(|job| self.long_job(job));
                 } else {
                     self.write_group();
                 }
             }
         }
         self.close();
+        self.trees = None;
     }
 
     /// Waits for a job, and takes all that wait. In trouble it wakes up to try again. False: nobody is left.
@@ -163,7 +171,7 @@ impl Writer {
         let mut answers = Vec::with_capacity(self.waiting.len());
         let mut changes = Vec::new();
         while plan.bytes() < GROUP_BYTES
-            && let Some(job) = self.waiting.pop_front()
+            && let Some(job) = self.waiting.pop_front_if(|job| !job.is_long())
         {
             match job {
                 Job::Commit { batch, again, since, reply } => {
@@ -186,6 +194,10 @@ impl Writer {
                     Ok(()) => answers.push(Answer::Probe(reply)),
                     Err(error) => self.answer(|| reply.send(Err(error.into())).is_ok()),
                 },
+                Job::Compact { .. } | Job::Export { .. } => {
+                    self.waiting.push_front(job);
+                    break;
+                }
             }
         }
         let written = plan.finish().map_err(CantWrite::from).and_then(|finished| {
@@ -250,6 +262,8 @@ impl Writer {
             self.answer(|| match job {
                 Job::Commit { reply, .. } | Job::Probe { reply } => reply.send(Err(error)).is_ok(),
                 Job::RaiseMark { reply, .. } => reply.send(Err(error)).is_ok(),
+                Job::Compact { reply } => reply.send(Err(error)).is_ok(),
+                Job::Export { reply, .. } => reply.send(Err(error)).is_ok(),
             });
         }
     }
@@ -258,6 +272,8 @@ impl Writer {
     fn in_trouble(&mut self, error: &CantWrite) {
         if !matches!(error, CantWrite::Full { .. }) {
             self.close();
+            // Opening will fail while a reader has it, and is tried again.
+            self.trees = None;
         }
         let why = error.to_string();
         tracing::error!(why, "store: well → can't write");
@@ -312,11 +328,12 @@ impl Writer {
         drop(trees);
         if tried.is_err() {
             self.close();
+            self.trees = None;
         }
         tried
     }
 
-    /// Closes sled, as soon as the readers have let go.
+    /// Closes sled, as soon as the readers have let go. It stays here when one does not.
     fn close(&mut self) {
         self.shared.replace(None);
         let Some(mut trees) = self.trees.take() else { return };
@@ -327,8 +344,10 @@ impl Writer {
                     drop(trees);
                     return;
                 }
-                // Opening will fail while the reader has it, and is tried again.
-                Err(_) if begun.elapsed() > READERS => return,
+                Err(held) if begun.elapsed() > READERS => {
+                    self.trees = Some(held);
+                    return;
+                }
                 Err(held) => trees = held,
             }
             std::thread::sleep(Duration::from_millis(2));
@@ -336,8 +355,70 @@ impl Writer {
     }
 
     fn tell_counts(&self) {
-        self.shared.hosts.store(self.counts.hosts, Ordering::Relaxed);
-        self.shared.commands.store(self.counts.commands, Ordering::Relaxed);
+        self.shared.set_counts(self.counts);
+    }
+
+    /// What takes seconds, between two groups.
+    fn long_job(&mut self, job: Job) {
+        match job {
+            Job::Compact { reply } => {
+                self.shared.busy.begin("the store is being compacted");
+                let compacted = self.compact();
+                self.shared.busy.end();
+                self.answer(|| reply.send(compacted.map_err(|error| StoreError::CantWrite(error.to_string()))).is_ok());
+            }
+            Job::Export { head, reply } => {
+                self.shared.busy.begin("a backup is being made");
+                let exported = match &self.trees {
+                    Some(trees) => backup::export(trees, self.disk.folder(), &head, &self.shared.busy),
+                    None => Err(io::Error::other(CantWrite::Closed)),
+                };
+                self.shared.busy.end();
+                self.answer(|| reply.send(exported.map_err(|error| StoreError::CantRead(error.to_string()))).is_ok());
+            }
+            short @ (Job::Commit { .. } | Job::RaiseMark { .. } | Job::Probe { .. }) => self.waiting.push_front(short),
+        }
+    }
+
+    fn compact(&mut self) -> Result<Compacted, CantCompact> {
+        let before = Folder::size(self.disk.store());
+        let made = self.make_copy();
+        if made.is_err() {
+            replacement::give_up(self.disk.folder().data())?;
+        }
+        let live = made?;
+        // Nobody is in the old one any more, and the new one is whole: from here it goes forward.
+        let placed = replacement::ready(self.disk.folder().data(), None).map_err(CantCompact::from).and_then(|()| {
+            let trees = Arc::new(self.disk.open_again()?);
+            self.trees = Some(Arc::clone(&trees));
+            self.shared.replace(Some(trees));
+            Ok(Compacted { before, after: Folder::size(self.disk.store()), live: live.bytes })
+        });
+        if let Err(error) = &placed {
+            self.in_trouble(&CantWrite::Placed(error.to_string()));
+        }
+        placed
+    }
+
+    /// Makes the copy, and closes the old store.
+    fn make_copy(&mut self) -> Result<Live, CantCompact> {
+        let trees = self.trees.clone().ok_or(CantCompact::Closed)?;
+        let live = compaction::copy(&trees, self.disk.folder(), &self.shared.busy)?;
+        drop(trees);
+        self.shared.busy.swap(true);
+        self.close();
+        if let Some(held) = self.trees.clone() {
+            self.shared.replace(Some(held));
+            return Err(CantCompact::Read);
+        }
+        Ok(live)
+    }
+}
+
+impl Job {
+    /// Whether it takes seconds, and is done alone.
+    fn is_long(&self) -> bool {
+        matches!(self, Self::Compact { .. } | Self::Export { .. })
     }
 }
 

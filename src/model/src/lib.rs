@@ -6,7 +6,7 @@
 //! remote ─────────┼─ compartments ── view ── fleet_state      what is seen and what is checked is one thing
 //! liveness ───────┘
 //! command ── host (the core of the host actor: input → step → effects)
-//! restart, takeover, limits, pipeline                          the policies of the other actors
+//! restart, takeover, retention                               the policies of the other actors
 //! ```
 
 #![warn(missing_docs)]
@@ -23,5 +23,7 @@ pub mod liveness;
 pub mod ops;
 pub mod remote;
 pub mod restart;
+pub mod retention;
 pub mod takeover;
 pub mod view;
+pub mod wake;

@@ -121,6 +121,7 @@ pub fn command_view(command: &Command) -> api::Command {
         sent_at: command.sent_at,
         started_at: command.started_at,
         finished_at: command.finished_at,
+        waiting_since: command.life.link_down_at,
         exit_code: command.exit_code,
         log_bytes: command.log_bytes,
         progress: command.progress.clone(),

@@ -92,6 +92,10 @@ pub(super) struct Head {
     buttons: Vec<Button>,
     facts: Vec<(&'static str, String)>,
     created: words::Ago,
+    /// What its state means and what to do next.
+    meaning: Option<&'static str>,
+    /// Since when its host is away.
+    waiting: Option<words::Ago>,
 }
 
 impl askama::filters::HtmlSafe for Head {}
@@ -134,6 +138,8 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
         buttons,
         facts,
         created: words::ago(command.created_at, fleet.now),
+        meaning: words::meaning(command.state),
+        waiting: command.waiting_since.map(|since| words::ago(since, fleet.now)),
         label,
     }
 }

@@ -8,6 +8,7 @@ use crate::compartments::seen::{Git, Lock, Seen, System};
 use crate::compartments::{actions, sentence};
 use crate::host::Facts;
 use crate::ops::{OpSpec, PULL_SWITCH, REBOOTS_AN_HOUR, RunsOn};
+use crate::wake;
 
 /// The feature of an agent whose host allows `exec`.
 const EXEC: &str = "exec";
@@ -30,7 +31,11 @@ pub(super) fn online(standing: &Standing<'_>) -> Result<(), Refusal> {
         return Err(Refusal::new("host_offline", message));
     }
     let refusal = Refusal::new("host_offline", format!("{} is not connected. Wait until it is back.", host.id));
-    Err(if host.facts.mac_addresses.is_empty() { refusal } else { refusal.offering(actions::start(Op::Wake)) })
+    Err(if wake::addresses(&host.facts.mac_addresses).is_empty() {
+        refusal
+    } else {
+        refusal.offering(actions::start(Op::Wake))
+    })
 }
 
 pub(super) fn supported(spec: &OpSpec, standing: &Standing<'_>) -> Result<(), Refusal> {
@@ -197,7 +202,7 @@ pub(super) fn offline(op: Op, standing: &Standing<'_>) -> Result<(), Refusal> {
 }
 
 pub(super) fn mac_known(standing: &Standing<'_>) -> Result<(), Refusal> {
-    if !standing.sight.host.facts.mac_addresses.is_empty() {
+    if !wake::addresses(&standing.sight.host.facts.mac_addresses).is_empty() {
         return Ok(());
     }
     let message = format!(

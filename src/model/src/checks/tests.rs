@@ -227,8 +227,7 @@ fn an_agents_op_needs_a_link_and_a_free_slot() {
         assert_eq!(code(&busy) == Some("host_busy"), spec.takes_slot, "{}", spec.id);
         if spec.runs_on == RunsOn::Agent {
             assert_eq!(offer(&offline).as_deref(), Some(""));
-            // `wake`, as soon as the dashboard can do it.
-            assert_eq!(offer(&sleeping).as_deref(), Some(""));
+            assert_eq!(offer(&sleeping).as_deref(), Some("wake"));
         }
     }
 }

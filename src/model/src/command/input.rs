@@ -67,6 +67,8 @@ pub enum Input {
     },
     /// A person wants it to end.
     Stop,
+    /// The last one who read a `journal` left, or none came.
+    ReaderLeft,
     /// A person gives it more time, from now.
     Extend {
         /// How much.
@@ -162,6 +164,12 @@ pub struct Outcome {
     pub tests: Option<(u64, u64)>,
     /// The agent will come back as another process: its own package changed.
     pub restarting: bool,
+    /// The agent's package in the system that was switched to, where the details name it.
+    pub package: Freshness,
+    /// The process that tells it; none: not said.
+    pub told_by: Option<InstanceId>,
+    /// The agent that tells it, as it registered.
+    pub freshness: Freshness,
     /// JSON, as text.
     pub details: Option<String>,
 }
@@ -170,6 +178,7 @@ impl From<&Status> for Outcome {
     fn from(status: &Status) -> Self {
         let details = status.details.as_ref().filter(|details| !details.is_null());
         let number = |name| details.and_then(|details| details.get(name)?.as_u64());
+        let package = |name| details.and_then(|details| details.get("agent")?.get(name)?.as_str());
         let text = details.cloned().map(|mut details| {
             plain_value(&mut details);
             details.to_string()
@@ -188,6 +197,15 @@ impl From<&Status> for Outcome {
             tests: number("passed").zip(number("total")),
             restarting: details
                 .is_some_and(|details| details.get("restarting") == Some(&serde_json::Value::Bool(true))),
+            package: Freshness {
+                source_commit: package("source_commit").and_then(|text| text.parse().ok()),
+                store_path: package("store_path")
+                    .filter(|text| !text.is_empty())
+                    .map(|text| plain_cut(text, MAX_MESSAGE)),
+                binary_hash: package("binary_hash").and_then(|text| text.parse().ok()),
+            },
+            told_by: None,
+            freshness: Freshness::default(),
             details: match text {
                 Some(text) if text.len() > MAX_DETAILS => Some(r#"{"cut":"the details were too large"}"#.to_owned()),
                 other => other,

@@ -1,3 +1,6 @@
+mod beside;
+mod freshness;
+
 use std::time::Duration;
 
 use nixfleet_protocol::agent::Status;
@@ -30,8 +33,18 @@ mod uuid_of {
     }
 }
 
-const OPS: [Op; 8] =
-    [Op::Pull, Op::Switch, Op::Test, Op::Rollback, Op::Restart, Op::Reboot, Op::BumpFlake, Op::CheckVersion];
+const OPS: [Op; 10] = [
+    Op::Pull,
+    Op::Switch,
+    Op::Test,
+    Op::Rollback,
+    Op::Restart,
+    Op::Reboot,
+    Op::BumpFlake,
+    Op::CheckVersion,
+    Op::Journal,
+    Op::Wake,
+];
 
 fn at(seconds: i64) -> Time {
     Time::from_millis(1_000_000_000_000 + seconds * 1000)
@@ -366,6 +379,8 @@ fn inputs() -> impl Strategy<Value = Input> {
         Just(Input::Revived { last_heard: None }),
         any::<bool>().prop_map(|kill_at_limit| Input::Timer { kill_at_limit }),
         Just(Input::Stop),
+        Just(Input::ReaderLeft),
+        Just(Input::Rejected { reason: "forgotten".into() }),
         any::<u32>().prop_map(|minutes| Input::Extend { minutes }),
         Just(Input::Ignore),
         Just(Input::GiveUp { actor: "user".into() }),
@@ -374,7 +389,7 @@ fn inputs() -> impl Strategy<Value = Input> {
 
 /// Somebody will end it: its own clock, a person who was asked, or an agent that may take as long as it likes.
 fn has_an_owner(command: &Command) -> bool {
-    deadline(command).is_some() || command.state == S::TimeoutPending || command.life.no_limit
+    deadline(command).is_some() || command.state == S::TimeoutPending || command.life.no_limit || command.is_read()
 }
 
 proptest! {

@@ -11,8 +11,11 @@ use crate::checks::TotpProof;
 use crate::remote::Desired;
 
 mod memory;
+mod played;
 
 const HEAD: &str = "bbbbbbb";
+/// The first question of a core that began at second 0.
+const FIRST: u64 = 1_000_000_000_001;
 
 fn at(seconds: i64) -> Time {
     Time::from_millis(1_000_000_000_000 + seconds * 1000)
@@ -57,7 +60,7 @@ fn settings() -> Arc<Settings> {
 }
 
 fn core() -> Core {
-    Core::revive(settings(), HostRecord::new(host(), at(0)), None, remote(HEAD, 0), at(0)).0
+    Core::revive(settings(), HostRecord::new(host(), at(0)), Vec::new(), remote(HEAD, 0), at(0)).0
 }
 
 fn register(protocol: u32, generation: &str) -> Box<Register> {
@@ -153,10 +156,10 @@ fn a_pull_from_the_click_to_the_light() {
     let step = core.step(Input::LogFlushed { command: id(1), bytes: 100 }, at(3));
     assert_eq!(frames(&step), ["status_ack"], "acknowledged behind its commit");
     assert_eq!(state_of(&step, 1), Some(CommandState::Executing), "judged against the poll that follows");
-    assert!(step.then.iter().any(|effect| matches!(effect, Effect::AskRemote { number: 1, .. })));
+    assert!(step.then.iter().any(|effect| matches!(effect, Effect::AskRemote { number: FIRST, .. })));
 
     core.step(Input::Remote(remote(HEAD, 4)), at(4));
-    let step = core.step(Input::RemoteAsked { number: 1 }, at(4));
+    let step = core.step(Input::RemoteAsked { number: FIRST }, at(4));
     assert_eq!((state_of(&step, 1), actions(&step)), (Some(CommandState::Success), vec!["command_finished"]));
     assert_eq!(core.record().open, None);
     let lights = core.view(None, at(4)).host.lights.clone();
@@ -198,12 +201,67 @@ fn a_pull_asks_the_remote_before_it_is_refused_as_current() {
         core.step(Input::LinkUp { link: 1, register: register(3, HEAD) }, at(1));
         let step = submit(&mut core, 1, Op::Pull, 2);
         assert_eq!(state_of(&step, 1), Some(CommandState::Validating));
-        assert!(matches!(step.then[..], [Effect::AskRemote { number: 1, .. }]), "nobody is answered yet");
+        assert!(matches!(step.then[..], [Effect::AskRemote { number: FIRST, .. }]), "nobody is answered yet");
         core.step(Input::Remote(remote(head, 3)), at(3));
-        let step = core.step(Input::RemoteAsked { number: 1 }, at(3));
+        let step = core.step(Input::RemoteAsked { number: FIRST }, at(3));
         assert_eq!(state_of(&step, 1), Some(state), "{head}");
         assert!(step.then.iter().any(|effect| matches!(effect, Effect::Answer { ask: 1, .. })));
     }
+}
+
+#[test]
+fn an_answer_to_the_question_of_a_core_that_died_answers_nothing() {
+    let mut dead = core();
+    dead.step(Input::LinkUp { link: 1, register: register(3, HEAD) }, at(1));
+    let step = submit(&mut dead, 1, Op::Pull, 2);
+    let validating = step.writes.commands.clone();
+    let (mut core, step) = Core::revive(settings(), *step.writes.host.unwrap(), validating, remote(HEAD, 0), at(3));
+    assert_eq!(state_of(&step, 1), Some(CommandState::Blocked), "who asked is gone, and nothing had begun");
+    assert_eq!(core.record().open, None);
+    core.step(Input::LinkUp { link: 2, register: register(3, HEAD) }, at(4));
+    submit(&mut core, 2, Op::Pull, 5);
+    let step = core.step(Input::RemoteAsked { number: FIRST }, at(6));
+    assert!(step.then.is_empty() && step.writes.is_empty());
+    assert_eq!(core.open().map(|open| open.state), Some(CommandState::Validating));
+    let step = core.step(Input::RemoteAsked { number: FIRST + 3000 }, at(6));
+    assert_eq!(state_of(&step, 2), Some(CommandState::Blocked));
+}
+
+#[test]
+fn a_pull_whose_verdict_was_waited_for_is_judged_after_a_crash() {
+    for (head, state) in [(HEAD, CommandState::Success), ("ddddddd", CommandState::Partial)] {
+        let mut core = linked();
+        submit(&mut core, 1, Op::Pull, 2);
+        core.step(heard(AgentMessage::Status(status(1, "pull", 0, 0))), at(3));
+        let step = core.step(Input::LogFlushed { command: id(1), bytes: 0 }, at(3));
+        let noted = step.writes.commands.clone();
+        let (mut core, step) = Core::revive(settings(), *step.writes.host.unwrap(), noted, remote(HEAD, 0), at(5));
+        let number = step.then.iter().find_map(|effect| match effect {
+            Effect::AskRemote { number, .. } => Some(*number),
+            _ => None,
+        });
+        core.step(Input::Remote(remote(head, 6)), at(6));
+        let step = core.step(Input::RemoteAsked { number: number.unwrap() }, at(6));
+        assert_eq!(state_of(&step, 1), Some(state), "{head}");
+    }
+}
+
+#[test]
+fn exec_needs_the_hosts_leave_and_is_audited_with_what_it_ran() {
+    let mut core = core();
+    core.step(Input::LinkUp { link: 1, register: register(3, HEAD) }, at(1));
+    assert_eq!(refusal(&submit(&mut core, 1, Op::Exec, 2)), Some("exec_disabled"));
+    let mut allowed = register(3, HEAD);
+    allowed.features = vec!["exec".into()];
+    core.step(Input::LinkUp { link: 2, register: allowed }, at(3));
+    let mut request = wish(Op::Exec);
+    request.args.insert("argv".into(), json!(["uname", "-a"]));
+    let step = core.step(Input::Submit { ask: 1, id: id(2), request }, at(4));
+    assert_eq!(frames(&step), ["command"]);
+    let event = &step.writes.events[0];
+    assert_eq!((event.action.as_str(), event.actor.as_str()), ("command_started", "user"));
+    assert!(event.details.as_deref().is_some_and(|text| text.contains(r#""argv":["uname","-a"]"#)), "{event:?}");
+    assert_eq!(crate::ops::spec(Op::Exec).scope, crate::ops::Scope::Admin);
 }
 
 #[test]
@@ -276,7 +334,7 @@ fn a_command_goes_on_over_a_crash() {
     let mut core = linked();
     let sent = submit(&mut core, 1, Op::Switch, 2);
     assert_eq!(frames(&sent), ["command"]);
-    let open = sent.writes.commands.last().cloned();
+    let open = sent.writes.commands.last().cloned().into_iter().collect();
     let (mut core, step) = Core::revive(settings(), *sent.writes.host.unwrap(), open, remote(HEAD, 0), at(9));
     assert_eq!(state_of(&step, 1), Some(CommandState::AwaitingReconnect));
     let mut back = register(3, "aaaaaaa");
@@ -379,7 +437,7 @@ fn inputs() -> impl Strategy<Value = Input> {
             Input::Found { id: id(number), command }
         }),
         2 => (0_i64..5000).prop_map(|read| Input::Remote(remote(HEAD, read))),
-        2 => (0_u64..10).prop_map(|number| Input::RemoteAsked { number }),
+        2 => (0_u64..10).prop_map(|number| Input::RemoteAsked { number: FIRST + number }),
         8 => (any::<bool>(), op, any::<u8>()).prop_map(|(force, op, ask)| {
             Input::Submit { ask: u64::from(ask), id: id(0), request: Submit { force, ..wish(op) } }
         }),
@@ -423,7 +481,7 @@ proptest! {
             prop_assert_eq!(core.record().open, core.open().map(|open| open.id), "one slot, one truth");
             prop_assert!(core.open().is_none_or(|open| !open.state.is_final()));
             for command in stored.values() {
-                let over_or_open = command.state.is_final() || core.record().open == Some(command.id);
+                let over_or_open = command.state.is_final() || core.command(command.id).is_some();
                 prop_assert!(over_or_open, "a command without an owner: {:?}", command);
             }
             // What is in memory is on disk, save for facts and what grows.

@@ -73,14 +73,14 @@ fn a_host_is_offered_what_would_start_and_refused_the_rest() {
         (
             Scene::current(),
             "test rollback restart reboot check-version refresh-lock refresh-system plan bump-flake force-rebuild gc \
-             set-color set-tags",
+             journal set-color set-tags",
         ),
         (
             Scene::current().after(&[Step::Push]),
             "pull test rollback restart reboot check-version refresh-lock refresh-system plan bump-flake force-rebuild \
-             gc set-color set-tags",
+             gc journal set-color set-tags",
         ),
-        (Scene::current().after(&[Step::Starts(Op::Gc)]), "set-color set-tags"),
+        (Scene::current().after(&[Step::Starts(Op::Gc)]), "journal set-color set-tags"),
         (Scene { linked: false, ..Scene::current() }, "set-color set-tags remove"),
         (
             Scene::current_v2(),
@@ -94,7 +94,7 @@ fn a_host_is_offered_what_would_start_and_refused_the_rest() {
             let times = view.host.offers.iter().filter(|offer| *offer == op).count()
                 + view.refused.iter().filter(|(refused, _)| refused == op).count();
             // Of those that are not of a host, or not there yet, nothing is said.
-            let said = !matches!(op, Op::RefreshGit | Op::MergePr | Op::RevertPr | Op::Wake | Op::Journal);
+            let said = !matches!(op, Op::RefreshGit | Op::MergePr | Op::RevertPr);
             assert_eq!(times, usize::from(said), "{op}");
         }
     }
