@@ -61,7 +61,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a host's actor answers to.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is a line of output, which is most of the traffic")]
 pub enum Msg {
     /// An agent registered, and may speak for this host.
     LinkUp {
