@@ -310,6 +310,19 @@ impl Actor for Host {
         }
         Ok(())
     }
+
+    /// Facts that had time have none any more: a restart shows what was known last.
+    async fn post_stop(&self, _myself: HostRef, state: &mut State) -> Result<(), ActorProcessingErr> {
+        // While a commit is under way the record may name what is not on disk: then the minute's facts are let go.
+        if let Some(record) = state.core.unsaved().filter(|_| !state.removed && state.committer.is_idle()) {
+            let write = Write::PutHost(Box::new(record.clone()));
+            let batch = Batch { writes: vec![write], ..Batch::default() };
+            if let Err(error) = state.world.store.commit_once(batch).await {
+                tracing::warn!(host = %state.host, %error, "the last facts were not written");
+            }
+        }
+        Ok(())
+    }
 }
 
 impl State {
