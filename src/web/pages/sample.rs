@@ -400,12 +400,12 @@ pub(super) fn state() -> FleetState {
         }),
         ..remote()
     };
-    let mut state = FleetState::new(remote, server());
+    let mut all = FleetState::new(remote, server());
     for host in hosts {
-        put(&mut state, host);
+        put(&mut all, host);
     }
     let commands = [run, failed_run, late_run, lost, done, blocked, partial];
-    state.commands.extend(commands.map(|command| (command.id, Arc::new(command))));
-    state.events.extend(events.into_iter().map(Arc::new));
-    state
+    all.commands.extend(commands.map(|command| (command.id, Arc::new(command))));
+    all.events.extend(events.into_iter().map(Arc::new));
+    all
 }
