@@ -62,7 +62,7 @@ pub(crate) struct Agents {
     orders: Vec<mpsc::UnboundedSender<u32>>,
     /// What happens at them.
     pub(crate) news: mpsc::UnboundedReceiver<News>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// The name of an agent.
@@ -84,11 +84,11 @@ impl Agents {
             news: sender,
         });
         let tokens = tokens(port, count).await?;
-        let mut agents = Self { shared, orders: Vec::with_capacity(count), news, _tasks: JoinSet::new() };
+        let mut agents = Self { shared, orders: Vec::with_capacity(count), news, tasks: JoinSet::new() };
         for (number, token) in tokens.into_iter().enumerate() {
             let (orders, taken) = mpsc::unbounded_channel();
             agents.orders.push(orders);
-            agents._tasks.spawn(live(number, token, Arc::clone(&agents.shared), taken));
+            agents.tasks.spawn(live(number, token, Arc::clone(&agents.shared), taken));
             // Nobody installs a thousand agents in one millisecond.
             if number % 50 == 49 {
                 tokio::time::sleep(Duration::from_millis(25)).await;

@@ -150,13 +150,12 @@ enum Kind {
     Other,
 }
 
-/// The kind and the version of a frame. They stand at its ends, and what is between is not read: a thousand tabs
+/// The kind and the version of a frame. They stand at its beginning, and what follows is not read: a thousand tabs
 /// share two processors with the daemon.
 fn envelope(text: &Utf8Bytes) -> anyhow::Result<(Kind, u64)> {
     let bytes = text.as_bytes();
-    let ends = [&bytes[..bytes.len().min(160)], &bytes[bytes.len().saturating_sub(80)..]].concat();
-    let ends = String::from_utf8_lossy(&ends);
-    let after = |name: &str| ends.rsplit(name).next().filter(|rest| rest.len() < ends.len());
+    let begin = String::from_utf8_lossy(&bytes[..bytes.len().min(160)]);
+    let after = |name: &str| begin.split_once(name).map(|(_, rest)| rest);
     let kind = match after("\"type\":\"").and_then(|rest| rest.split('"').next()) {
         Some("delta") => Kind::Delta,
         Some("init" | "full_state") => Kind::State,

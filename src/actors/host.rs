@@ -61,7 +61,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a host's actor answers to.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is a line of output, which is most of the traffic")]
 pub enum Msg {
     /// An agent registered, and may speak for this host.
     LinkUp {
@@ -308,6 +307,19 @@ impl Actor for Host {
                 }
             }
             Msg::Inspect { reply } => answer(reply, state.inspect()),
+        }
+        Ok(())
+    }
+
+    /// Facts that had time have none any more: a restart shows what was known last.
+    async fn post_stop(&self, _myself: HostRef, state: &mut State) -> Result<(), ActorProcessingErr> {
+        // While a commit is under way the record may name what is not on disk: then the minute's facts are let go.
+        if let Some(record) = state.core.unsaved().filter(|_| !state.removed && state.committer.is_idle()) {
+            let write = Write::PutHost(Box::new(record.clone()));
+            let batch = Batch { writes: vec![write], ..Batch::default() };
+            if let Err(error) = state.world.store.commit_once(batch).await {
+                tracing::warn!(host = %state.host, %error, "the last facts were not written");
+            }
         }
         Ok(())
     }

@@ -229,6 +229,9 @@ impl HostsHandle {
     }
 }
 
+/// How long a host's actor may take to end in order.
+const STOP_WITHIN: Duration = Duration::from_secs(2);
+
 /// What it needs.
 pub struct Args {
     /// What all hosts' actors need.
@@ -353,6 +356,17 @@ impl Actor for Hosts {
             Msg::Inspect { reply } => answer(reply, state.inspect()),
             Msg::InspectAll { reply } => state.inspect_all(reply),
         }
+        Ok(())
+    }
+
+    /// Each host's actor ends in order, all at once: they write down the facts that are not on disk yet.
+    async fn post_stop(&self, _myself: ActorRef<Msg>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let stopping = state.hosts.values().filter_map(|entry| entry.actor.clone()).map(|actor| async move {
+            if actor.stop_and_wait(None, Some(STOP_WITHIN)).await.is_err() {
+                tracing::warn!(actor = ?actor.get_id(), "did not stop in time");
+            }
+        });
+        futures_util::future::join_all(stopping).await;
         Ok(())
     }
 

@@ -247,7 +247,14 @@ impl Actor for Sync {
                 state.raise_mark_in_time(&myself);
             }
             Msg::Awake => state.wake(),
-            message => state.serve(message),
+            message @ (Msg::Snapshot { .. }
+            | Msg::Subscribe { .. }
+            | Msg::Unsubscribe { .. }
+            | Msg::Resume { .. }
+            | Msg::GetState { .. }
+            | Msg::Beacon
+            | Msg::MarkRaised(_)
+            | Msg::Inspect { .. }) => state.serve(message),
         }
         Ok(())
     }

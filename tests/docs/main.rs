@@ -17,10 +17,10 @@ fn tests_below(folder: &Path, found: &mut HashSet<String>) {
             for line in text.lines().map(str::trim_start) {
                 if line.starts_with("#[test]") || line.starts_with("#[tokio::test") {
                     is_test = true;
-                } else if let Some(rest) = line.trim_start_matches("async ").strip_prefix("fn ") {
-                    if std::mem::take(&mut is_test) {
-                        found.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
-                    }
+                } else if let Some(rest) = line.trim_start_matches("async ").strip_prefix("fn ")
+                    && std::mem::take(&mut is_test)
+                {
+                    found.insert(rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect());
                 }
             }
         }

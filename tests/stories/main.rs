@@ -20,6 +20,7 @@ mod departures;
 mod disasters;
 mod floods;
 mod journal;
+mod keeping;
 mod kills;
 mod names;
 mod pitfalls;

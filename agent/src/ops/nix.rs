@@ -125,7 +125,11 @@ pub fn rollback(host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refus
         }
         Platform::Script => return Err(Refusal::new(Stage::Activation, "the platform script has no generations")),
     };
-    let before = Expectation::WentBack { running: now.system_path.clone(), profile: now.profile_path.clone() };
+    let before = Expectation::WentBack {
+        running: now.system_path.clone(),
+        profile: now.profile_path.clone(),
+        number: now.profile_number,
+    };
     Ok(vec![activation, expect(before), remember(Remember::WentBack { to: None })])
 }
 

@@ -51,7 +51,7 @@ fn told(steps: &[Step]) -> Vec<String> {
             Action::RemoveClone => "remove the clone".into(),
             Action::RemoveStaleLocks => "remove stale locks".into(),
             Action::Expect(Expectation::Built) => "expect the built system".into(),
-            Action::Expect(Expectation::WentBack { running, profile }) => {
+            Action::Expect(Expectation::WentBack { running, profile, .. }) => {
                 format!("expect other than {}, {}", running.as_deref().unwrap(), profile.as_deref().unwrap())
             }
             Action::Activate(invocation) | Action::CollectGarbage { invocation, .. } => invocation.argv.join(" "),

@@ -70,6 +70,8 @@ pub struct Situation {
     pub system_path: Option<String>,
     /// The system that the profile names: another one, after an activation that failed.
     pub profile_path: Option<String>,
+    /// The number of that generation.
+    pub profile_number: Option<u64>,
     /// The version of nix, where a plan depends on it and nix says it.
     pub nix_version: Option<NixVersion>,
     /// The inputs that the checkout's lock has; `None` without a lock that can be read.
@@ -100,6 +102,7 @@ pub fn look(host: &HostSettings) -> io::Result<Situation> {
         deployed: DeployedRecord::load(&host.state_dir)?,
         system_path: system::running_system(host),
         profile_path: system::profile_system(host),
+        profile_number: system::current_number(host),
         nix_version: None,
         lock_inputs: lock::Locked::read(&host.checkout).ok().map(|lock| lock.inputs()),
         home_names: home_names(host),

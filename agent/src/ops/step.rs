@@ -71,6 +71,8 @@ pub enum Expectation {
         running: Option<String>,
         /// The system that the profile named before; another one than ran, after an activation that failed.
         profile: Option<String>,
+        /// The number of that generation.
+        number: Option<u64>,
     },
 }
 

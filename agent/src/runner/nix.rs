@@ -6,7 +6,7 @@
 
 use nixfleet_protocol::Op;
 use nixfleet_protocol::agent::Platform;
-use nixfleet_protocol::agent::details::{ActivationReport, Details};
+use nixfleet_protocol::agent::details::{ActivationReport, Details, RollbackReport};
 use serde_json::Value;
 
 use super::execution::{Execution, Verdict, judged};
@@ -116,7 +116,13 @@ impl Execution<'_> {
         let running = system::running_system(self.host());
         let profile = system::profile_system(self.host());
         match missing(expectation, self.built.path.as_deref(), running.as_deref(), profile.as_deref()) {
-            None => Ok(()),
+            None => {
+                if let Expectation::WentBack { number, .. } = expectation {
+                    let report = RollbackReport { from: *number, to: system::current_number(self.host()) };
+                    self.details = Some(Details { rollback: Some(report), ..Details::default() }.into_value());
+                }
+                Ok(())
+            }
             Some(message) => {
                 let verdict = Verdict::failed(1, Stage::Activation, message);
                 Err(self.half_way(verdict))
@@ -139,7 +145,7 @@ fn missing(
             let built = built.unwrap_or("nothing");
             Some(format!("the running system is {shown}, and not {built} that was built"))
         }
-        Expectation::WentBack { running: before, profile: profile_before } => {
+        Expectation::WentBack { running: before, profile: profile_before, .. } => {
             let other_runs = running.is_some() && running != before.as_deref();
             // After an activation that failed early, what ran before is what the profile goes back to.
             let profile_came_back = profile.is_some() && profile == running && profile != profile_before.as_deref();
@@ -197,11 +203,12 @@ mod tests {
             ("b", "b", "b", "a", false),
             ("a", "b", "a", "b", false),
         ] {
-            let expectation = Expectation::WentBack { running: Some(running.into()), profile: Some(profile.into()) };
+            let expectation =
+                Expectation::WentBack { running: Some(running.into()), profile: Some(profile.into()), number: None };
             let missing = missing(&expectation, None, Some(runs), Some(names));
             assert_eq!(missing.is_none(), well, "{running} {profile} → {runs} {names}");
         }
-        let before = Expectation::WentBack { running: None, profile: None };
+        let before = Expectation::WentBack { running: None, profile: None, number: None };
         assert!(missing(&before, None, None, None).is_some(), "nobody knows what runs");
     }
 

@@ -98,6 +98,8 @@ struct Work {
     /// What nix said last of its builds.
     announced: (u64, u64),
     copies: Counter,
+    /// What nix said last of its copies.
+    copying: (u64, u64),
 }
 
 impl Work {
@@ -159,6 +161,7 @@ impl NixLog {
                 building: false,
                 announced: (0, 0),
                 copies: Counter { done: 0, expected: 0 },
+                copying: (0, 0),
             },
             realisations: 0,
             realises: false,
@@ -180,9 +183,20 @@ impl NixLog {
     }
 
     /// What failed, when nix failed.
-    pub const fn stage(&self) -> Stage {
-        // An evaluation may build something on its way, and fail afterwards.
-        if self.failed || self.realises && !self.evaluating { Stage::Build } else { Stage::Evaluation }
+    pub fn stage(&self) -> Stage {
+        // An evaluation may build something on its way, and fail when that is done.
+        if self.failed || self.realises && !self.evaluating && self.has_work() {
+            Stage::Build
+        } else {
+            Stage::Evaluation
+        }
+    }
+
+    /// Whether something is begun, or announced and not done.
+    fn has_work(&self) -> bool {
+        let begun = |activity: &Activity| matches!(activity.kind, activity::BUILD | activity::SUBSTITUTE);
+        let ((built, builds), (copied, copies)) = (self.work.announced, self.work.copying);
+        built < builds || copied < copies || self.activities.values().any(begun)
     }
 
     /// The first error in one line, without colours.
@@ -231,7 +245,10 @@ impl NixLog {
         let (done, expected) = (line.number_field(0), line.number_field(1));
         match activity.kind {
             activity::BUILDS => self.work.announce_builds(done, expected),
-            activity::COPY_PATHS => self.work.copies.raise(done, expected),
+            activity::COPY_PATHS => {
+                self.work.copying = (done, expected);
+                self.work.copies.raise(done, expected);
+            }
             activity::FILE_TRANSFER => {
                 if activity.name.contains("/nar/") {
                     activity.bytes = activity.bytes.max(done);

@@ -136,19 +136,33 @@ fn names_of_what_is_being_built_are_told() {
 #[test]
 fn an_evaluation_that_built_something_on_its_way_is_still_one() {
     let dir = tempfile::tempdir().unwrap();
-    let mut log = new_log(dir.path());
-    let realised = [
+    let begun = [
         r#"@nix {"action":"start","id":1,"level":0,"text":"","type":102}"#,
         r#"@nix {"action":"start","id":2,"level":0,"text":"","type":104}"#,
-        r#"@nix {"action":"result","fields":[1,1,0,0],"id":2,"type":105}"#,
-        r#"@nix {"action":"stop","id":2}"#,
-        r#"@nix {"action":"stop","id":1}"#,
+        r#"@nix {"action":"result","fields":[0,1,0,0],"id":2,"type":105}"#,
     ];
-    read(&mut log, realised);
-    assert_eq!(log.stage(), Stage::Build, "without a word it is what nix did last");
-    let error = r#"@nix {"action":"msg","level":0,"msg":"error: no\n(use '--show-trace' to show detailed location information)","raw_msg":"no"}"#;
-    read(&mut log, [error]);
-    assert_eq!(log.stage(), Stage::Evaluation);
+    let built = [r#"@nix {"action":"result","fields":[1,1,0,0],"id":2,"type":105}"#];
+    // What was counted twice for a moment is not taken back by the newest nix.
+    let counted = [r#"@nix {"action":"result","fields":[1,2,0,0],"id":2,"type":105}"#];
+    let failed = [r#"@nix {"action":"result","fields":[0,0,0,1],"id":2,"type":105}"#];
+    let over = [r#"@nix {"action":"stop","id":2}"#, r#"@nix {"action":"stop","id":1}"#];
+    let error = [r#"@nix {"action":"msg","level":0,"msg":"error: no","raw_msg":"no"}"#];
+    let traced = [
+        r#"@nix {"action":"msg","level":0,"msg":"error:\n … while calling the 'throw' builtin\n error: no","raw_msg":"no"}"#,
+    ];
+    for (lines, stage) in [
+        ([&begun[..], &built, &over, &error].concat(), Stage::Evaluation),
+        ([&begun[..], &counted, &over, &traced].concat(), Stage::Evaluation),
+        ([&begun[..], &failed, &over, &error].concat(), Stage::Build),
+        // It could not even be begun.
+        ([&begun[..], &over, &error].concat(), Stage::Build),
+        (error.to_vec(), Stage::Evaluation),
+    ] {
+        let mut log = new_log(dir.path());
+        read(&mut log, lines.iter().copied());
+        assert_eq!(log.stage(), stage, "{lines:?}");
+        assert_eq!(log.error().unwrap(), "error: no");
+    }
 }
 
 #[test]

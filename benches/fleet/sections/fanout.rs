@@ -82,7 +82,7 @@ async fn one(bench: &Bench, table: &mut Table, case: &Case) -> anyhow::Result<()
         agents.beat(number as usize, 1000 + number)?;
     }
     let versions = watching.await??;
-    let (busy, lasted) = (daemon.processor()? - busy, begun.elapsed());
+    let (busy, lasted) = (daemon.processor()?.saturating_sub(busy), begun.elapsed());
     tokio::time::sleep(Duration::from_secs(2)).await;
     let after = daemon.memory()?;
     let mut sent = HashMap::new();

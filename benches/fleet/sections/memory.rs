@@ -40,7 +40,7 @@ pub(super) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
         let span = if bench.quick { interval } else { interval.max(Duration::from_secs(30)) * 2 };
         let (busy, beats) = (daemon.processor()?, agents.as_ref().map_or(0, Agents::beats));
         tokio::time::sleep(span).await;
-        let busy = daemon.processor()? - busy;
+        let busy = daemon.processor()?.saturating_sub(busy);
         let beats = agents.as_ref().map_or(0, Agents::beats) - beats;
         let memory = daemon.memory()?;
         let what = if count == 0 {
@@ -48,12 +48,16 @@ pub(super) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
         } else {
             format!("memory of the daemon, {count} agents")
         };
-        let mut text = memory.text();
-        if count == 0 {
+        let text = if count == 0 {
             idle = memory.resident;
+            memory.text()
+        } else if idle == 0 {
+            // This case alone was asked for.
+            memory.text()
         } else {
-            text += &format!(", {:.1} KiB an agent", share(memory.resident.saturating_sub(idle), count as u64));
-        }
+            let each = share(memory.resident.saturating_sub(idle), count as u64);
+            format!("{}, {each:.1} KiB an agent", memory.text())
+        };
         table.row(what, case.promised, text, mib(memory.resident) <= case.most_mib);
         if count >= 1_000 || (bench.quick && count > 0) {
             let each = busy.as_secs_f64() * 1000.0 / f64::from(u32::try_from(beats.max(1))?);

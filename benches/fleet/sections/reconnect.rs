@@ -21,9 +21,9 @@ pub(super) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
             let registered = agents.registered();
             let begun = Instant::now();
             if how == "kill -9" {
-                daemon.crash()?
+                daemon.crash()?;
             } else {
-                daemon.restart()?
+                daemon.restart()?;
             }
             // All have noticed that it went before any can be back.
             while agents.registered() < registered + count || agents.online() < count {

@@ -52,7 +52,7 @@ impl Readiness {
 /// Asks all.
 pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
     let store = async { handles.store.probe(WITHIN).await.err().map(|error| error.to_string()) };
-    let (store, busy, janitor, sync, access, remote, links, sessions, hosts) = tokio::join!(
+    let (store, inside, janitor, sync, access, remote, links, sessions, hosts) = tokio::join!(
         store,
         slots.store.call(|reply| store::Msg::Inspect { reply }, WITHIN),
         slots.janitor.call(|reply| janitor::Msg::Inspect { reply }, WITHIN),
@@ -66,8 +66,10 @@ pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
     let mut problems: Vec<String> = [store, sync, access, remote, links, sessions].into_iter().flatten().collect();
     let mut quarantined = Vec::new();
     let mut notes = Vec::new();
-    if let Some(busy) = busy.ok().as_ref().and_then(|store| store["busy"].as_str()) {
-        notes.push(format!("{busy}: commits wait"));
+    if let Ok(store) = inside {
+        notes.extend(store["busy"].as_str().map(|busy| format!("{busy}: commits wait")));
+        let warnings = store["warnings"].as_array();
+        notes.extend(warnings.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned));
     }
     let disk = match janitor {
         Ok(mut janitor) => {

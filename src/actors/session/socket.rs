@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use nixfleet_protocol::codec::{self, Decoded};
@@ -10,8 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data as OpData, OpCode};
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 
 use super::Msg;
 use crate::actors::links::link::{Socket, close};
@@ -26,6 +28,10 @@ const SILENCE: Duration = Duration::from_secs(75);
 const FRAMES_PER_TEN_SECONDS: u32 = 200;
 /// How long one frame may take to be written: a tab that reads nothing at all is let go.
 const WRITE_WITHIN: Duration = Duration::from_mins(1);
+
+/// The most that is given to the socket at once. Its buffer keeps the room of the longest frame that it ever had: with
+/// the whole state in one frame a thousand tabs would hold a quarter of a gigabyte.
+const PIECE: usize = 16 * 1024;
 
 /// What the session tells the writer.
 #[derive(Debug)]
@@ -129,7 +135,7 @@ async fn write(
             _ = ping.tick() => Message::Ping(Vec::new().into()),
         };
         let over = matches!(message, Message::Close(_));
-        match tokio::time::timeout(WRITE_WITHIN, sink.send(message)).await {
+        match tokio::time::timeout(WRITE_WITHIN, put(&mut sink, message)).await {
             Ok(Ok(())) if !over => {}
             Ok(_) | Err(_) => return,
         }
@@ -137,6 +143,23 @@ async fn write(
             tell(session, Msg::CaughtUp);
         }
     }
+}
+
+/// Sends a message; a long one in pieces, each on its way before the next is made.
+async fn put(sink: &mut SplitSink<Socket, Message>, message: Message) -> Result<(), tungstenite::Error> {
+    let Message::Text(text) = message else { return sink.send(message).await };
+    if text.len() <= PIECE {
+        return sink.send(Message::Text(text)).await;
+    }
+    let mut rest = Bytes::from(text);
+    let mut kind = OpData::Text;
+    while !rest.is_empty() {
+        let piece = rest.split_to(PIECE.min(rest.len()));
+        let frame = Frame::message(piece, OpCode::Data(kind), rest.is_empty());
+        sink.send(Message::Frame(frame)).await?;
+        kind = OpData::Continue;
+    }
+    Ok(())
 }
 
 fn tell(session: &ActorRef<Msg>, message: Msg) {

@@ -14,7 +14,7 @@ use super::trees::{Tree, Trees};
 /// Bytes of a batch of the copy, about.
 const BATCH: usize = 1024 * 1024;
 /// A new sled takes some segments of 512 KiB before anything is in it.
-const SPARE: u64 = 32 * 1024 * 1024;
+const SPARE: u64 = 16 * 1024 * 1024;
 
 /// Why a store was not compacted. The old one is as it was.
 #[derive(Debug, thiserror::Error)]

@@ -195,7 +195,8 @@ pub(super) fn old_events(
         }
         page.seen += 1;
         match reader::found::<v1::NewEvent>(trees, Tree::Events, &key, &value) {
-            Ok(Some(event)) if event_goes(&event, now, retention) => page.old.push(id),
+            // The newest stays, whatever its age: it shows that no later one was lost.
+            Ok(Some(event)) if id != *range.end() && event_goes(&event, now, retention) => page.old.push(id),
             Ok(_) => {}
             Err(Unreadable::Record(error)) => tracing::error!(%error, "an event can't be read, and stays"),
             Err(Unreadable::Sled(error)) => return Err(error.into()),

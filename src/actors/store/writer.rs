@@ -12,6 +12,8 @@
 //!   hold it only for one read) and opens it again when there is room.
 //! - A panic in here or in sled ends the thread: it says so, the actor fails and is started again.
 
+mod long;
+
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -25,14 +27,12 @@ use nixfleet_model::fleet_state::StateChange;
 use ractor::RpcReplyPort;
 
 use super::archive::Head;
-use super::backup::{self, Export};
-use super::compaction::{self, CantCompact, Live};
+use super::backup::Export;
 use super::disk::{CantWrite, Disk};
-use super::folder::{Folder, said};
+use super::folder::said;
 use super::health::Shared;
 use super::plan::{self, CantPlan, Counts, Plan};
 use super::record::Unreadable;
-use super::replacement;
 use super::start::{self, Started};
 use super::trees::{Tree, Trees};
 use super::{Batch, Compacted, StoreError, WriterNews};
@@ -357,63 +357,6 @@ impl Writer {
 
     fn tell_counts(&self) {
         self.shared.set_counts(self.counts);
-    }
-
-    /// What takes seconds, between two groups.
-    fn long_job(&mut self, job: Job) {
-        match job {
-            Job::Compact { reply } => {
-                self.shared.busy.begin("the store is being compacted");
-                let compacted = self.compact();
-                self.shared.busy.end();
-                self.answer(|| reply.send(compacted.map_err(|error| StoreError::CantWrite(error.to_string()))).is_ok());
-            }
-            Job::Export { head, reply } => {
-                self.shared.busy.begin("a backup is being made");
-                let exported = match &self.trees {
-                    Some(trees) => backup::export(trees, self.disk.folder(), &head, &self.shared.busy),
-                    None => Err(io::Error::other(CantWrite::Closed)),
-                };
-                self.shared.busy.end();
-                self.answer(|| reply.send(exported.map_err(|error| StoreError::CantRead(error.to_string()))).is_ok());
-            }
-            short @ (Job::Commit { .. } | Job::RaiseMark { .. } | Job::Probe { .. }) => self.waiting.push_front(short),
-        }
-    }
-
-    fn compact(&mut self) -> Result<Compacted, CantCompact> {
-        let before = Folder::size(self.disk.store());
-        let made = self.make_copy();
-        if made.is_err() {
-            replacement::give_up(self.disk.folder().data())?;
-        }
-        let live = made?;
-        // Nobody is in the old one any more, and the new one is whole: from here it goes forward.
-        let placed = replacement::ready(self.disk.folder().data(), None).map_err(CantCompact::from).and_then(|()| {
-            let trees = Arc::new(self.disk.open_again()?);
-            self.disk.witnessed(&self.counts);
-            self.trees = Some(Arc::clone(&trees));
-            self.shared.replace(Some(trees));
-            Ok(Compacted { before, after: Folder::size(self.disk.store()), live: live.bytes })
-        });
-        if let Err(error) = &placed {
-            self.in_trouble(&CantWrite::Placed(error.to_string()));
-        }
-        placed
-    }
-
-    /// Makes the copy, and closes the old store.
-    fn make_copy(&mut self) -> Result<Live, CantCompact> {
-        let trees = self.trees.clone().ok_or(CantCompact::Closed)?;
-        let live = compaction::copy(&trees, self.disk.folder(), &self.shared.busy)?;
-        drop(trees);
-        self.shared.busy.swap(true);
-        self.close();
-        if let Some(held) = self.trees.clone() {
-            self.shared.replace(Some(held));
-            return Err(CantCompact::Read);
-        }
-        Ok(live)
     }
 }
 

@@ -320,6 +320,11 @@ impl Core {
         &self.record
     }
 
+    /// The record, where it has facts that are not on disk yet: to be written when the actor ends in order.
+    pub fn unsaved(&self) -> Option<&HostRecord> {
+        self.unsaved.map(|_| &self.record)
+    }
+
     /// The link that counts.
     pub fn link(&self) -> Option<u64> {
         self.link.as_ref().map(|link| link.id)

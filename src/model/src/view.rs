@@ -137,6 +137,7 @@ pub fn command_view(command: &Command) -> api::Command {
         finished_at: command.finished_at,
         waiting_since: command.life.link_down_at,
         exit_code: command.exit_code,
+        stage: command.life.stage.clone(),
         log_bytes: command.log_bytes,
         progress: command.progress.clone(),
         details: command.details.as_deref().and_then(object).unwrap_or_default(),

@@ -117,6 +117,7 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
     let mut facts = vec![("Started by", command.actor.clone())];
     let mut fact = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
     fact("Exit code", command.exit_code.map(|code| code.to_string()));
+    fact("Failed in", command.stage.clone());
     fact("Took", Some(took(command)).filter(|took| !took.is_empty()));
     fact("Reason", command.code.clone());
     fact("Forced", command.force.then(|| "yes".to_owned()));

@@ -186,6 +186,7 @@ pub(super) fn command(n: u64, host: &str, op: Op, state: CommandState) -> Comman
         finished_at: over.then(|| ago(20)),
         waiting_since: (state == CommandState::AwaitingReconnect).then(|| ago(40)),
         exit_code: over.then_some(0),
+        stage: None,
         log_bytes: 48_213,
         progress: None,
         details: Value::Null,
@@ -399,12 +400,12 @@ pub(super) fn state() -> FleetState {
         }),
         ..remote()
     };
-    let mut state = FleetState::new(remote, server());
+    let mut all = FleetState::new(remote, server());
     for host in hosts {
-        put(&mut state, host);
+        put(&mut all, host);
     }
     let commands = [run, failed_run, late_run, lost, done, blocked, partial];
-    state.commands.extend(commands.map(|command| (command.id, Arc::new(command))));
-    state.events.extend(events.into_iter().map(Arc::new));
-    state
+    all.commands.extend(commands.map(|command| (command.id, Arc::new(command))));
+    all.events.extend(events.into_iter().map(Arc::new));
+    all
 }

@@ -142,7 +142,7 @@ async fn a_crash_at_any_step_leaves_a_whole_store() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_room_for_a_copy_nothing_happens() {
     let name = "without_room_for_a_copy_nothing_happens";
-    let mounted = match super::mounts::Mounted::tmpfs("size=20m") {
+    let mounted = match super::mounts::Mounted::tmpfs("size=12m") {
         Ok(mounted) => mounted,
         Err(reason) => return super::mounts::skipped(name, &reason),
     };

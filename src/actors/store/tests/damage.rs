@@ -85,6 +85,119 @@ async fn an_unknown_marker_stops_the_start_and_nothing_is_touched() {
     }
 }
 
+/// Every file under a folder.
+fn files(dir: &Path) -> BTreeMap<std::path::PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir).unwrap().flatten() {
+        if entry.file_type().unwrap().is_dir() {
+            files.extend(self::files(&entry.path()));
+        } else {
+            files.insert(entry.path(), std::fs::read(entry.path()).unwrap());
+        }
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_marker_leaves_every_byte_of_the_directory_as_it_was() {
+    let dir = filled().await;
+    tamper(dir.path(), Tree::Hosts, |value| value[0] = 0x7F);
+    // What sled itself writes at its first opening after a change, it has written then.
+    drop(sled_of(dir.path()));
+    let before = files(&dir.path().join("store"));
+    for _ in 0..2 {
+        assert!(Running::try_open(dir.path()).await.is_err());
+        let after = files(&dir.path().join("store"));
+        assert_eq!(before.keys().collect::<Vec<_>>(), after.keys().collect::<Vec<_>>());
+        for (path, bytes) in &before {
+            assert!(after[path] == *bytes, "{} changed", path.display());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_is_no_directory_is_named_with_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "hello").unwrap();
+    for path in [file.clone(), file.join("below")] {
+        let error = Running::try_open(&path).await.err().expect("it does not start").to_string();
+        for said in [path.to_str().unwrap(), "no directory", "NIXFLEET_DATA_DIR"] {
+            assert!(error.contains(said), "{said}: {error}");
+        }
+    }
+    assert_eq!(std::fs::read(&file).unwrap(), b"hello");
+}
+
+/// Not a test of its own: opens a store as somebody who owns nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn child_of_another_user() {
+    let Some(dir) = std::env::var_os("NIXFLEET_TEST_STRANGER_IN") else { return };
+    let error = Running::try_open(Path::new(&dir)).await.err().expect("it does not start").to_string();
+    println!("said: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_directory_of_another_user_is_named_with_what_to_do() {
+    use std::os::unix::process::CommandExt as _;
+
+    let name = "a_directory_of_another_user_is_named_with_what_to_do";
+    if !rustix::process::geteuid().is_root() {
+        return skipped(name, "only root may be another user");
+    }
+    // A place that everyone reaches, with a copy of this program that everyone may run.
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = place.path().join("program");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let theirs = filled().await;
+    let data = place.path().join("data");
+    std::fs::rename(theirs.path(), &data).unwrap();
+    let output = std::process::Command::new(&program)
+        .args(["--exact", "actors::store::tests::damage::child_of_another_user", "--nocapture"])
+        .env("NIXFLEET_TEST_STRANGER_IN", &data)
+        .current_dir("/")
+        .uid(65_534)
+        .gid(65_534)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for part in [data.to_str().unwrap(), "can't write", "give it to the user", "NIXFLEET_DATA_DIR"] {
+        assert!(said.contains(part), "{part}: {said} {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_went_back_in_time_does_not_start_until_somebody_decides() {
+    let (dir, other) = (filled().await, tempfile::tempdir().unwrap());
+    let old = other.path().join("old");
+    std::fs::create_dir(&old).unwrap();
+    for entry in std::fs::read_dir(dir.path().join("store")).unwrap().flatten() {
+        if entry.file_type().unwrap().is_file() {
+            std::fs::copy(entry.path(), old.join(entry.file_name())).unwrap();
+        }
+    }
+    let store = Running::open(dir.path()).await;
+    let epoch = store.handle.load().await.unwrap().epoch;
+    store.handle.commit(writes(vec![put_host("newest")])).await.unwrap();
+    store.stop().await;
+    // Everything but the witness is as it was: what sled makes of some flipped bits.
+    let witness = std::fs::read(dir.path().join("store/witness")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("store")).unwrap();
+    std::fs::rename(&old, dir.path().join("store")).unwrap();
+    std::fs::write(dir.path().join("store/witness"), witness).unwrap();
+    let error = Running::try_open(dir.path()).await.err().expect("it does not start").to_string();
+    for said in ["has lost what was written last", "2 hosts", "of 3", "nixfleet restore", "store/witness"] {
+        assert!(error.contains(said), "{said}: {error}");
+    }
+    assert!(!check::stopped(dir.path()).unwrap().whole);
+    std::fs::remove_file(dir.path().join("store/witness")).unwrap();
+    let store = Running::open(dir.path()).await;
+    assert_ne!(store.handle.load().await.unwrap().epoch, epoch, "versions that were given must not come again");
+    store.stop().await;
+    Running::open(dir.path()).await.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_or_a_schema_of_a_newer_version_stops_the_start_and_nothing_is_touched() {
     let dir = filled().await;

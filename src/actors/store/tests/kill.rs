@@ -7,9 +7,46 @@ use std::process::{Child, Command as Process, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::actors::host::log::{self, log_path, sealed::sealed_path};
+use crate::actors::host::tail::seal;
 
 /// Where the child commits; without it, it is no child.
 const DIR: &str = "NIXFLEET_STORE_TEST_CHILD";
+/// With it, it compacts again and again, and writes and compresses logs.
+const UPKEEP: &str = "NIXFLEET_STORE_TEST_UPKEEP";
+/// Acknowledged numbers from here on are logs.
+const LOGS: u64 = 1 << 40;
+/// Lines of each.
+const LINES: usize = 500;
+
+fn acknowledge(number: u64) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("ack {number}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+fn log_id(number: u64) -> CommandId {
+    id(u128::from(number) << 64)
+}
+
+/// Writes a log, has it on disk, says so, and compresses it; then the next one.
+fn write_logs(dir: &Path) {
+    for number in LOGS.. {
+        let path = log_path(dir, &host("hsb0"), log_id(number));
+        let parent = path.parent().unwrap();
+        std::fs::create_dir_all(parent).unwrap();
+        if path.exists() || sealed_path(&path).exists() {
+            continue;
+        }
+        let lines: Vec<String> = (0..LINES).map(|line| format!("{line} o {}\n", Uuid::new_v4())).collect();
+        std::fs::write(&path, lines.concat()).unwrap();
+        for on_disk in [&path, parent, parent.parent().unwrap(), dir] {
+            std::fs::File::open(on_disk).unwrap().sync_all().unwrap();
+        }
+        acknowledge(number);
+        seal(dir, &host("hsb0"), log_id(number)).unwrap();
+    }
+}
 
 /// Not a test of its own: what the child runs until it is killed.
 #[tokio::test(flavor = "multi_thread")]
@@ -18,15 +55,23 @@ async fn child_that_commits_until_it_is_killed() {
     let store = Running::open(Path::new(&dir)).await;
     let next = Arc::new(AtomicU64::new(first_free(&store.handle).await));
     let mut tasks = Vec::new();
+    if std::env::var_os(UPKEEP).is_some() {
+        let logs = dir.clone();
+        std::thread::spawn(move || write_logs(Path::new(&logs)));
+        let handle = store.handle.clone();
+        tasks.push(tokio::spawn(async move {
+            loop {
+                handle.compact().await.unwrap();
+            }
+        }));
+    }
     for _ in 0..8 {
         let (handle, next) = (store.handle.clone(), Arc::clone(&next));
         tasks.push(tokio::spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 handle.commit_once(batch(number)).await.unwrap();
-                let mut out = std::io::stdout().lock();
-                out.write_all(format!("ack {number}\n").as_bytes()).unwrap();
-                out.flush().unwrap();
+                acknowledge(number);
             }
         }));
     }
@@ -62,7 +107,16 @@ pub(super) struct Committing {
 
 impl Committing {
     pub(super) fn start(dir: &Path) -> Self {
-        let mut child = Process::new(std::env::current_exe().unwrap())
+        Self::started(Process::new(std::env::current_exe().unwrap()).env_remove(UPKEEP), dir)
+    }
+
+    /// One that also compacts, and compresses logs.
+    pub(super) fn start_with_upkeep(dir: &Path) -> Self {
+        Self::started(Process::new(std::env::current_exe().unwrap()).env(UPKEEP, "1"), dir)
+    }
+
+    fn started(process: &mut Process, dir: &Path) -> Self {
+        let mut child = process
             .args(["--exact", "actors::store::tests::kill::child_that_commits_until_it_is_killed", "--nocapture"])
             .env(DIR, dir)
             .stdout(Stdio::piped())
@@ -138,12 +192,37 @@ pub(super) async fn missing(dir: &Path, acknowledged: &BTreeSet<u64>) -> BTreeSe
     assert_eq!(open, tokens, "all of a commit, or nothing of it");
     assert_eq!(open, events, "all of a commit, or nothing of it");
     store.stop().await;
-    acknowledged.difference(&open).copied().collect()
+    let there = |number: u64| {
+        let log = log::read(&log_path(dir, &host("hsb0"), log_id(number)), 0, 1 << 20);
+        log.is_ok_and(|log| log.lines.len() == LINES)
+    };
+    acknowledged
+        .iter()
+        .copied()
+        .filter(|number| if *number >= LOGS { !there(*number) } else { !open.contains(number) })
+        .collect()
 }
 
 /// Random enough for a moment.
 pub(super) fn some_millis(most: u64) -> Duration {
     Duration::from_millis(u64::from(Uuid::new_v4().as_bytes()[0]) * most / 255)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_while_it_compacts_and_compresses_nothing_acknowledged_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut acknowledged = BTreeSet::new();
+    for round in 0..8 {
+        let committing = Committing::start_with_upkeep(dir.path());
+        committing.wait_for(20);
+        std::thread::sleep(some_millis(200));
+        acknowledged.extend(committing.kill());
+        let missing = missing(dir.path(), &acknowledged).await;
+        assert!(missing.is_empty(), "round {round}: {missing:?} of {} are gone", acknowledged.len());
+    }
+    let logs = acknowledged.iter().filter(|number| **number >= LOGS).count();
+    println!("{} commits and {logs} logs, acknowledged and there", acknowledged.len() - logs);
+    assert!(logs > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

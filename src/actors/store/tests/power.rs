@@ -6,9 +6,18 @@ use super::super::disk::NO_SYNC;
 use super::kill::{Committing, missing, some_millis};
 use super::mounts::{Mounted, skipped};
 
+/// What the process does besides committing.
+#[derive(Clone, Copy, PartialEq)]
+enum Doing {
+    /// Nothing.
+    Commits,
+    /// It compacts the store again and again, and writes and compresses logs.
+    Upkeep,
+}
+
 /// Cuts the power once. Gives how many of how many acknowledged records are gone, or why it can't be tried.
 /// A store that does not even open any more has lost all.
-async fn cut(sync: bool) -> Result<(usize, usize), String> {
+async fn cut(sync: bool, doing: Doing) -> Result<(usize, usize), String> {
     let images = tempfile::tempdir().unwrap();
     let (image, copy) = (images.path().join("disk"), images.path().join("disk-after-the-cut"));
     let disk = Mounted::made(&image)?;
@@ -19,7 +28,10 @@ async fn cut(sync: bool) -> Result<(usize, usize), String> {
     }
     rustix::fs::sync();
 
-    let committing = Committing::start(&data);
+    let committing = match doing {
+        Doing::Commits => Committing::start(&data),
+        Doing::Upkeep => Committing::start_with_upkeep(&data),
+    };
     committing.wait_for(50);
     std::thread::sleep(some_millis(300));
     let pid = rustix::process::Pid::from_child(&committing.child);
@@ -41,12 +53,28 @@ async fn cut(sync: bool) -> Result<(usize, usize), String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_cut_loses_nothing_that_was_acknowledged() {
     for round in 0..6 {
-        match cut(true).await {
+        match cut(true, Doing::Commits).await {
             Ok((gone, acknowledged)) => {
                 println!("cut {round}: {acknowledged} acknowledged, {gone} gone");
                 assert_eq!(gone, 0, "of {acknowledged}");
             }
             Err(reason) => return skipped("a_power_cut_loses_nothing_that_was_acknowledged", &reason),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_while_it_compacts_and_compresses_loses_nothing_that_was_acknowledged() {
+    for round in 0..5 {
+        match cut(true, Doing::Upkeep).await {
+            Ok((gone, acknowledged)) => {
+                println!("cut {round}: {acknowledged} acknowledged, {gone} gone");
+                assert_eq!(gone, 0, "of {acknowledged}");
+            }
+            Err(reason) => {
+                let name = "a_power_cut_while_it_compacts_and_compresses_loses_nothing_that_was_acknowledged";
+                return skipped(name, &reason);
+            }
         }
     }
 }
@@ -57,7 +85,7 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged() {
 async fn a_power_cut_without_our_fdatasync_loses_records() {
     let mut lost = 0;
     for round in 0..3 {
-        match cut(false).await {
+        match cut(false, Doing::Commits).await {
             Ok((gone, acknowledged)) => {
                 println!("cut {round}: {acknowledged} acknowledged, {gone} gone");
                 lost += gone;

@@ -136,10 +136,19 @@ pub(super) fn not_switched(seen: &Seen<'_>) -> Result<(), Refusal> {
 }
 
 pub(super) fn earlier_generation(standing: &Standing<'_>) -> Result<(), Refusal> {
-    let generations = &standing.sight.host.facts.generations;
+    let host = standing.sight.host;
+    let generations = &host.facts.generations;
     let current = generations.iter().find(|generation| generation.current);
+    // An activation that failed left the profile at the new generation, and so the one that runs is before it.
+    let half_way = host
+        .history
+        .last_switch
+        .as_ref()
+        .is_some_and(|switch| !switch.ok && matches!(switch.stage.as_deref(), Some("activation" | "interrupted")));
     let can_go_back = match current {
-        Some(current) => generations.iter().any(|generation| generation.number < current.number),
+        Some(current) => {
+            generations.iter().any(|other| other.number < current.number || half_way && other.number > current.number)
+        }
         None => generations.len() != 1,
     };
     if can_go_back {

@@ -1,6 +1,7 @@
 //! What can happen to a command, and what is to be done about it.
 
 use nixfleet_protocol::agent::Status;
+use nixfleet_protocol::agent::details::Details;
 use nixfleet_protocol::api::{CommandState, Progress};
 use nixfleet_protocol::text::{plain_cut, plain_value};
 use nixfleet_protocol::{BootId, Commit, InstanceId, JournalId, LockHash, Time};
@@ -162,6 +163,8 @@ pub struct Outcome {
     pub system_path: Option<String>,
     /// The tests that passed, of how many, where the details say so.
     pub tests: Option<(u64, u64)>,
+    /// The profile went back to an earlier generation.
+    pub went_back: bool,
     /// The agent will come back as another process: its own package changed.
     pub restarting: bool,
     /// The agent's package in the system that was switched to, where the details name it.
@@ -195,6 +198,8 @@ impl From<&Status> for Outcome {
             deployed: status.deployed.clone().map(Into::into),
             system_path: status.system_path.clone(),
             tests: number("passed").zip(number("total")),
+            went_back: details
+                .is_some_and(|details| Details::read(details).rollback.is_some_and(|report| report.went_back())),
             restarting: details
                 .is_some_and(|details| details.get("restarting") == Some(&serde_json::Value::Bool(true))),
             package: Freshness {

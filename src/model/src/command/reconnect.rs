@@ -32,6 +32,10 @@ pub(super) fn revived(command: &mut Command, heard: Time, now: Time) {
         let message = "the dashboard was restarted, and its readers are gone".to_owned();
         return command.finish(CommandState::Killed, Some(message), now);
     }
+    if let Some(noted) = &mut command.life.noted {
+        // What is ahead of now was written by a clock that was wrong: nobody waits until that time comes.
+        noted.at = noted.at.min(now);
+    }
     link_down(command, heard, now);
 }
 

@@ -238,6 +238,12 @@ fn a_command_of_our_agents_lives_by_the_table() {
         ),
         ("the new agent never came", Op::Switch, vec![(1, ended(restarting.clone())), (91, TIMER)], S::Timeout),
         ("rolled back", Op::Rollback, vec![(1, ended(good))], S::Success),
+        (
+            "the profile rolled back to what ran all the time",
+            Op::Rollback,
+            vec![(1, ended(Outcome { went_back: true, ..same_path.clone() }))],
+            S::Success,
+        ),
         ("rolled back to the same", Op::Rollback, vec![(1, ended(same_path))], S::Partial),
         (
             "the lock stayed",

@@ -123,7 +123,8 @@ fn missing(command: &Command, outcome: &Outcome) -> Option<String> {
             let same_path = matches!((&was.system_path, &outcome.system_path), (Some(a), Some(b)) if a == b);
             let same_commit = was.system_path.is_none()
                 && matches!((&was.deployed, &outcome.deployed), (Some(a), Some(b)) if a.is(&b.commit));
-            (same_path || same_commit).then(|| "exit code 0, yet the same system runs as before".to_owned())
+            ((same_path && !outcome.went_back) || same_commit)
+                .then(|| "exit code 0, yet the same system runs as before".to_owned())
         }
         PostCheck::LockChanged => {
             let same = matches!((&was.lock_hash, &outcome.lock_hash), (Some(a), Some(b)) if a == b);

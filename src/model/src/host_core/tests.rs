@@ -239,6 +239,22 @@ fn a_failed_switch_is_remembered_until_one_succeeds() {
 }
 
 #[test]
+fn a_good_rollback_ends_a_failed_switch_and_no_good_one() {
+    for (switched, rolled_back, remembered) in
+        [(1, 0, None), (1, 1, Some(false)), (0, 0, Some(true)), (0, 1, Some(true))]
+    {
+        let mut core = linked();
+        for (number, op, exit_code) in [(1, Op::Switch, switched), (2, Op::Rollback, rolled_back)] {
+            core.step(Input::Submit { ask: 1, id: id(number), request: Submit { force: true, ..wish(op) } }, at(2));
+            core.step(heard(AgentMessage::Status(status(number, op.as_str(), exit_code, 0))), at(3));
+            core.step(Input::LogFlushed { command: id(number), bytes: 0 }, at(3));
+        }
+        let run = core.record().history.last_switch.as_ref().map(|run| run.ok);
+        assert_eq!(run, remembered, "{switched} {rolled_back}");
+    }
+}
+
+#[test]
 fn tests_are_remembered_with_what_was_deployed() {
     let mut core = linked();
     submit(&mut core, 1, Op::Test, 2);

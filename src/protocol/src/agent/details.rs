@@ -30,6 +30,9 @@ pub struct Details {
     /// `bump-flake`: which inputs moved.
     #[serde(deserialize_with = "lenient::optional", skip_serializing_if = "Option::is_none")]
     pub inputs: Option<InputsReport>,
+    /// `rollback`: where the profile went.
+    #[serde(deserialize_with = "lenient::optional", skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RollbackReport>,
     /// A switch or rollback that failed while it activated: how it left the host.
     #[serde(deserialize_with = "lenient::optional", skip_serializing_if = "Option::is_none")]
     pub activation: Option<ActivationReport>,
@@ -251,6 +254,26 @@ pub struct InputChange {
     /// The commit, else the hash, that is locked; absent where it is gone.
     #[serde(deserialize_with = "lenient::optional", skip_serializing_if = "Option::is_none")]
     pub after: Option<String>,
+}
+
+/// Where the profile went.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct RollbackReport {
+    /// The generation that it named before.
+    #[serde(deserialize_with = "lenient::optional", skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// The generation that it names now.
+    #[serde(deserialize_with = "lenient::optional", skip_serializing_if = "Option::is_none")]
+    pub to: Option<u64>,
+}
+
+impl RollbackReport {
+    /// Whether it went back. After an activation that failed before the new system ran, this is all that goes back:
+    /// the system before runs all the time.
+    pub fn went_back(&self) -> bool {
+        matches!((self.from, self.to), (Some(from), Some(to)) if to < from)
+    }
 }
 
 /// How a failed activation left the host.

@@ -125,6 +125,10 @@ pub struct Command {
     pub waiting_since: Option<Time>,
     /// Its exit code.
     pub exit_code: Option<i32>,
+    /// What failed, where the agent says so: `checkout`, `evaluation`, `build`, `activation`, `tests`, `interrupted`,
+    /// `stopped`.
+    #[serde(default)]
+    pub stage: Option<String>,
     /// Length of its log; grows while it runs.
     pub log_bytes: u64,
     /// Where it stands within.

@@ -22,13 +22,19 @@ fn an_answer_to_the_question_of_a_core_that_died_answers_nothing() {
 
 #[test]
 fn a_pull_whose_verdict_was_waited_for_is_judged_after_a_crash() {
-    for (head, state) in [(HEAD, CommandState::Success), ("ddddddd", CommandState::Partial)] {
+    // The clock before the crash may have been half a day ahead.
+    for (head, noted_at, state) in [
+        (HEAD, 3, CommandState::Success),
+        ("ddddddd", 3, CommandState::Partial),
+        ("ddddddd", 40_000, CommandState::Partial),
+    ] {
         let mut core = linked();
         submit(&mut core, 1, Op::Pull, 2);
-        core.step(heard(AgentMessage::Status(status(1, "pull", 0, 0))), at(3));
-        let step = core.step(Input::LogFlushed { command: id(1), bytes: 0 }, at(3));
+        core.step(heard(AgentMessage::Status(status(1, "pull", 0, 0))), at(noted_at));
+        let step = core.step(Input::LogFlushed { command: id(1), bytes: 0 }, at(noted_at));
         let noted = step.writes.commands.clone();
         let (mut core, step) = Core::revive(settings(), *step.writes.host.unwrap(), noted, remote(HEAD, 0), at(5));
+        assert!(core.open().and_then(crate::command::deadline).is_some_and(|deadline| deadline <= at(40)));
         let number = step.then.iter().find_map(|effect| match effect {
             Effect::AskRemote { number, .. } => Some(*number),
             _ => None,
