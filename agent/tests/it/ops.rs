@@ -129,11 +129,11 @@ async fn journals_run_beside_a_command_and_each_other_and_stop_by_their_ids_alon
     world.dashboard.until_line(&mut link, two, "tick 2").await;
     world.dashboard.order_with(&mut link, short, "journal", json!({ "unit": "sshd" })).await;
     world.dashboard.until_ended(&mut link, short).await;
-    let line = |world: &World, id| world.dashboard.of(id).lines()[0].clone();
+    let first_of = |world: &World, id| world.dashboard.of(id).lines()[0].clone();
     let asked = "asked for --no-pager --output=short-iso";
-    assert_eq!(line(&world, one), format!("{asked} --lines=100 --follow --unit=nginx.service"));
-    assert_eq!(line(&world, two), format!("{asked} --lines=7 --follow"));
-    assert_eq!(line(&world, short), format!("{asked} --lines=100 --unit=sshd"));
+    assert_eq!(first_of(&world, one), format!("{asked} --lines=100 --follow --unit=nginx.service"));
+    assert_eq!(first_of(&world, two), format!("{asked} --lines=7 --follow"));
+    assert_eq!(first_of(&world, short), format!("{asked} --lines=100 --unit=sshd"));
     world.dashboard.heartbeats.clear();
     world.dashboard.until(&mut link, "a heartbeat", |dashboard| !dashboard.heartbeats.is_empty()).await;
     let beat = &world.dashboard.heartbeats[0];

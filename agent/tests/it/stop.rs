@@ -76,6 +76,31 @@ async fn a_stop_during_a_pull_leaves_a_checkout_that_pulls_again() {
     assert_eq!(world.dashboard.of(pull).result().generation.as_ref().unwrap().as_str(), commit);
 }
 
+#[tokio::test]
+async fn a_clone_that_is_ended_in_its_first_moment_is_still_known_as_ours() {
+    let mut world = World::new().await;
+    let found = std::process::Command::new("sh").args(["-c", "command -v git"]).output().unwrap();
+    let git = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+    // It has made the repository, and does not come back.
+    executable(
+        &world.path("bin/git"),
+        &format!(
+            "#!/bin/sh\ncase \"$*\" in *init*) {git} \"$@\"; [ -e \"$HOME/hang\" ] && exec sleep 431061; exit 0;; esac\nexec {git} \"$@\"\n"
+        ),
+    );
+    fs::write(world.path("hang"), "").unwrap();
+    let _agent = world.start();
+    let mut link = world.dashboard.registered().await;
+    until("the first clone hangs", || !processes_with("431061").is_empty()).await;
+    let id = new_id();
+    world.dashboard.order(&mut link, id, "pull").await;
+    until("the first clone made room", || world.folder(id).join("group").exists()).await;
+    stopped(&mut world, &mut link, id, "431061").await;
+    fs::remove_file(world.path("hang")).unwrap();
+    let pull = world.dashboard.run(&mut link, "pull").await;
+    assert_eq!(world.dashboard.of(pull).result().exit_code, Some(0), "{}", world.dashboard.of(pull).text());
+}
+
 async fn pulled(world: &mut World) -> (AgentProcess, Link) {
     let agent = world.start();
     let mut link = world.dashboard.registered().await;
