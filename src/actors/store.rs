@@ -47,6 +47,20 @@ pub use upkeep::{Ask, Compacted, Measured, OldEvents, Standing};
 #[cfg(test)]
 mod tests;
 
+/// sled under a store that was just closed: its own threads may hold the file for a moment longer.
+#[cfg(test)]
+pub(crate) fn sled_of(dir: &std::path::Path) -> sled::Db {
+    let begun = std::time::Instant::now();
+    loop {
+        match sled::Config::new().path(dir.join("store")).flush_every_ms(None).open() {
+            Err(error) if error.to_string().contains("acquire lock") && begun.elapsed() < Duration::from_secs(10) => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            opened => return opened.expect("sled opens"),
+        }
+    }
+}
+
 /// One record to write. Keys and encodings are the store's own business.
 #[derive(Clone, Debug)]
 pub enum Write {

@@ -190,7 +190,7 @@ async fn lost_events_are_missed() {
     let place = Place::new().await;
     place.commit(vec![], (0..5).map(event).collect()).await;
     place.actor.stop_and_wait(None, None).await.unwrap();
-    let db = sled::Config::new().path(place.dir.path().join("store")).flush_every_ms(None).open().unwrap();
+    let db = store::sled_of(place.dir.path());
     db.open_tree("events").unwrap().remove(3_u64.to_be_bytes()).unwrap();
     db.flush().unwrap();
     drop(db);

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use nixfleet_protocol::agent::Stream;
+use nixfleet_protocol::api::LogLine;
 use nixfleet_protocol::log::Record;
 use nixfleet_protocol::{CommandId, HostId, Time};
 use proptest::collection::vec;
@@ -71,6 +72,19 @@ fn write(path: &Path, parts: &[Part]) {
     put(Record::line(Time::from_millis(9), Stream::Stderr, "the last").encode().as_bytes(), &mut at);
 }
 
+/// All lines from an offset on, in pieces of a size.
+fn read_on(path: &Path, mut from: u64, max: usize) -> Vec<LogLine> {
+    let mut lines = Vec::new();
+    loop {
+        let piece = read(path, from, max).unwrap();
+        if piece.lines.is_empty() {
+            return lines;
+        }
+        from = piece.next;
+        lines.extend(piece.lines);
+    }
+}
+
 struct Place {
     dir: tempfile::TempDir,
     host: HostId,
@@ -98,8 +112,8 @@ proptest! {
     #[test]
     fn a_compressed_log_reads_like_a_plain_one_from_every_offset(
         parts in vec(part(), 1..7),
-        offsets in vec(any::<u32>(), 20),
-        max in 1..200_000_usize,
+        offsets in vec(any::<u32>(), 6),
+        max in 1000..200_000_usize,
     ) {
         let place = Place::new();
         let plain = place.plain();
@@ -107,13 +121,14 @@ proptest! {
         let length = fs::metadata(&plain).unwrap().len();
         let mut from: Vec<u64> = offsets.into_iter().map(|at| u64::from(at) % (length + 10)).collect();
         from.extend([0, 1, length - 1, length, length + 1, 256 * 1024 - 1, 256 * 1024, 256 * 1024 + 1]);
-        let before: Vec<_> = from.iter().map(|at| read(&plain, *at, max).unwrap()).collect();
+        let before: Vec<_> = from.iter().map(|at| read_on(&plain, *at, max)).collect();
         let copy = fs::read(&plain).unwrap();
         prop_assert_eq!(place.seal(), Seal::Done);
         prop_assert!(!plain.exists());
-        let after: Vec<_> = from.iter().map(|at| read(&plain, *at, max).unwrap()).collect();
-        for ((at, before), after) in from.iter().zip(&before).zip(&after) {
-            prop_assert!(before == after, "from {at}: {} and {}", before.next, after.next);
+        // How many records come at a time depends on where the holes of the file begin; what comes does not.
+        for (at, before) in from.iter().zip(&before) {
+            let after = read_on(&plain, *at, max);
+            prop_assert!(*before == after, "from {at}: {} and {} lines", before.len(), after.len());
         }
 
         // All of it, and back again.

@@ -7,11 +7,6 @@ use super::super::trees::Tree;
 use super::mounts::{Mounted, skipped};
 use super::*;
 
-/// sled under the store, while the store is closed.
-fn sled_of(dir: &Path) -> sled::Db {
-    sled::Config::new().path(dir.join("store")).flush_every_ms(None).open().unwrap()
-}
-
 fn everything(dir: &Path) -> BTreeMap<(&'static str, Vec<u8>), Vec<u8>> {
     let db = sled_of(dir);
     let mut all = BTreeMap::new();

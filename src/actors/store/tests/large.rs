@@ -56,7 +56,7 @@ async fn parts_of_what_was_overwritten_or_removed_are_gone() {
     }
     assert_eq!(store.handle.command(id(1)).await.unwrap().unwrap(), with_details(1, 10_000));
     store.stop().await;
-    let db = sled::open(dir.path().join("store")).unwrap();
+    let db = sled_of(dir.path());
     let parts = db.open_tree(Tree::Parts.name()).unwrap();
     assert_eq!(parts.len(), 2, "10,000 bytes and the rest of the record less the first {VALUE}");
 }
