@@ -25,6 +25,11 @@ test NAME='':
     cargo build --workspace --all-targets
     cargo nextest run --workspace {{NAME}}
 
+# Faults for as long as you like, such as `just harness 10m` or `just harness 1000kills`.
+harness FOR='10m':
+    cargo build --workspace --bins
+    NIXFLEET_HARNESS_FOR={{FOR}} cargo nextest run --test harness --no-capture
+
 # The binaries as they are shipped.
 build:
     cargo build --release --workspace --bins

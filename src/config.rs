@@ -56,11 +56,13 @@ pub struct Config {
     pub sync_beacon: Duration,
     /// What happens to a command past its hard limit.
     pub timeout_action: TimeoutAction,
+    /// Where magic packets are sent (`NIXFLEET_WAKE_BROADCAST`).
+    pub wake_by: SocketAddr,
     /// Days that commands, runs and their logs are kept.
     pub command_days: u32,
     /// Days that events are kept.
     pub event_days: u32,
-    /// What is logged, in the syntax of `tracing_subscriber`'s filter.
+    /// What is logged: a level, or `target=level` by commas.
     pub log: String,
     /// How it is written.
     pub log_format: LogFormat,
@@ -202,10 +204,11 @@ impl Config {
             "kill" => Ok(TimeoutAction::Kill),
             _ => Err("expected ask or kill".to_owned()),
         });
+        let wake_by = from.or("wake_broadcast", SocketAddr::from(([255; 4], 9)), values::broadcast);
         let command_days = from.or("cmd_retention_days", 30, values::days);
         let event_days = from.or("log_retention_days", 7, values::days);
         let log = from.or("log", "info".to_owned(), |text| {
-            text.parse::<tracing_subscriber::EnvFilter>()
+            text.parse::<tracing_subscriber::filter::Targets>()
                 .map(|_| text.to_owned())
                 .map_err(|error| format!("is no filter: {error}"))
         });
@@ -224,6 +227,7 @@ impl Config {
             remote,
             sync_beacon,
             timeout_action,
+            wake_by,
             command_days,
             event_days,
             log,

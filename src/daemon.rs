@@ -18,11 +18,13 @@ use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, SpawnErr};
 use rustix::fs::Mode;
-use rustix::process::umask;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::actors::access;
 use crate::actors::handles::{Handles, Slots};
@@ -38,6 +40,11 @@ use crate::web::server::{self, Limits, Tls, TlsError};
 
 /// The version that pages, agents and the API are told.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Ten thousand agents take a tenth of one core: more threads than this only take memory.
+const MOST_WORKERS: usize = 4;
+/// Threads for what blocks: reads of the store and of logs, writing logs, password hashes.
+const BLOCKING: usize = 64;
 
 /// `nixfleet serve`.
 #[derive(Debug, Args)]
@@ -95,24 +102,38 @@ pub fn serve(args: ServeArgs) -> Result<(), ServeError> {
     for warning in warnings {
         tracing::warn!("{}", warning.0);
     }
+    allow_open_files();
+    let workers = std::thread::available_parallelism().map_or(MOST_WORKERS, usize::from).clamp(2, MOST_WORKERS);
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        .max_blocking_threads(BLOCKING)
         .enable_all()
         .build()
         .map_err(system("the runtime does not start"))?;
     runtime.block_on(run(config))
 }
 
+/// A socket for each agent and tab: the usual soft limit of 1,024 would be the end of a fleet of a thousand.
+fn allow_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }) {
+        tracing::warn!(%error, allowed = limit.current, "the limit of open files can't be raised");
+    }
+}
+
 fn start_log(config: &Config) -> Result<(), ServeError> {
-    let log = tracing_subscriber::fmt().with_env_filter(EnvFilter::try_new(&config.log)?).with_writer(std::io::stderr);
+    // Targets and levels alone: the filter that also looks into spans and fields brings a megabyte of regular expressions.
+    let registry = tracing_subscriber::registry().with(config.log.parse::<Targets>()?);
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     match config.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => registry.with(log).init(),
+        LogFormat::Json => registry.with(log.json()).init(),
     }
     Ok(())
 }
 
 async fn run(config: Config) -> Result<(), ServeError> {
-    let Config { listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, .. } = config;
+    let Config { listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, wake_by, .. } = config;
     let retention = Retention { commands: days(config.command_days), events: days(config.event_days) };
     let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
@@ -134,6 +155,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
             shared_agent_token: access.agent_token.is_some(),
         },
         beacon: sync_beacon,
+        wake_by,
         render: Arc::new(Pages::default()),
         remote: remote_settings(remote, &data_dir)?,
         access: access::Settings::new(access),

@@ -11,6 +11,7 @@
 pub mod commands;
 pub mod deliveries;
 pub mod first_clone;
+pub mod legacy;
 pub mod session;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,9 @@ use session::SessionEnd;
 
 /// How often old command folders are looked at.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
+
+/// Journals that nobody has read for so long are stopped: whoever followed them is gone.
+const JOURNALS_ALONE: Duration = Duration::from_mins(10);
 
 /// Why the agent ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +126,7 @@ impl Agent {
         ]);
         let facts = Facts::new(config.host.clone(), &launcher.program);
         let first_clone = FirstClone::new(config.host.clone(), launcher.clone());
-        let commands = Commands::new(journal, launcher, config.host.clone(), &identity)?;
+        let commands = Commands::new(journal, launcher, config.host.clone(), &identity, facts.program().clone())?;
         Ok(Self { config, identity, facts, commands, first_clone, origin, prune_at: Instant::now(), _lock: lock })
     }
 
@@ -164,6 +168,9 @@ impl Agent {
                 }
             };
             let since = trouble_since.get_or_insert_with(Instant::now).elapsed();
+            if since >= JOURNALS_ALONE {
+                self.commands.stop_journals();
+            }
             let wait = backoff.after(trouble, since, random());
             debug!(?wait, "dialling again");
             tokio::select! {

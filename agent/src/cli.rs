@@ -70,7 +70,8 @@ pub fn run() -> ExitCode {
         Ok(Mode::Run) => run_agent(),
         Ok(Mode::Check) => run_check(),
         Ok(Mode::Version) => {
-            say(concat!("nixfleet-agent ", env!("CARGO_PKG_VERSION"), "\n"));
+            let commit = crate::facts::SOURCE_COMMIT.map(|commit| format!(" ({commit})")).unwrap_or_default();
+            say(&format!("nixfleet-agent {}{commit}\n", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
         Ok(Mode::Help) => {

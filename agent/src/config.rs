@@ -60,9 +60,14 @@ const PASSED_ON: &[&str] = &[
     "HTTP_PROXY",
     "LOCALE_ARCHIVE",
     "NIX_CONFIG",
+    "NIX_CONF_DIR",
+    "NIX_LOG_DIR",
     "NIX_PATH",
     "NIX_REMOTE",
     "NIX_SSL_CERT_FILE",
+    "NIX_STATE_DIR",
+    "NIX_STORE_DIR",
+    "NIX_USER_CONF_FILES",
     "NO_PROXY",
     "SSL_CERT_FILE",
     "TMPDIR",
@@ -120,8 +125,6 @@ pub struct Config {
     pub nixpkgs_version: Option<String>,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// Whether `exec` is allowed.
-    pub allow_exec: bool,
     /// The program that makes us root, as an argument vector.
     pub sudo: Vec<String>,
     /// The log.
@@ -208,6 +211,7 @@ pub fn read(variables: &BTreeMap<String, String>, machine: &Machine) -> Result<(
         root,
         reboot,
         test_limit_s,
+        allow_exec,
         environment,
     };
     let host_type = machine.host_type;
@@ -223,7 +227,6 @@ pub fn read(variables: &BTreeMap<String, String>, machine: &Machine) -> Result<(
         tags,
         nixpkgs_version,
         ca_file,
-        allow_exec,
         sudo,
         log,
     };

@@ -6,6 +6,9 @@
 
 pub mod git;
 pub mod hash;
+pub mod installed;
+pub mod lights;
+pub mod lock_local;
 pub mod metrics;
 pub mod system;
 
@@ -13,8 +16,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nixfleet_protocol::agent::{Deployed, Disk, Heartbeat, Register};
-use nixfleet_protocol::{BootId, CommandId, InstanceId, JournalId, LockHash};
+use nixfleet_protocol::agent::{AgentProgram, Deployed, Disk, Heartbeat, Register, UpdateStatus};
+use nixfleet_protocol::{BootId, CommandId, InstanceId, JournalId, LockHash, Time};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -23,6 +26,8 @@ use crate::ops::deployed::DeployedRecord;
 use crate::ops::situation;
 use crate::record::HostSettings;
 use hash::RememberedHash;
+use lights::{Last, Seen};
+use lock_local::LockLocal;
 use metrics::Load;
 
 /// How often systemd is asked.
@@ -35,12 +40,14 @@ const UNITS: usize = 50;
 pub struct Facts {
     host: HostSettings,
     lock: RememberedHash,
+    lock_local: LockLocal,
     load: Load,
     deployed: DeployedCache,
     units: watch::Sender<Option<Vec<String>>>,
     units_asked: Option<Instant>,
-    binary_hash: Option<LockHash>,
-    store_path: Option<String>,
+    program: AgentProgram,
+    /// The lock's newest input, for the lock of this hash.
+    lock_at: (Option<LockHash>, Option<Time>),
     said: Option<Heartbeat>,
 }
 
@@ -58,18 +65,23 @@ pub struct Identity {
 impl Facts {
     /// Of this host.
     pub fn new(host: HostSettings, program: &Path) -> Self {
-        let store_path = program.canonicalize().ok().and_then(|path| store_path(&path));
         Self {
             lock: RememberedHash::default(),
+            lock_local: LockLocal::default(),
             load: Load::new(&host.root),
             deployed: DeployedCache::default(),
             units: watch::Sender::new(None),
             units_asked: None,
-            binary_hash: hash::sha256(program).ok(),
-            store_path,
+            program: running(program),
+            lock_at: (None, None),
             said: None,
             host,
         }
+    }
+
+    /// The agent that runs.
+    pub const fn program(&self) -> &AgentProgram {
+        &self.program
     }
 
     /// The first message of a link.
@@ -81,6 +93,7 @@ impl Facts {
         results: Vec<CommandId>,
     ) -> Register {
         self.said = None;
+        let lock_hash = self.lock.of(&self.host.checkout.join("flake.lock"));
         Register {
             hostname: self.host.name.clone(),
             host_type: config.host_type,
@@ -94,9 +107,9 @@ impl Facts {
             device_type: config.device_type,
             repo_url: self.host.repo_url.as_deref().map(crate::runner::masked::masked).unwrap_or_default(),
             repo_dir: self.host.checkout.display().to_string(),
-            source_commit: option_env!("NIXFLEET_SOURCE_COMMIT").and_then(|commit| commit.parse().ok()),
-            store_path: self.store_path.clone(),
-            binary_hash: self.binary_hash.clone(),
+            source_commit: self.program.source_commit.clone(),
+            store_path: self.program.store_path.clone(),
+            binary_hash: self.program.binary_hash.clone(),
             protocol: Some(nixfleet_protocol::PROTOCOL),
             journal: Some(identity.journal),
             instance: Some(identity.instance),
@@ -107,7 +120,8 @@ impl Facts {
             deployed: self.deployed.read(&self.host.state_dir),
             system_path: system::running_system(&self.host),
             system_revision: system::revision(&self.host),
-            lock_hash: self.lock.of(&self.host.checkout.join("flake.lock")),
+            lock_local: self.lock_local.now(&self.host, lock_hash.as_ref()),
+            lock_hash,
             running,
             results,
             features: self.features(),
@@ -115,7 +129,7 @@ impl Facts {
     }
 
     fn features(&self) -> Vec<String> {
-        let mut features = crate::ops::features();
+        let mut features = crate::ops::features(self.host.platform, self.host.allow_exec);
         if self.runs_systemd() {
             features.push("systemd".into());
         }
@@ -134,11 +148,13 @@ impl Facts {
     pub fn heartbeat(&mut self, config: &Config, repo_error: &str, running: Vec<CommandId>, brief: bool) -> Heartbeat {
         self.ask_for_units();
         let tests = self.host.checkout.join("hosts").join(&self.host.name).join("tests");
+        let lock_hash = self.lock.of(&self.host.checkout.join("flake.lock"));
         let all = Heartbeat {
             generation: git::head(&self.host.checkout),
             nixpkgs_version: self.nixpkgs_version(config),
             metrics: self.load.read(),
-            lock_hash: self.lock.of(&self.host.checkout.join("flake.lock")),
+            lock_local: self.lock_local.now(&self.host, lock_hash.as_ref()),
+            lock_hash,
             deployed: self.deployed.read(&self.host.state_dir),
             system_path: system::running_system(&self.host),
             system_revision: system::revision(&self.host),
@@ -157,6 +173,28 @@ impl Facts {
         };
         self.said = Some(all);
         sent
+    }
+
+    /// The compartments in the eyes of the agent, for dashboards of the old generation.
+    pub fn update_status(&mut self, repo_error: &str, switch: Option<Last>, tests: Option<Last>) -> UpdateStatus {
+        let lock = self.host.checkout.join("flake.lock");
+        let hash = self.lock.of(&lock);
+        if self.lock_at.0 != hash {
+            let newest = std::fs::read(&lock).ok().and_then(|lock| lights::newest_input(&lock));
+            self.lock_at = (hash, newest);
+        }
+        let seen = Seen {
+            head: git::head(&self.host.checkout),
+            remote: git::commit_of(&self.host.checkout, &format!("refs/remotes/origin/{}", self.host.branch)),
+            repo_error: repo_error.to_owned(),
+            lock_at: self.lock_at.1,
+            has_lock: self.lock_at.0.is_some(),
+            deployed: self.deployed.read(&self.host.state_dir),
+            system_path: system::running_system(&self.host),
+            switch,
+            tests,
+        };
+        lights::update_status(&seen, Time::now())
     }
 
     fn ask_for_units(&mut self) {
@@ -219,6 +257,18 @@ fn changes(said: &Heartbeat, now: &Heartbeat) -> Heartbeat {
     }
 }
 
+/// The commit that this binary was built from, where its build said so.
+pub const SOURCE_COMMIT: Option<&str> = option_env!("NIXFLEET_SOURCE_COMMIT");
+
+/// This very program, which lies here.
+fn running(program: &Path) -> AgentProgram {
+    AgentProgram {
+        version: Some(env!("CARGO_PKG_VERSION").into()),
+        source_commit: SOURCE_COMMIT.and_then(|commit| commit.parse().ok()),
+        ..installed::program(program)
+    }
+}
+
 /// `/nix/store/<hash>-<name>` of a path inside it.
 fn store_path(path: &Path) -> Option<String> {
     let inside = path.strip_prefix("/nix/store").ok()?;
@@ -227,7 +277,7 @@ fn store_path(path: &Path) -> Option<String> {
 
 /// Free space where the store (else the state) lies, and of a boot file system of its own. In whole MiB, so that
 /// a heartbeat does not repeat it for every written page.
-fn disk(host: &HostSettings) -> Option<Disk> {
+pub fn disk(host: &HostSettings) -> Option<Disk> {
     const MIB: u64 = 1024 * 1024;
     let space = |path: PathBuf| -> io::Result<(u64, u64, u64)> {
         let stat = rustix::fs::statvfs(&path)?;

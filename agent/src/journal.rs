@@ -3,6 +3,7 @@
 //! ```text
 //! <state dir>/journal            the id of this state directory, made with it
 //! <state dir>/ids                16 bytes for each command whose folder was deleted, for good
+//! <state dir>/past               how each of these ended, a line of JSON, for good
 //! <state dir>/commands/<id>/     command.json → started (locked while the runner lives) → output.log → result.json
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 pub mod entry;
 pub mod known;
+pub mod past;
 pub mod retention;
 
 use std::fs;
@@ -25,6 +27,7 @@ use crate::durable;
 use crate::record::Order;
 use entry::Entry;
 use known::KnownIds;
+use past::{Past, PastCommands};
 
 /// The journal can't be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,7 @@ pub struct Journal {
     id: JournalId,
     commands: PathBuf,
     known: KnownIds,
+    past: PastCommands,
 }
 
 impl Journal {
@@ -71,7 +75,8 @@ impl Journal {
         durable::private_dir(&commands).map_err(JournalError::at(&commands))?;
         let id = Self::identity(&state_dir.join("journal"))?;
         let known = KnownIds::open(&state_dir.join("ids")).map_err(JournalError::at(&state_dir.join("ids")))?;
-        let journal = Self { id, commands, known };
+        let past = PastCommands::open(&state_dir.join("past")).map_err(JournalError::at(&state_dir.join("past")))?;
+        let journal = Self { id, commands, known, past };
         journal.sweep()?;
         Ok(journal)
     }
@@ -127,6 +132,11 @@ impl Journal {
         Ok(forgotten.then_some(Admission::Forgotten))
     }
 
+    /// How a command ended whose folder was deleted; `None` when that is not known.
+    pub fn past(&self, id: CommandId) -> Result<Option<Past>, JournalError> {
+        self.past.find(id).map_err(JournalError::at(&self.commands))
+    }
+
     /// Takes an order, durably, unless its id was ever taken.
     pub fn admit(&self, order: &Order) -> Result<Admission, JournalError> {
         if let Some(found) = self.find(order.id)? {
@@ -168,6 +178,15 @@ impl Journal {
             }
         }
         let doomed = retention::doomed(&held, now);
+        let mut past = Vec::with_capacity(doomed.len());
+        for id in &doomed {
+            let entry = Entry::at(self.folder(*id), *id);
+            // One that can't be read says nothing; its id stays known all the same.
+            if let Ok(Some(outcome)) = entry.outcome() {
+                past.push(Past::of(*id, entry.order().ok().flatten().as_ref(), &outcome));
+            }
+        }
+        self.past.add(&past).map_err(JournalError::at(&self.commands))?;
         self.known.add(&doomed).map_err(JournalError::at(&self.commands))?;
         for id in &doomed {
             let folder = self.folder(*id);

@@ -33,6 +33,9 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Output is added while less than this waits to be sent. Bytes.
 pub const OUTBOX: usize = 64 * 1024;
 
+/// A dashboard that sends and does not read what it is sent is left when so much waits. Bytes.
+pub const MOST_WAITING: usize = 4 * 1024 * 1024;
+
 /// Small buffers: they stay allocated as long as the link. Writing gathers 16 KiB, else a line of output costs a
 /// system call each.
 pub fn socket_config() -> WebSocketConfig {
@@ -57,6 +60,10 @@ pub enum LinkEnd {
     Broken(String),
     /// Nothing was heard for too long.
     Silent,
+    /// It sent a message over the limit.
+    TooLarge,
+    /// It does not read what it is sent.
+    Stuffed,
 }
 
 /// What happened on the link.
@@ -66,6 +73,8 @@ pub enum LinkEvent {
     Text(String),
     /// Everything that waited has left.
     Drained,
+    /// The dashboard has read everything that was sent before the ping of this number.
+    Heard(u64),
     /// It is over.
     Ended(LinkEnd),
 }
@@ -78,6 +87,8 @@ pub struct Link {
     unflushed: bool,
     heard: Instant,
     ping_at: Instant,
+    pinged: u64,
+    heard_ping: u64,
 }
 
 impl std::fmt::Debug for Link {
@@ -90,7 +101,16 @@ impl Link {
     /// A link over a socket whose handshake is done.
     pub fn new(socket: WebSocketStream<Box<dyn Transport>>) -> Self {
         let now = Instant::now();
-        Self { socket, outbox: VecDeque::new(), waiting: 0, unflushed: false, heard: now, ping_at: now + PING }
+        Self {
+            socket,
+            outbox: VecDeque::new(),
+            waiting: 0,
+            unflushed: false,
+            heard: now,
+            ping_at: now + PING,
+            pinged: 0,
+            heard_ping: 0,
+        }
     }
 
     /// Puts a message into the outbox.
@@ -98,6 +118,13 @@ impl Link {
         let text = codec::encode(message);
         self.waiting += text.len();
         self.outbox.push_back(Message::text(text));
+    }
+
+    /// Pings; gives the ping's number. When it is heard, all that was put in before has been read at the other end.
+    pub fn ping(&mut self) -> u64 {
+        self.pinged += 1;
+        self.outbox.push_back(Message::Ping(self.pinged.to_be_bytes().to_vec().into()));
+        self.pinged
     }
 
     /// Whether there is room for output.
@@ -108,6 +135,9 @@ impl Link {
     /// The next thing that happens. May be dropped and called again; nothing is lost.
     pub async fn next(&mut self) -> LinkEvent {
         loop {
+            if self.waiting > MOST_WAITING {
+                return LinkEvent::Ended(LinkEnd::Stuffed);
+            }
             let wake = self.ping_at.min(self.heard + SILENCE);
             tokio::select! {
                 event = poll_fn(|context| self.poll(context)) => match event {
@@ -121,7 +151,7 @@ impl Link {
                     }
                     if now >= self.ping_at {
                         self.ping_at = now + PING;
-                        self.outbox.push_back(Message::Ping(Vec::new().into()));
+                        self.ping();
                     }
                 }
             }
@@ -151,7 +181,13 @@ impl Link {
                     frame.map_or((1005, String::new()), |frame| (frame.code.into(), frame.reason.as_str().to_owned()));
                 Some(LinkEvent::Ended(LinkEnd::Closed(code, reason)))
             }
-            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => None,
+            Message::Pong(payload) => {
+                // An old dashboard may answer without the ping's payload: then it answers the next one in turn.
+                let number = <[u8; 8]>::try_from(&payload[..]).map_or(self.heard_ping + 1, u64::from_be_bytes);
+                self.heard_ping = self.heard_ping.max(number.min(self.pinged));
+                Some(LinkEvent::Heard(self.heard_ping))
+            }
+            Message::Binary(_) | Message::Ping(_) | Message::Frame(_) => None,
         })
     }
 
@@ -185,15 +221,28 @@ impl Link {
 
     /// Sends what waits, says why, and goes; in any case within three seconds.
     pub async fn close(mut self, reason: &'static str) {
+        self.farewell(CloseCode::Normal, reason).await;
+    }
+
+    /// Says that a message was too large, and goes.
+    pub async fn close_too_large(&mut self) {
+        self.outbox.clear();
+        self.farewell(CloseCode::Size, "the message is over 512 KiB").await;
+    }
+
+    async fn farewell(&mut self, code: CloseCode, reason: &'static str) {
         let farewell = async {
-            let frame = CloseFrame { code: CloseCode::Normal, reason: reason.into() };
-            self.outbox.push_back(Message::Close(Some(frame)));
+            self.outbox.push_back(Message::Close(Some(CloseFrame { code, reason: reason.into() })));
             while !matches!(self.next().await, LinkEvent::Ended(_)) {}
         };
+        // Whoever does not answer a farewell is left without one.
         let _ = tokio::time::timeout(FAREWELL, farewell).await;
     }
 }
 
 fn broken(error: &Error) -> LinkEnd {
+    if matches!(error, Error::Capacity(_)) {
+        return LinkEnd::TooLarge;
+    }
     LinkEnd::Broken(error.to_string())
 }

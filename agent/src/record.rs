@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use nixfleet_protocol::agent::{Deployed, Platform};
+use nixfleet_protocol::agent::{AgentProgram, Deployed, Platform};
 use nixfleet_protocol::{BootId, CommandId, Commit, InstanceId, LockHash, Op, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -33,6 +33,12 @@ pub struct Order {
     pub boot: Option<BootId>,
     /// When.
     pub accepted_at: Time,
+    /// The agent that took it: the runner may be another one already.
+    #[serde(default)]
+    pub agent: Option<AgentProgram>,
+    /// The first word that this agent was started with.
+    #[serde(default)]
+    pub started_as: String,
     /// The host as it was configured then.
     pub host: HostSettings,
 }
@@ -62,6 +68,9 @@ pub struct HostSettings {
     pub reboot: Vec<String>,
     /// The longest that one test may take, in seconds.
     pub test_limit_s: u64,
+    /// Whether `exec` is allowed.
+    #[serde(default)]
+    pub allow_exec: bool,
     /// The environment that commands are given; nothing else is passed on.
     pub environment: BTreeMap<String, String>,
 }
@@ -125,6 +134,9 @@ pub struct Outcome {
     /// SHA-256 of the checkout's `flake.lock`.
     #[serde(default)]
     pub lock_hash: Option<LockHash>,
+    /// Whether that is another lock than git has committed.
+    #[serde(default)]
+    pub lock_local: Option<bool>,
     /// The last good switch.
     #[serde(default)]
     pub deployed: Option<Deployed>,
@@ -183,6 +195,7 @@ pub(crate) mod tests_support {
             root: "/".into(),
             reboot: vec!["systemctl".into(), "reboot".into()],
             test_limit_s: 60,
+            allow_exec: false,
             environment: BTreeMap::new(),
         }
     }
@@ -197,6 +210,8 @@ pub(crate) mod tests_support {
             instance: InstanceId::from_uuid(Uuid::from_u128(9)),
             boot: None,
             accepted_at: Time::from_millis(0),
+            agent: None,
+            started_as: String::new(),
             host: settings(Platform::Script),
         }
     }

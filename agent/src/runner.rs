@@ -11,14 +11,20 @@
 //! killed, the free lock without a result says so.
 
 pub mod clone;
+pub mod closures;
 pub mod execution;
+pub mod garbage;
 pub mod lines;
 pub mod log;
 pub mod masked;
+pub mod nix;
 pub mod nix_log;
+pub mod nix_reports;
+pub mod own;
 pub mod process;
 pub mod remains;
 pub mod suite;
+pub mod units;
 
 use std::io;
 use std::path::Path;
@@ -28,7 +34,7 @@ use nixfleet_protocol::Time;
 use nixfleet_protocol::text::plain;
 
 use crate::durable;
-use crate::facts::{git, hash, system};
+use crate::facts::{git, hash, lock_local, system};
 use crate::journal::entry::{Claim, Entry, ORDER, RESULT, STARTED};
 use crate::ops::deployed::DeployedRecord;
 use crate::record::{Order, Outcome, Stage};
@@ -52,6 +58,7 @@ pub enum RunnerError {
 pub async fn run(dir: &Path) -> Result<(), RunnerError> {
     // Fails only for a process that leads a group already, e.g. one that a person started from a shell.
     let _ = rustix::process::setsid();
+    remains::adopt_orphans();
     let name = || dir.display().to_string();
     let order: Order = durable::read_json(&dir.join(ORDER))
         .map_err(|error| RunnerError::NoOrder(name(), Some(error)))?
@@ -66,7 +73,8 @@ pub async fn run(dir: &Path) -> Result<(), RunnerError> {
     let log = log::LogFile::create(dir, log::BOUNDS).map_err(|error| RunnerError::Folder(name(), error))?;
     let (verdict, log) = Execution::new(&order, &entry, log).carry_out().await;
     let (output_end, lost) = log.finish();
-    let outcome = outcome(&order, started_at, output_end, verdict, lost);
+    let mut outcome = outcome(&order, started_at, output_end, verdict, lost);
+    outcome.lock_local = lock_local::of(&order.host).await;
     write_result(&entry, &outcome).await.map_err(|error| RunnerError::Folder(name(), error))
 }
 
@@ -100,6 +108,7 @@ pub fn facts_now(order: &Order) -> Outcome {
         output_end: 0,
         generation: git::head(&order.host.checkout),
         lock_hash: hash::sha256(&order.host.checkout.join("flake.lock")).ok(),
+        lock_local: None,
         deployed: deployed.current().cloned(),
         system_path: system::running_system(&order.host),
         details: None,

@@ -25,6 +25,13 @@ pub struct Piece {
     pub record: Record,
 }
 
+/// Where a log's hole begins and ends, when it has one.
+pub fn hole(dir: &Path) -> Option<(u64, u64)> {
+    let hole = fs::read_to_string(dir.join(HOLE)).ok()?;
+    let (from, to) = hole.split_once(' ')?;
+    Some((from.parse().ok()?, to.trim().parse().ok()?))
+}
+
 /// An open log.
 #[derive(Debug)]
 pub struct Transcript {
@@ -83,11 +90,7 @@ impl Transcript {
     /// What leads out of the hole, for a reader inside it. A place that is damaged without a hole is led over to
     /// the end: nothing can be read there, and standing still for ever helps nobody.
     fn mark_at(&self, offset: u64) -> io::Result<Option<Piece>> {
-        let hole = fs::read_to_string(self.dir.join(HOLE)).unwrap_or_default();
-        let (from, to) = hole
-            .split_once(' ')
-            .and_then(|(from, to)| Some((from.parse::<u64>().ok()?, to.parse::<u64>().ok()?)))
-            .unwrap_or_default();
+        let (from, to) = hole(&self.dir).unwrap_or_default();
         let (to, text) = if from <= offset && offset < to {
             (to, format!("{} bytes were cut here", to - offset))
         } else {

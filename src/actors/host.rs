@@ -15,6 +15,8 @@
 
 mod agent;
 pub mod log;
+pub mod packets;
+mod readers;
 pub mod tail;
 mod wishes;
 pub mod world;
@@ -30,7 +32,7 @@ pub use nixfleet_model::host_core::{Act, ActRefused, Submit, Submitted};
 use nixfleet_model::host_core::{Core, Effect, Input, Step, Writes};
 use nixfleet_model::remote::RemoteState;
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
-use nixfleet_protocol::{CommandId, HostId, api};
+use nixfleet_protocol::{CommandId, HostId, Time, api};
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -41,6 +43,7 @@ use self::writer::Writer;
 use super::committer::Committer;
 use super::hosts;
 use super::links::link::{LinkRef, close};
+use super::owned::OwnedTask;
 use super::slot::answer;
 use super::store::{Batch, StoreError, StoreHandle, Write};
 
@@ -58,7 +61,6 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a host's actor answers to.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "the large one is a line of output, which is most of the traffic")]
 pub enum Msg {
     /// An agent registered, and may speak for this host.
     LinkUp {
@@ -134,7 +136,12 @@ pub enum Msg {
         /// Which.
         id: CommandId,
         /// What it knows.
-        command: Option<Command>,
+        command: Option<Box<Command>>,
+    },
+    /// Nobody reads a command's log any more that ends with its readers.
+    ReaderLeft {
+        /// Which.
+        command: CommandId,
     },
     /// The core wanted to be woken. A timer that is not the newest is ignored.
     Wake {
@@ -151,8 +158,8 @@ pub struct Args {
     pub hosts: ActorRef<hosts::Msg>,
     /// Its record.
     pub record: Box<HostRecord>,
-    /// Its command that is not over.
-    pub open: Option<Box<Command>>,
+    /// Its commands that are not over.
+    pub unfinished: Vec<Command>,
     /// The remote as it is now.
     pub remote: Arc<RemoteState>,
 }
@@ -187,12 +194,24 @@ pub struct State {
     waiting: HashMap<u64, Waiting>,
     next_ask: u64,
     logs: HashMap<CommandId, Writer>,
+    /// Who looks whether logs are read that end with their readers.
+    readers: HashMap<CommandId, OwnedTask>,
     /// A register that waits for the lengths of logs.
     measuring: Option<Measuring>,
-    timer: Option<(nixfleet_protocol::Time, tokio::task::JoinHandle<()>)>,
+    timer: Option<Timer>,
     generation: u64,
     /// The host is gone for good.
     removed: bool,
+}
+
+/// A timer of the core. One that fires early looks again: each heartbeat moves the moment when a host is silent for
+/// too long, and a new task for each would cost more than the heartbeat.
+#[derive(Debug)]
+struct Timer {
+    at: Time,
+    /// When the core wants to be woken; not before `at`. None: not at all any more.
+    wanted: Option<Time>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 /// The lengths of the logs that a register named.
@@ -212,10 +231,10 @@ impl Actor for Host {
     type Arguments = Args;
 
     async fn pre_start(&self, myself: HostRef, args: Args) -> Result<State, ActorProcessingErr> {
-        let Args { world, hosts, record, open, remote } = args;
+        let Args { world, hosts, record, unfinished, remote } = args;
         let host = record.id.clone();
         let now = world.clock.now();
-        let (core, step) = Core::revive(Arc::clone(&world.settings), *record, open.map(|open| *open), remote, now);
+        let (core, step) = Core::revive(Arc::clone(&world.settings), *record, unfinished, remote, now);
         let mut state = State {
             host,
             hosts,
@@ -227,6 +246,7 @@ impl Actor for Host {
             waiting: HashMap::new(),
             next_ask: 0,
             logs: HashMap::new(),
+            readers: HashMap::new(),
             measuring: None,
             timer: None,
             generation: 0,
@@ -258,8 +278,8 @@ impl Actor for Host {
             Msg::Submit { request, reply } => state.submit(&myself, *request, reply),
             Msg::Act { command, action, actor, reply } => state.act(&myself, command, action, actor, reply),
             Msg::FollowLog { command, reply } => {
-                let open = state.core.open().is_some_and(|open| open.id == command);
-                answer(reply, open.then(|| state.log(&myself, command).follow()));
+                let grows = state.core.command(command).is_some();
+                answer(reply, grows.then(|| state.log(&myself, command).follow()));
             }
             Msg::Republish => state.publish(),
             Msg::Committed(result) => {
@@ -273,11 +293,17 @@ impl Actor for Host {
                 }
             }
             Msg::Log { command, news } => state.log_news(&myself, command, news),
-            Msg::Found { id, command } => state.step(&myself, Input::Found { id, command: command.map(Box::new) }),
+            Msg::Found { id, command } => state.step(&myself, Input::Found { id, command }),
+            Msg::ReaderLeft { command } => state.step(&myself, Input::ReaderLeft { command }),
             Msg::Wake { generation } => {
-                if generation == state.generation {
-                    state.timer = None;
-                    state.step(&myself, Input::Timer);
+                if generation == state.generation
+                    && let Some(timer) = state.timer.take()
+                {
+                    let now = state.world.clock.now();
+                    match timer.wanted {
+                        Some(wanted) if wanted <= now => state.step(&myself, Input::Timer),
+                        Some(_) | None => state.set_timer(&myself),
+                    }
                 }
             }
             Msg::Inspect { reply } => answer(reply, state.inspect()),
@@ -308,7 +334,7 @@ impl State {
     /// What follows from a step: its writes, behind them its effects, and what everyone may see at once.
     fn follow_up(&mut self, myself: &HostRef, step: Step) {
         let Step { writes, then, publish } = step;
-        let ready = self.committer.add(batch(&self.host, writes), then, told(myself));
+        let ready = self.committer.add(batch_of(writes), then, told(myself));
         if self.committer.is_idle() {
             if publish {
                 self.publish();
@@ -361,7 +387,13 @@ impl State {
                     tokio::spawn(async move { find(&store, &myself, id).await });
                 }
                 Effect::FlushLog(command) => self.log(myself, command).flush(),
+                Effect::Watch(command) => {
+                    let task = readers::watch(command, self.log(myself, command).end(), myself.clone());
+                    self.readers.insert(command, task);
+                }
+                Effect::Wake(addresses) => (self.world.wake)(addresses),
                 Effect::LogOver(command) => {
+                    self.readers.remove(&command);
                     if let Some(log) = self.logs.remove(&command) {
                         log.over();
                     }
@@ -369,6 +401,8 @@ impl State {
                 }
                 Effect::Gone => {
                     self.removed = true;
+                    self.logs.clear();
+                    log::forget(&self.world.data_dir, &self.host);
                     tell(&self.hosts, hosts::Msg::Gone { host: self.host.clone() });
                     myself.stop(Some(REMOVED.to_owned()));
                 }
@@ -379,22 +413,27 @@ impl State {
     fn set_timer(&mut self, myself: &HostRef) {
         let now = self.world.clock.now();
         let wake = self.core.next_wake(now);
-        if self.timer.as_ref().map(|(at, _)| *at) == wake {
-            return;
+        match &mut self.timer {
+            None if wake.is_none() => return,
+            Some(timer) if wake.is_none_or(|wake| timer.at <= wake) => {
+                timer.wanted = wake;
+                return;
+            }
+            None | Some(_) => {}
         }
-        if let Some((_, timer)) = self.timer.take() {
-            timer.abort();
+        if let Some(timer) = self.timer.take() {
+            timer.task.abort();
         }
         self.generation += 1;
         let (generation, myself) = (self.generation, myself.clone());
         self.timer = wake.map(|at| {
             // A moment that is past must not become a loop without a breath.
             let wait = at.since(now).max(Duration::from_millis(1));
-            let timer = tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
                 tell(&myself, Msg::Wake { generation });
             });
-            (at, timer)
+            Timer { at, wanted: Some(at), task }
         });
     }
 
@@ -404,6 +443,7 @@ impl State {
             "link": self.core.link(),
             "protocol": self.core.protocol(),
             "open": self.core.open().map(|open| (open.id, open.op, open.state)),
+            "unfinished": self.core.unfinished().count(),
             "committing_ms": self.committing_since.map(|since| since.elapsed().as_millis()),
             "waiting": self.waiting.len(),
             "logs": self.logs.len(),
@@ -417,8 +457,8 @@ impl Drop for State {
         if let Some(current) = self.link.take().filter(|_| !self.removed) {
             current.link.close(close::RESTART, "the host's actor is being restarted, come back");
         }
-        if let Some((_, timer)) = self.timer.take() {
-            timer.abort();
+        if let Some(timer) = self.timer.take() {
+            timer.task.abort();
         }
     }
 }
@@ -434,7 +474,7 @@ pub(super) fn tell<M: ractor::Message>(actor: &ActorRef<M>, message: M) {
 async fn find(store: &StoreHandle, myself: &HostRef, id: CommandId) {
     loop {
         match store.command(id).await {
-            Ok(command) => return tell(myself, Msg::Found { id, command }),
+            Ok(command) => return tell(myself, Msg::Found { id, command: command.map(Box::new) }),
             Err(error) => tracing::warn!(%id, %error, "command can't be looked up, trying again"),
         }
         tokio::time::sleep(LOOK_AGAIN).await;
@@ -451,9 +491,9 @@ fn told(myself: &HostRef) -> impl FnOnce(Result<(), StoreError>) + Send + 'stati
 }
 
 /// The core's writes in the store's words.
-fn batch(host: &HostId, writes: Writes) -> Batch {
+pub(super) fn batch_of(writes: Writes) -> Batch {
     let Writes { host: record, removed, commands, events, changes } = writes;
-    tracing::trace!(%host, commands = commands.len(), events = events.len(), "writes");
+    tracing::trace!(commands = commands.len(), events = events.len(), "writes");
     let mut batch = Batch { writes: Vec::new(), events, changes };
     batch.writes.extend(commands.into_iter().map(|command| Write::PutCommand(Box::new(command))));
     batch.writes.extend(record.filter(|_| removed.is_none()).map(Write::PutHost));

@@ -26,7 +26,7 @@ use nixfleet_protocol::{CommandId, HostId, api};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::watch;
 
-use super::host::log::LogEnd;
+use super::host::log::{self, LogEnd};
 use super::host::{self, Act, ActRefused, Host, HostRef, Submit, Submitted, World, tell};
 use super::links::link::{LinkRef, close};
 use super::slot::{Slot, Unanswered, answer};
@@ -120,7 +120,7 @@ pub enum Msg {
         /// Which.
         host: HostId,
         /// What it has.
-        loaded: Result<Option<(HostRecord, Option<Command>)>, StoreError>,
+        loaded: Result<Option<(HostRecord, Vec<Command>)>, StoreError>,
     },
     /// A snapshot of itself.
     Inspect {
@@ -280,12 +280,19 @@ impl Actor for Hosts {
             Some(known) if known.source == remote.source => Arc::new(known),
             Some(_) | None => remote,
         };
-        let mut open: HashMap<CommandId, Command> = loaded.open.into_iter().map(|it| (it.id, it)).collect();
+        let mut open: BTreeMap<Option<HostId>, Vec<Command>> = BTreeMap::new();
+        for command in loaded.open {
+            open.entry(command.host.clone()).or_default().push(command);
+        }
         let mut state = State { world, remote, hosts: BTreeMap::new(), by_actor: HashMap::new() };
         for record in loaded.hosts {
-            let command = record.open.and_then(|id| open.remove(&id));
-            state.spawn(&myself, record, command).await;
+            let unfinished = open.remove(&Some(record.id.clone())).unwrap_or_default();
+            state.spawn(&myself, record, unfinished).await;
         }
+        // What concerns no host is the remote's; of a host that is not there nobody would ever say how it ended.
+        open.remove(&None);
+        state.abandon(open.into_values().flatten());
+        log::sweep(&state.world.data_dir);
         Ok(state)
     }
 
@@ -295,7 +302,7 @@ impl Actor for Hosts {
             Msg::LinkUp { host, link, register, attach } => {
                 if !state.hosts.contains_key(&host) {
                     let record = HostRecord::new(host.clone(), state.world.clock.now());
-                    state.spawn(&myself, record, None).await;
+                    state.spawn(&myself, record, Vec::new()).await;
                 }
                 state.link_up(&host, link, register, attach);
             }
@@ -327,7 +334,7 @@ impl Actor for Hosts {
             Msg::Create { host, actor, reply } => state.create(&myself, host, actor, reply),
             Msg::Made { record, reply } => {
                 if !state.hosts.contains_key(&record.id) {
-                    state.spawn(&myself, *record, None).await;
+                    state.spawn(&myself, *record, Vec::new()).await;
                 }
                 answer(reply, Created::Made);
             }
@@ -393,13 +400,13 @@ impl State {
     }
 
     /// A host's actor, from its record. One that can't be started counts as one that died.
-    async fn spawn(&mut self, myself: &ActorRef<Msg>, record: HostRecord, open: Option<Command>) {
+    async fn spawn(&mut self, myself: &ActorRef<Msg>, record: HostRecord, unfinished: Vec<Command>) {
         let host = record.id.clone();
         let args = host::Args {
             world: Arc::clone(&self.world),
             hosts: myself.clone(),
             record: Box::new(record),
-            open: open.map(Box::new),
+            unfinished,
             remote: Arc::clone(&self.remote),
         };
         match Actor::spawn_linked(None, Host, args, myself.get_cell()).await {

@@ -18,7 +18,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use nixfleet_model::event::NewEvent;
-use nixfleet_model::takeover::{self, Claim, Decision, Verdict};
+pub use nixfleet_model::takeover::AgentIdentity;
+use nixfleet_model::takeover::{self, Claim, Decision, Denied, Verdict, Wrong};
 use nixfleet_protocol::agent::Register;
 use nixfleet_protocol::api::{Category, Level};
 use nixfleet_protocol::{HostId, Time};
@@ -28,15 +29,6 @@ use self::link::{LinkNews, LinkRef, Socket, close};
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{Batch, StoreHandle};
 use super::{host, hosts};
-
-/// As whom an agent's token lets it in.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AgentIdentity {
-    /// With the host's own token: it can be no other host.
-    Host(HostId),
-    /// With the shared token: the door has made sure that it may be used.
-    Shared,
-}
 
 /// What the links actor answers to.
 #[derive(Debug)]
@@ -249,9 +241,13 @@ impl State {
         attach: RpcReplyPort<ActorRef<host::Msg>>,
     ) {
         let Some((_, who, own_tokens)) = self.strangers.remove(&link.id()) else { return };
-        let host = match allowed(&register, &who, &own_tokens) {
+        let host = match takeover::allowed(&register.hostname, &who, &*own_tokens.0) {
             Ok(host) => host,
-            Err(Denied { code, host, reason }) => {
+            Err(Denied { wrong, host, reason }) => {
+                let code = match wrong {
+                    Wrong::Name => close::BAD_NAME,
+                    Wrong::Token => close::NOT_ALLOWED,
+                };
                 link.close(code, &reason);
                 self.event(Level::Warn, host, "agent_refused", format!("An agent was refused: {reason}."));
                 return;
@@ -331,34 +327,5 @@ impl State {
                 tracing::warn!(%error, "event not written");
             }
         });
-    }
-}
-
-struct Denied {
-    code: u16,
-    host: Option<HostId>,
-    reason: String,
-}
-
-/// Whether an agent may be the host that it says it is.
-fn allowed(register: &Register, who: &AgentIdentity, own_tokens: &OwnTokens) -> Result<HostId, Denied> {
-    let host: HostId = register.hostname.parse().map_err(|error| Denied {
-        code: close::BAD_NAME,
-        host: None,
-        reason: format!("{error}"),
-    })?;
-    match who {
-        AgentIdentity::Host(bound) if *bound == host => Ok(host),
-        AgentIdentity::Host(bound) => Err(Denied {
-            code: close::NOT_ALLOWED,
-            reason: format!("its token is bound to {bound}, it calls itself {host}"),
-            host: Some(bound.clone()),
-        }),
-        AgentIdentity::Shared if own_tokens.0(&host) => Err(Denied {
-            code: close::NOT_ALLOWED,
-            reason: format!("{host} has a token of its own and can't come with the shared one"),
-            host: Some(host),
-        }),
-        AgentIdentity::Shared => Ok(host),
     }
 }

@@ -25,5 +25,6 @@ pub mod root;
 pub mod session;
 pub mod sessions;
 pub mod slot;
+mod socket;
 pub mod store;
 pub mod sync;

@@ -9,11 +9,12 @@ mod socket;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use nixfleet_protocol::CommandId;
 use nixfleet_protocol::browser::{ClientFrame, FollowLog, Resume};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use self::follow::Follow;
@@ -69,6 +70,8 @@ pub struct Args {
     pub store: StoreHandle,
     /// Where the logs lie.
     pub data_dir: PathBuf,
+    /// Turns at reading logs, shared by all sessions.
+    pub turns: Arc<Semaphore>,
 }
 
 /// What it remembers.
@@ -102,7 +105,7 @@ impl Actor for Session {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         let (outbox, frames) = outbox();
-        // A few log frames of 64 KiB: the follower waits, so the socket sets the pace.
+        // A few log frames: the followers wait, so the socket sets the pace.
         let (lines, log) = mpsc::channel(2);
         let (control, controls) = mpsc::channel(4);
         let tasks = socket::start(args.socket, frames, log, controls, &myself);
@@ -112,7 +115,14 @@ impl Actor for Session {
             sync: args.sync.clone(),
             outbox,
             control,
-            follow: Follow { sync: args.sync, hosts: args.hosts, store: args.store, data_dir: args.data_dir, lines },
+            follow: Follow {
+                sync: args.sync,
+                hosts: args.hosts,
+                store: args.store,
+                data_dir: args.data_dir,
+                lines,
+                turns: args.turns,
+            },
             following: HashMap::new(),
             order: Vec::new(),
             tasks,

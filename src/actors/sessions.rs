@@ -5,10 +5,12 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nixfleet_protocol::browser::Resume;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
+use tokio::sync::Semaphore;
 
 use super::hosts::HostsHandle;
 use super::links::link::{Socket, close};
@@ -16,6 +18,9 @@ use super::session::{self, Session};
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{SecretHash, StoreHandle};
 use super::sync::{SyncHandle, View};
+
+/// Log files that are read at one time, for all tabs together.
+const TURNS: usize = 4;
 
 /// On whose behalf a socket is open.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -72,6 +77,8 @@ pub struct Args {
 /// What it remembers.
 pub struct State {
     args: Args,
+    /// Turns at reading logs: a tab's reading must not slow those who write, however many tabs there are.
+    turns: Arc<Semaphore>,
     next: u64,
     sessions: HashMap<ActorId, (ActorRef<session::Msg>, Viewer)>,
     failed: u64,
@@ -116,7 +123,7 @@ impl Actor for Sessions {
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         // Numbers are never given twice to sync, also not by the one who sat here before.
         let next = u64::try_from(nixfleet_protocol::Time::now().millis()).unwrap_or_default() << 16;
-        Ok(State { args, next, sessions: HashMap::new(), failed: 0 })
+        Ok(State { args, turns: Arc::new(Semaphore::new(TURNS)), next, sessions: HashMap::new(), failed: 0 })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -132,6 +139,7 @@ impl Actor for Sessions {
                     hosts: state.args.hosts.clone(),
                     store: state.args.store.clone(),
                     data_dir: state.args.data_dir.clone(),
+                    turns: Arc::clone(&state.turns),
                 };
                 match Actor::spawn_linked(None, Session, args, myself.get_cell()).await {
                     Ok((actor, _)) => {

@@ -213,8 +213,8 @@ impl Default for Loaded {
     }
 }
 
-/// A host, and its command that is not over.
-pub type HostWithOpen = (HostRecord, Option<Command>);
+/// A host, and its commands that are not over.
+pub type HostWithOpen = (HostRecord, Vec<Command>);
 
 /// What the store answers to.
 #[derive(Debug)]
@@ -228,7 +228,7 @@ pub enum Msg {
     },
     /// Everything that the others need at their start.
     Load { reply: RpcReplyPort<Result<Loaded, StoreError>> },
-    /// One host and its open command: what a single host's actor is revived from.
+    /// One host and its open commands: what a single host's actor is revived from.
     LoadHost { host: HostId, reply: RpcReplyPort<Result<Option<HostWithOpen>, StoreError>> },
     /// One command.
     Command { id: CommandId, reply: RpcReplyPort<Result<Option<Command>, StoreError>> },

@@ -6,13 +6,16 @@
 //! state later, and never slows anyone or grows memory.
 //!
 //! When it dies: rebuilt from the store; the others publish what is theirs again ([`Msg::Publish`] of whole
-//! objects, so there is nothing to miss), and the sessions subscribe anew.
+//! objects, so there is nothing to miss), and the sessions subscribe anew. Who wants the state waits until all
+//! hosts have told theirs (`sync/waking.rs`).
 
 mod outbox;
 mod page_kind;
+mod payload;
 mod ring;
 #[cfg(test)]
 mod tests;
+mod waking;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,11 +27,14 @@ use nixfleet_protocol::api::{Host, Remote, Server};
 use nixfleet_protocol::browser::{Change, Fragment, Resume};
 use nixfleet_protocol::{Epoch, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
+use serde::Serialize;
 
 pub(crate) use self::outbox::frame;
 pub use self::outbox::{Outbox, OutboxReader, outbox};
 pub use self::page_kind::PageKind;
+use self::payload::{Delta, Deltas, Missed, Nothing, Whole};
 use self::ring::Ring;
+use self::waking::Waking;
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{Loaded, StoreError, StoreHandle};
 
@@ -104,6 +110,8 @@ pub enum Msg {
         /// Its number.
         id: u64,
     },
+    /// The hosts had their time to tell their state: what waited for them goes on.
+    Awake,
     /// Time for a `sync` frame.
     Beacon,
     /// The mark was raised to this.
@@ -177,6 +185,8 @@ pub struct State {
     fleet: Arc<FleetState>,
     ring: Ring,
     subscribers: HashMap<u64, Subscriber>,
+    /// Not all hosts have told their state yet.
+    waking: Option<Waking>,
 }
 
 /// The actor.
@@ -195,6 +205,10 @@ impl Actor for Sync {
         raise_mark(&args.store, mark).await?;
         myself.send_interval(args.beacon, || Msg::Beacon);
         let epoch = loaded.epoch;
+        let waking = Waking::new(loaded.hosts.iter().map(|host| host.id.clone()));
+        if waking.is_some() {
+            myself.send_after(waking::WITHIN, || Msg::Awake);
+        }
         let fleet = rebuild(loaded, args.server);
         Ok(State {
             store: args.store,
@@ -207,10 +221,16 @@ impl Actor for Sync {
             fleet: Arc::new(fleet),
             ring: Ring::default(),
             subscribers: HashMap::new(),
+            waking,
         })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
+        let message = match &mut state.waking {
+            None => Some(message),
+            Some(waking) => waking.hold(message),
+        };
+        let Some(message) = message else { return Ok(()) };
         match message {
             Msg::Publish(changes) => {
                 for change in changes {
@@ -218,33 +238,23 @@ impl Actor for Sync {
                         // The disk has been full for hours. To give more could give one twice after a crash.
                         return Err("no versions are left below the mark".into());
                     }
+                    let last = state.waking.as_mut().is_some_and(|waking| waking.told(&change));
                     state.publish(change);
+                    if last {
+                        state.wake();
+                    }
                 }
                 state.raise_mark_in_time(&myself);
             }
-            Msg::Snapshot { reply } => answer(reply, state.snapshot()),
-            Msg::Subscribe { id, view, outbox, resume } => state.subscribe(id, view, outbox, resume),
-            Msg::Unsubscribe { id } => {
-                state.subscribers.remove(&id);
-            }
-            Msg::Resume { id, from } => state.resume(id, &from),
-            Msg::GetState { id } => state.send_state(id, "full_state"),
-            Msg::Beacon => state.beacon(),
-            Msg::MarkRaised(mark) => {
-                state.mark = state.mark.max(mark);
-                state.raising = false;
-            }
-            Msg::Inspect { reply } => answer(
-                reply,
-                serde_json::json!({
-                    "version": state.version,
-                    "mark": state.mark,
-                    "hosts": state.fleet.hosts.len(),
-                    "subscribers": state.subscribers.len(),
-                    "lagging": state.subscribers.values().filter(|s| s.outbox.is_lagging()).count(),
-                    "ring": state.ring.len(),
-                }),
-            ),
+            Msg::Awake => state.wake(),
+            message @ (Msg::Snapshot { .. }
+            | Msg::Subscribe { .. }
+            | Msg::Unsubscribe { .. }
+            | Msg::Resume { .. }
+            | Msg::GetState { .. }
+            | Msg::Beacon
+            | Msg::MarkRaised(_)
+            | Msg::Inspect { .. }) => state.serve(message),
         }
         Ok(())
     }
@@ -278,6 +288,50 @@ fn rebuild(loaded: Loaded, server: Server) -> FleetState {
 }
 
 impl State {
+    /// The messages that ask for the state or are about those who do.
+    fn serve(&mut self, message: Msg) {
+        match message {
+            Msg::Snapshot { reply } => answer(reply, self.snapshot()),
+            Msg::Subscribe { id, view, outbox, resume } => self.subscribe(id, view, outbox, resume),
+            Msg::Unsubscribe { id } => {
+                self.subscribers.remove(&id);
+            }
+            Msg::Resume { id, from } => self.resume(id, &from),
+            Msg::GetState { id } => self.send_state(id, "full_state"),
+            Msg::Beacon => self.beacon(),
+            Msg::MarkRaised(mark) => {
+                self.mark = self.mark.max(mark);
+                self.raising = false;
+            }
+            Msg::Inspect { reply } => answer(reply, self.inspect()),
+            // Handled by the actor itself.
+            Msg::Publish(_) | Msg::Awake => {}
+        }
+    }
+
+    /// All hosts have told their state, or had their time.
+    fn wake(&mut self) {
+        let Some((missing, held)) = self.waking.take().map(Waking::over) else { return };
+        if missing > 0 {
+            tracing::warn!(missing, "hosts have not told their state, shown without them until they do");
+        }
+        for message in held {
+            self.serve(message);
+        }
+    }
+
+    fn inspect(&self) -> serde_json::Value {
+        serde_json::json!({
+            "version": self.version,
+            "mark": self.mark,
+            "hosts": self.fleet.hosts.len(),
+            "waking": self.waking.is_some(),
+            "subscribers": self.subscribers.len(),
+            "lagging": self.subscribers.values().filter(|s| s.outbox.is_lagging()).count(),
+            "ring": self.ring.len(),
+        })
+    }
+
     fn snapshot(&self) -> Snapshot {
         Snapshot { epoch: self.epoch, version: self.version, state: Arc::clone(&self.fleet) }
     }
@@ -303,17 +357,17 @@ impl State {
         let mut made: HashMap<&View, outbox::Frame> = HashMap::new();
         for subscriber in self.subscribers.values() {
             let frame = made.entry(&subscriber.view).or_insert_with(|| match &subscriber.view {
-                View::Json => self.frame("delta", &serde_json::json!({ "change": change })),
+                View::Json => self.frame("delta", &Delta::Json { change }),
                 View::Html(page) => {
                     let fragments = self.render.fragments(change, before, &self.fleet, page);
-                    self.frame("delta", &serde_json::json!({ "fragments": fragments }))
+                    self.frame("delta", &Delta::Html { fragments })
                 }
             });
             subscriber.outbox.offer(frame);
         }
     }
 
-    fn frame(&self, kind: &str, payload: &serde_json::Value) -> outbox::Frame {
+    fn frame(&self, kind: &str, payload: &impl Serialize) -> outbox::Frame {
         outbox::frame(kind, self.version, self.epoch, payload)
     }
 
@@ -328,10 +382,8 @@ impl State {
     fn send_state(&self, id: u64, kind: &str) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
         let payload = match &subscriber.view {
-            View::Json => serde_json::json!({ "state": self.fleet.to_wire() }),
-            View::Html(page) => {
-                serde_json::json!({ "fragments": self.render.everything(&self.fleet, page) })
-            }
+            View::Json => Whole::Json { state: self.fleet.to_wire() },
+            View::Html(page) => Whole::Html { fragments: self.render.everything(&self.fleet, page) },
         };
         subscriber.outbox.catch_up(&self.frame(kind, &payload));
     }
@@ -341,21 +393,23 @@ impl State {
         let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version, &self.fleet));
         let missed = missed.flatten();
         let Some(missed) = missed else { return self.send_state(id, "full_state") };
-        let deltas: Vec<_> = missed
+        let deltas = missed
             .iter()
-            .map(|(version, change)| match &subscriber.view {
-                View::Json => serde_json::json!({ "version": version, "change": change }),
-                View::Html(page) => serde_json::json!({
-                    "version": version,
-                    "fragments": self.render.fragments(change, None, &self.fleet, page),
-                }),
+            .map(|(version, change)| {
+                let delta = match &subscriber.view {
+                    View::Json => Delta::Json { change },
+                    View::Html(page) => {
+                        Delta::Html { fragments: self.render.fragments(change, None, &self.fleet, page) }
+                    }
+                };
+                Missed { version: *version, delta }
             })
             .collect();
-        subscriber.outbox.catch_up(&self.frame("deltas", &serde_json::json!({ "deltas": deltas })));
+        subscriber.outbox.catch_up(&self.frame("deltas", &Deltas { deltas }));
     }
 
     fn beacon(&self) {
-        let frame = self.frame("sync", &serde_json::json!({}));
+        let frame = self.frame("sync", &Nothing {});
         for subscriber in self.subscribers.values() {
             subscriber.outbox.offer(&frame);
         }

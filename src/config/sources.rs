@@ -60,6 +60,7 @@ const SETTINGS: &[Setting] = &[
     later(&plain("version_url")),
     plain("sync_beacon_interval"),
     plain("timeout_action"),
+    plain("wake_broadcast"),
     plain("cmd_retention_days"),
     plain("log_retention_days"),
     plain("log"),

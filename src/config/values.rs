@@ -50,6 +50,11 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an address with a port, like 127.0.0.1:8000 or [::]:8000".to_owned())
 }
 
+/// Where magic packets go.
+pub(super) fn broadcast(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected an address with a port, like 192.0.2.255:9".to_owned())
+}
+
 /// Scheme, host and port: what a browser sends as `Origin`. The port of the scheme itself is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {

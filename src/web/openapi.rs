@@ -232,7 +232,7 @@ fn schemas() -> Value {
         ),
         (
             "Command",
-            "id host op args state code message actor force run_id created_at sent_at started_at finished_at exit_code log_bytes progress details",
+            "id host op args state code message actor force run_id created_at sent_at started_at finished_at waiting_since exit_code stage log_bytes progress details",
         ),
         ("Run", "id pipeline actor state stage ops hosts options created_at finished_at"),
         ("Event", "id time category level actor host action message details"),

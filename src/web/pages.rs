@@ -38,8 +38,8 @@ mod words;
 
 use std::sync::Arc;
 
+use nixfleet_model::fleet_state::FleetState;
 use nixfleet_protocol::api::{Command, Host, OpEntry};
-use nixfleet_protocol::browser::State;
 use nixfleet_protocol::{CommandId, Epoch, HostId, Op, Time, Version};
 
 pub use crate::actors::sync::PageKind;
@@ -56,7 +56,7 @@ pub use host::host_page;
 #[derive(Clone, Copy)]
 pub struct Fleet<'a> {
     /// The state at `version`, with the change already in it.
-    pub state: &'a State,
+    pub state: &'a FleetState,
     /// The op registry: labels, confirmations, which ask for a code.
     pub ops: &'a [OpEntry],
     /// For a host the ops that would be refused now, and why, in one sentence each. Pure, and of the same view as
@@ -80,17 +80,22 @@ pub struct Session<'a> {
 impl Fleet<'_> {
     /// The host with this name.
     pub fn host(&self, id: &HostId) -> Option<&Arc<Host>> {
-        self.state.hosts.iter().find(|host| host.id == *id)
+        self.state.hosts.get(id).map(|view| &view.host)
     }
 
     /// The command with this id, among the open and recent ones.
     pub fn command(&self, id: CommandId) -> Option<&Arc<Command>> {
-        self.state.commands.iter().find(|command| command.id == id)
+        self.state.commands.get(&id)
+    }
+
+    /// All hosts, by name.
+    fn hosts(&self) -> impl Iterator<Item = &Arc<Host>> {
+        self.state.hosts.values().map(|view| &view.host)
     }
 
     /// All hosts as the page sorts them: by criticality, then by name.
     fn sorted(&self) -> Vec<&Arc<Host>> {
-        let mut hosts: Vec<_> = self.state.hosts.iter().collect();
+        let mut hosts: Vec<_> = self.hosts().collect();
         hosts.sort_by_key(|host| rank(host));
         hosts
     }

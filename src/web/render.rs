@@ -25,9 +25,8 @@ impl Default for Pages {
 impl Pages {
     /// What the pages read, of a state at a version. Fragments hold neither version nor epoch.
     fn with<R>(&self, state: &FleetState, epoch: Epoch, version: Version, render: impl FnOnce(&Fleet<'_>) -> R) -> R {
-        let wire = state.to_wire();
         let refused = |host: &Host| refused(state, host);
-        render(&Fleet { state: &wire, ops: &self.ops, refused: &refused, version, epoch, now: Time::now() })
+        render(&Fleet { state, ops: &self.ops, refused: &refused, version, epoch, now: Time::now() })
     }
 
     /// What the pages read, of a snapshot: for a whole page.
@@ -40,8 +39,8 @@ impl Pages {
 /// among it, save what has a button in every row: it is no news, day after day.
 fn refused(state: &FleetState, host: &Host) -> Vec<(Op, String)> {
     let Some(view) = state.hosts.get(&host.id) else { return Vec::new() };
-    let told = view.refused.iter().filter(|(op, why)| why.code != UNSUPPORTED || pages::QUICK.contains(op));
-    told.map(|(op, why)| (*op, why.message.clone())).collect()
+    let told = view.refused.iter().filter(|it| it.code != UNSUPPORTED || pages::QUICK.contains(&it.op));
+    told.map(|it| (it.op, it.message.to_string())).collect()
 }
 
 impl Render for Pages {

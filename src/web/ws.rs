@@ -22,10 +22,14 @@ use crate::actors::links::{AgentIdentity, LinksHandle, OwnTokens};
 use crate::actors::sessions::{SessionsHandle, Viewer};
 use crate::actors::sync::{PageKind, View};
 
-/// Idle sockets are many: buffers start small (the defaults cost 139 KiB for each socket, these 7).
-const READ_BUFFER: usize = 4 * 1024;
-/// What may wait for a slow reader inside the socket; the outboxes before it are bounded too.
+/// Idle sockets are many: buffers start small (the defaults cost 139 KiB for each socket, these 4). A heartbeat fits;
+/// what is longer gets its own room for as long as it is read.
+const READ_BUFFER: usize = 1024;
+/// What may wait for a slow agent inside the socket; the outbox before it is bounded too.
 const WRITE_BUFFER: usize = 4 * MAX_MESSAGE;
+/// The same for a tab. A frame must fit into it, and the state of a large fleet is one frame: no bound of ours, but
+/// one against what a client makes us say.
+const WRITE_BUFFER_OF_TABS: usize = 256 * 1024 * 1024;
 
 /// To whom the socket goes.
 enum To {
@@ -101,10 +105,14 @@ async fn hand_over(upgraded: OnUpgrade, to: To) {
         Ok(upgraded) => Box::new(TokioIo::new(upgraded)),
         Err(error) => return tracing::debug!(%error, "the upgrade did not come to pass"),
     };
+    let write_buffer = match &to {
+        To::Links(..) => WRITE_BUFFER,
+        To::Sessions(..) => WRITE_BUFFER_OF_TABS,
+    };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER)
         .write_buffer_size(0)
-        .max_write_buffer_size(WRITE_BUFFER)
+        .max_write_buffer_size(write_buffer)
         .max_message_size(Some(MAX_MESSAGE))
         .max_frame_size(Some(MAX_MESSAGE));
     let socket: Socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(config)).await;

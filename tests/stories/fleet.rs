@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::api::Api;
 use crate::repository::Repository;
 
 /// How long anything may take before a story fails.
@@ -26,16 +27,19 @@ pub(crate) const PASSWORD: &str = "correct horse";
 pub(crate) struct Fleet {
     pub(crate) repository: Repository,
     pub(crate) port: u16,
-    dir: TempDir,
-    daemon: Option<Child>,
+    pub(crate) dir: TempDir,
+    pub(crate) daemon: Option<Child>,
     daemon_env: Vec<(String, String)>,
-    agents: BTreeMap<String, Agent>,
+    pub(crate) agents: BTreeMap<String, Agent>,
 }
 
-struct Agent {
-    process: Option<Child>,
+/// A host's agent.
+pub(crate) struct Agent {
+    pub(crate) process: Option<Child>,
     token: String,
     env: Vec<(String, String)>,
+    /// What starts its binary: nothing, or a program and its arguments.
+    under: Vec<String>,
 }
 
 impl Fleet {
@@ -72,16 +76,30 @@ impl Fleet {
 
     /// The same, with more settings for the agent.
     pub(crate) fn add_host(&mut self, name: &str, env: &[(&str, &str)]) {
-        let made = self.post("/api/v1/tokens", &json!({ "kind": "host", "host": name, "name": name }));
-        assert_eq!(made.0, 201, "{}", made.1);
-        let token = made.1["token"].as_str().unwrap().to_owned();
-        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        self.agents.insert(name.to_owned(), Agent { process: None, token, env });
-        self.start_agent(name);
+        self.add_host_under(name, env, &[]);
         self.wait(&format!("{name} is online and has its checkout"), |fleet| {
             let host = fleet.get(&format!("/api/v1/hosts/{name}")).1;
             host["state"] == "online" && !host["generation"].is_null()
         });
+    }
+
+    /// Starts another machine that calls itself as a host does, with the token of that host.
+    pub(crate) fn add_rival(&mut self, name: &str, of: &str) {
+        let env = vec![("NIXFLEET_HOSTNAME".to_owned(), of.to_owned())];
+        let token = self.agents[of].token.clone();
+        self.agents.insert(name.to_owned(), Agent { process: None, token, env, under: Vec::new() });
+        self.start_agent(name);
+    }
+
+    /// The same, with a program that starts the agent, such as `ip netns exec`; waits for nothing.
+    pub(crate) fn add_host_under(&mut self, name: &str, env: &[(&str, &str)], under: &[&str]) {
+        let made = self.post("/api/v1/tokens", &json!({ "kind": "host", "host": name, "name": name }));
+        assert_eq!(made.0, 201, "{}", made.1);
+        let token = made.1["token"].as_str().unwrap().to_owned();
+        let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let under = under.iter().map(|word| (*word).to_owned()).collect();
+        self.agents.insert(name.to_owned(), Agent { process: None, token, env, under });
+        self.start_agent(name);
     }
 
     /// Where everything lies.
@@ -105,6 +123,11 @@ impl Fleet {
         self.wait("the daemon is ready", |fleet| fleet.try_get("/readyz").is_some_and(|(status, _)| status == 200));
     }
 
+    /// The daemon's process.
+    pub(crate) fn daemon_id(&self) -> u32 {
+        self.daemon.as_ref().unwrap().id()
+    }
+
     /// Whether the daemon's process goes on.
     pub(crate) fn daemon_lives(&mut self) -> bool {
         self.daemon.as_mut().is_some_and(|daemon| daemon.try_wait().unwrap().is_none())
@@ -126,7 +149,7 @@ impl Fleet {
     pub(crate) fn stop_daemon(&mut self) {
         let mut daemon = self.daemon.take().unwrap();
         signal(daemon.id(), rustix::process::Signal::TERM);
-        assert!(daemon.wait().unwrap().success(), "the daemon ends well when it is asked to\n{}", self.logs());
+        assert!(ended_well(daemon.wait().unwrap()), "the daemon ends well when it is asked to\n{}", self.logs());
     }
 
     /// Starts a host's agent.
@@ -134,8 +157,11 @@ impl Fleet {
         let state_dir = self.state_dir(host);
         fs::create_dir_all(&state_dir).unwrap();
         let agent = &self.agents[host];
-        let mut command = Command::new(agent_binary());
+        let mut words: Vec<_> = agent.under.iter().map(Into::into).collect();
+        words.push(agent_binary().into_os_string());
+        let mut command = Command::new(&words[0]);
         command
+            .args(&words[1..])
             .env("NIXFLEET_URL", format!("ws://127.0.0.1:{}/ws", self.port))
             .env("NIXFLEET_TOKEN", &agent.token)
             .env("NIXFLEET_REPO_URL", self.repository.url())
@@ -166,39 +192,24 @@ impl Fleet {
 
     /// One GET of the API; nothing while the daemon is away.
     pub(crate) fn try_get(&self, path: &str) -> Option<(u16, Value)> {
-        let (status, body) = self.try_text("GET", path, None)?;
-        Some((status, serde_json::from_str(&body).unwrap_or(Value::String(body))))
+        Api::at(self.port).get(path)
     }
 
     /// One GET, as text.
     pub(crate) fn text(&self, path: &str) -> (u16, String) {
-        self.try_text("GET", path, None).unwrap_or_else(|| panic!("GET {path}: no answer"))
+        Api::at(self.port).text("GET", path, None).unwrap_or_else(|| panic!("GET {path}: no answer"))
     }
 
     /// One POST to the API.
     pub(crate) fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        let (status, body) = self
-            .try_text("POST", path, Some(body))
-            .unwrap_or_else(|| panic!("POST {path}: no answer\n{}", self.logs()));
-        (status, serde_json::from_str(&body).unwrap_or(Value::String(body)))
+        let answer = Api::at(self.port).post(path, body);
+        answer.unwrap_or_else(|| panic!("POST {path}: no answer\n{}", self.logs()))
     }
 
-    fn try_text(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(u16, String)> {
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(30)))
-            .build()
-            .into();
-        let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let mut answer = match (method, body) {
-            ("POST", Some(body)) => {
-                agent.post(&url).header("Authorization", &format!("Bearer {ADMIN}")).send_json(body)
-            }
-            _ => agent.get(&url).header("Authorization", &format!("Bearer {ADMIN}")).call(),
-        }
-        .ok()?;
-        let status = answer.status().as_u16();
-        Some((status, answer.body_mut().with_config().limit(512 << 20).read_to_string().ok()?))
+    /// One DELETE; the status.
+    pub(crate) fn delete(&self, path: &str) -> u16 {
+        let answer = Api::at(self.port).text("DELETE", path, None);
+        answer.unwrap_or_else(|| panic!("DELETE {path}: no answer")).0
     }
 
     /// Asks for an op and expects that it is accepted; the command's id.
@@ -344,6 +355,13 @@ pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let _ = rustix::process::kill_process(pid, signal);
 }
 
+/// Whether a process ended as it was asked to: with success, or by the signal when it had just begun and did not listen
+/// for signals yet.
+pub(crate) fn ended_well(status: std::process::ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.success() || status.signal() == Some(rustix::process::Signal::TERM.as_raw())
+}
+
 fn kill(process: Option<Child>) {
     if let Some(mut process) = process {
         let _ = process.kill();
@@ -353,12 +371,22 @@ fn kill(process: Option<Child>) {
 
 fn spawn(mut command: Command, log: &Path) -> Child {
     let log = File::options().create(true).append(true).open(log).unwrap();
-    command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
+    // What is meant for the tests is nothing for the programs.
+    for name in ["RUST_LOG", "NIXFLEET_SEED", "NIXFLEET_HARNESS_FOR", "NIXFLEET_SKIPPED_TESTS"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap()
 }
 
-/// A port that nobody listens on now.
+/// A port that nobody listens on now. Below those that outgoing connections get: a daemon that is away for a moment
+/// must find its own again.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos();
+    let first = (std::process::id().wrapping_mul(97) ^ now) % 20_000;
+    (first..first + 20_000)
+        .map(|n| u16::try_from(10_000 + n % 20_000).unwrap())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .unwrap()
 }
 
 /// The agent's binary, beside the daemon's.

@@ -8,13 +8,23 @@
     reason = "a story that can't go on fails, and says where"
 )]
 
+mod api;
 mod fleet;
+mod old_agent;
+mod played;
 mod repository;
 mod tab;
 
 mod cycle;
+mod departures;
 mod disasters;
+mod floods;
+mod journal;
 mod keeping;
 mod kills;
+mod names;
+mod pitfalls;
 mod readiness;
 mod security;
+mod tls;
+mod v2;

@@ -29,6 +29,9 @@ pub(crate) struct Tab {
     pub(crate) over: Vec<String>,
     /// How often the full state came.
     pub(crate) states: u32,
+    /// The host whose lights are noted, and every set of them that was ever shown.
+    watched: Option<String>,
+    pub(crate) lights_seen: Vec<String>,
 }
 
 impl Tab {
@@ -51,6 +54,8 @@ impl Tab {
             lines: BTreeMap::new(),
             over: Vec::new(),
             states: 0,
+            watched: None,
+            lights_seen: Vec::new(),
         };
         tab.until("init", |tab| tab.states > 0);
         tab
@@ -75,6 +80,11 @@ impl Tab {
         }
     }
 
+    /// Notes every set of lights of a host from now on.
+    pub(crate) fn watch_lights(&mut self, host: &str) {
+        self.watched = Some(host.to_owned());
+    }
+
     /// Asks for a log from an offset on.
     pub(crate) fn follow(&mut self, command: &str, offset: u64) {
         self.send(&json!({ "type": "follow_log", "payload": { "command_id": command, "offset": offset } }));
@@ -83,6 +93,19 @@ impl Tab {
     /// The texts of a followed log, without the runner's notes.
     pub(crate) fn text(&self, command: &str) -> Vec<&str> {
         self.lines.get(command).into_iter().flatten().map(|(_, line)| line.as_str()).collect()
+    }
+
+    /// Reads a followed log to its end, however long it is: as long as something comes.
+    pub(crate) fn follow_to_the_end(&mut self, command: &str) {
+        let (mut seen, mut last) = (0, Instant::now());
+        while !self.over.iter().any(|over| over == command) {
+            self.read(Duration::from_millis(200));
+            let lines = self.lines.get(command).map_or(0, Vec::len);
+            if lines > seen {
+                (seen, last) = (lines, Instant::now());
+            }
+            assert!(last.elapsed() < PATIENCE, "nothing came after line {seen}");
+        }
     }
 
     /// Sends a frame.
@@ -148,6 +171,12 @@ impl Tab {
     fn apply(&mut self, change: &Value) {
         match change["type"].as_str().unwrap() {
             "host_added" | "host_updated" => {
+                if self.watched.as_deref() == change["id"].as_str() {
+                    let lights = lights_of(&change["host"]);
+                    if !self.lights_seen.contains(&lights) {
+                        self.lights_seen.push(lights);
+                    }
+                }
                 self.hosts.insert(change["id"].as_str().unwrap().to_owned(), change["host"].clone());
             }
             "host_removed" => {

@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use nixfleet_protocol::agent::{Command, CommandRejected, KillCommand, Signal};
+use nixfleet_protocol::agent::{AgentProgram, Command, CommandRejected, KillCommand, Signal, Status};
 use nixfleet_protocol::{BootId, CommandId, InstanceId, Op, Time};
 use tracing::{info, warn};
 use uuid::Uuid;
@@ -13,10 +13,12 @@ use uuid::Uuid;
 use super::deliveries::{Deliveries, Delivery};
 use crate::durable;
 use crate::facts::Identity;
+use crate::facts::lights::Last;
 use crate::journal::entry::{Abandoned, Claim, Entry, GROUP, RESULT, STARTED, Standing, judge};
+use crate::journal::past::Past;
 use crate::journal::{Admission, Journal, JournalError};
 use crate::launch::Launcher;
-use crate::ops;
+use crate::ops::{self, own, words};
 use crate::record::{HostSettings, Order, Outcome, Stage};
 use crate::runner::{facts_now, remains};
 
@@ -25,6 +27,9 @@ const CLAIM_WITHIN: Duration = Duration::from_secs(30);
 
 /// A host that goes down ends the runner of its reboot before the agent: that is no failure yet.
 const DOWN_WITHIN: Duration = Duration::from_mins(6);
+
+/// So many journals may be read at once: each is a process on the host.
+const MOST_JOURNALS: usize = 8;
 
 /// What the dashboard is told about its command.
 #[derive(Debug)]
@@ -35,8 +40,8 @@ pub enum Answer {
     Restarting(CommandId),
     /// It is refused.
     Rejected(CommandRejected),
-    /// It ran so long ago that only its id is left.
-    Forgotten(CommandId, String),
+    /// It ran so long ago that only how it ended is left.
+    Forgotten(Box<Status>),
 }
 
 /// The commands of this host.
@@ -47,6 +52,10 @@ pub struct Commands {
     host: HostSettings,
     instance: InstanceId,
     boot: Option<BootId>,
+    agent: AgentProgram,
+    started_as: String,
+    last_switch: Option<Last>,
+    last_tests: Option<Last>,
     /// What is followed and told.
     pub deliveries: Deliveries,
 }
@@ -58,6 +67,7 @@ impl Commands {
         launcher: Launcher,
         host: HostSettings,
         identity: &Identity,
+        agent: AgentProgram,
     ) -> Result<Self, JournalError> {
         let mut commands = Self {
             journal,
@@ -65,6 +75,10 @@ impl Commands {
             host,
             instance: identity.instance,
             boot: identity.boot.clone(),
+            agent,
+            started_as: std::env::args().next().unwrap_or_default(),
+            last_switch: None,
+            last_tests: None,
             deliveries: Deliveries::default(),
         };
         for entry in commands.journal.entries()? {
@@ -81,6 +95,12 @@ impl Commands {
     /// At the start: each command goes on, is begun, or has ended.
     fn settle(&mut self, entry: Entry) -> io::Result<()> {
         let standing = entry.standing()?;
+        if standing == Standing::Ended
+            && let (Ok(Some(order)), Ok(Some(outcome))) = (entry.order(), entry.outcome())
+        {
+            // Oldest first: the newest is what is left.
+            self.note_last(&order.ops, &outcome);
+        }
         if standing == Standing::Ended && entry.is_acknowledged() {
             return Ok(());
         }
@@ -90,9 +110,7 @@ impl Commands {
         };
         info!(command = %entry.id(), op = order.word, ?standing, "found in the journal");
         let settled = match standing {
-            Standing::Startable if order.ops.contains(&Op::Restart) => {
-                Self::conclude(&entry, &order, Abandoned::Restarted)
-            }
+            Standing::Startable if order.ops == [Op::Restart] => Self::conclude(&entry, &order, Abandoned::Restarted),
             Standing::Startable => self.start(&entry, &order),
             Standing::Abandoned => self.conclude_abandoned(&entry, &order),
             Standing::Running | Standing::Ended => Ok(()),
@@ -188,6 +206,8 @@ impl Commands {
             instance: self.instance,
             boot: self.boot.clone(),
             accepted_at: Time::now(),
+            agent: Some(self.agent.clone()),
+            started_as: self.started_as.clone(),
             host: self.host.clone(),
         }
     }
@@ -201,15 +221,27 @@ impl Commands {
         match self.journal.find(id) {
             Ok(None) => {}
             Ok(Some(Admission::Known(entry))) => return self.known(entry),
-            Ok(Some(Admission::New(_) | Admission::Forgotten)) => return Answer::Forgotten(id, command.command),
-            Err(error) => return reject(crate::chain(&error)),
+            Ok(Some(Admission::New(_) | Admission::Forgotten)) => return self.forgotten(id, command.command),
+            Err(error) => return reject(refused(&error)),
         }
-        let Some(ops) = ops::meaning(&command.command, legacy) else {
+        let Some(ops) = ops::meaning(&command.command, legacy, self.host.platform) else {
             info!(op = command.command, "unsupported");
             return reject("unsupported".into());
         };
+        let args = command.args.clone().or_else(|| words::implied(&command.command).filter(|_| legacy));
+        if let Some(refusal) = own::refusal(&ops, args.as_ref(), &self.host) {
+            info!(op = command.command, refusal, "refused");
+            return reject(refusal);
+        }
+        if let Err(bad) = ops::args::check(&ops, args.as_ref()) {
+            info!(op = command.command, %bad, "refused");
+            return reject(bad.to_string());
+        }
+        if !own::takes_slot(&ops) && self.deliveries.journals() >= MOST_JOURNALS {
+            return reject(format!("too_many_journals: {MOST_JOURNALS} are read at once already"));
+        }
         let at_any_time = legacy && matches!(ops[..], [Op::Restart | Op::Reboot]);
-        if let Some(running) = self.deliveries.running().filter(|_| !at_any_time) {
+        if let Some(running) = self.deliveries.running().filter(|_| own::takes_slot(&ops) && !at_any_time) {
             return Answer::Rejected(CommandRejected {
                 reason: format!("busy: {} runs ({})", running.word, running.id()),
                 current_command: Some(running.word.clone()),
@@ -217,13 +249,13 @@ impl Commands {
                 command_id: command.command_id,
             });
         }
-        let restart = ops.contains(&Op::Restart);
-        let order = self.order(id, command.command.clone(), ops, command.args.clone(), legacy);
+        let restart = ops == [Op::Restart];
+        let order = self.order(id, command.command.clone(), ops, args, legacy);
         let entry = match self.journal.admit(&order) {
             Ok(Admission::New(entry)) => entry,
             Ok(Admission::Known(entry)) => return self.known(entry),
-            Ok(Admission::Forgotten) => return Answer::Forgotten(id, command.command),
-            Err(error) => return reject(crate::chain(&error)),
+            Ok(Admission::Forgotten) => return self.forgotten(id, command.command),
+            Err(error) => return reject(refused(&error)),
         };
         info!(command = %id, op = order.word, "accepted");
         if restart {
@@ -240,7 +272,7 @@ impl Commands {
     fn known(&mut self, entry: Entry) -> Answer {
         let id = entry.id();
         if let Ok(Some(order)) = entry.order() {
-            if order.ops.contains(&Op::Restart) && matches!(entry.standing(), Ok(Standing::Startable)) {
+            if order.ops == [Op::Restart] && matches!(entry.standing(), Ok(Standing::Startable)) {
                 // The link broke before the agent went: no runner will ever begin this one.
                 return Answer::Restarting(id);
             }
@@ -251,24 +283,65 @@ impl Commands {
 
     /// Stops the command with this id; without one, whatever runs.
     pub fn stop(&mut self, kill: &KillCommand) {
-        let Some(delivery) = self.deliveries.running() else {
-            info!("nothing to stop");
-            return;
-        };
-        if kill.command_id.is_some_and(|id| id != delivery.id()) {
-            info!(command = ?kill.command_id, "not running, so not stopped");
-            return;
+        let Some(id) = kill.command_id else { return self.stop_slot(kill.signal) };
+        if let Some(delivery) = self.deliveries.get(id).filter(|delivery| delivery.outcome.is_none()) {
+            ask_to_stop(delivery, kill.signal);
+        } else {
+            info!(command = %id, "not running, so not stopped");
         }
-        self.stop_running(kill.signal);
     }
 
-    /// Stops what runs.
-    pub fn stop_running(&mut self, signal: Signal) {
-        let Some(delivery) = self.deliveries.running() else { return };
-        info!(command = %delivery.id(), ?signal, "stopping");
-        if let Err(error) = delivery.entry().ask_to_stop(signal) {
-            warn!(command = %delivery.id(), %error, "the wish to stop can't be written");
+    /// Stops what runs in the host's slot. Journals are stopped by their ids alone.
+    pub fn stop_slot(&self, signal: Signal) {
+        if let Some(delivery) = self.deliveries.running() {
+            ask_to_stop(delivery, signal);
+        } else {
+            info!("nothing to stop");
         }
+    }
+
+    /// Stops all journals: nobody has been there to read them for a long time.
+    pub fn stop_journals(&self) {
+        for id in self.deliveries.ids_of_journals() {
+            if let Some(delivery) = self.deliveries.get(id) {
+                ask_to_stop(delivery, Signal::Term);
+            }
+        }
+    }
+
+    /// How the last switch and the last tests ended.
+    pub fn lasts(&self) -> (Option<Last>, Option<Last>) {
+        (self.last_switch.clone(), self.last_tests.clone())
+    }
+
+    fn note_last(&mut self, ops: &[Op], outcome: &Outcome) {
+        let last =
+            || Some(Last { exit_code: outcome.exit_code, message: outcome.message.clone(), at: outcome.finished_at });
+        // What failed before its switch began says nothing of the system.
+        let before = matches!(outcome.stage, Some(Stage::Checkout));
+        if ops.iter().any(|op| matches!(op, Op::Switch | Op::Rollback | Op::ForceRebuild)) && !before {
+            self.last_switch = last();
+        }
+        if ops.contains(&Op::Test) {
+            self.last_tests = last();
+        }
+    }
+
+    /// Whether this word brings the checkout up to date by itself, so that a first clone under way need not be waited
+    /// for, or must come at any time. A clone over a line that died would else hold up everything.
+    pub fn needs_the_checkout(&self, word: &str, legacy: bool) -> bool {
+        ops::meaning(word, legacy, self.host.platform)
+            .is_some_and(|ops| matches!(ops.first(), Some(Op::Pull | Op::Reboot)))
+            && self.deliveries.running().is_none()
+    }
+
+    /// The result of a command whose folder was deleted.
+    fn forgotten(&self, id: CommandId, word: String) -> Answer {
+        let past = self.journal.past(id).unwrap_or_else(|error| {
+            warn!(command = %id, error = %crate::chain(&error), "what became of it can't be read");
+            None
+        });
+        Answer::Forgotten(Box::new(status_of_past(id, word, past)))
     }
 
     /// Notices which commands ended, and which were abandoned. True when one ended just now.
@@ -306,7 +379,9 @@ impl Commands {
             && let Some(delivery) = self.deliveries.get_mut(id)
         {
             info!(command = %id, exit_code = outcome.exit_code, message = outcome.message, "ended");
-            delivery.outcome = Some(outcome);
+            let ops = delivery.ops.clone();
+            delivery.outcome = Some(outcome.clone());
+            self.note_last(&ops, &outcome);
             return Ok(true);
         }
         Ok(false)
@@ -321,9 +396,65 @@ impl Commands {
     }
 }
 
+fn ask_to_stop(delivery: &Delivery, signal: Signal) {
+    info!(command = %delivery.id(), ?signal, "stopping");
+    if let Err(error) = delivery.entry().ask_to_stop(signal) {
+        warn!(command = %delivery.id(), %error, "the wish to stop can't be written");
+    }
+}
+
+/// Why a command could not be written down, for the person who asked for it.
+fn refused(error: &JournalError) -> String {
+    let (place, kind) = (error.path.display(), error.source.kind());
+    if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        return format!(
+            "agent_disk_full: the disk of the agent's state directory is full, so nothing was begun: free some space \
+             for {place}, and try again"
+        );
+    }
+    if kind == io::ErrorKind::ReadOnlyFilesystem {
+        return format!("agent_disk_read_only: {place} can't be written, so nothing was begun");
+    }
+    crate::chain(error)
+}
+
+/// The result of a command of which only its line is left. Its log is gone, so it ends where any log is.
+fn status_of_past(id: CommandId, word: String, past: Option<Past>) -> Status {
+    let Some(past) = past else {
+        return Status {
+            status: "error".into(),
+            command: word,
+            exit_code: Some(1),
+            message: Some("this command ran before, and how it ended is not known any more".into()),
+            command_id: Some(id),
+            output_end: Some(0),
+            stage: Some(Stage::Interrupted.as_str().into()),
+            ..Status::default()
+        };
+    };
+    let outcome_word = match (past.exit_code, past.stage) {
+        (0, _) => "ok",
+        (_, Some(Stage::Stopped)) => "stopped",
+        _ => "error",
+    };
+    Status {
+        status: outcome_word.into(),
+        command: past.word,
+        exit_code: Some(past.exit_code),
+        message: Some(format!("{} (it ran before; its log is not kept any more)", past.message)),
+        generation: past.generation,
+        command_id: Some(id),
+        started_at: past.started_at,
+        finished_at: Some(past.finished_at),
+        output_end: Some(0),
+        stage: past.stage.map(|stage| stage.as_str().to_owned()),
+        deployed: past.deployed,
+        ..Status::default()
+    }
+}
+
 /// Cuts half a record off the end of a log whose writer died. Returns the length that is left.
 fn cut_log(entry: &Entry) -> io::Result<u64> {
-    use std::os::unix::fs::FileExt as _;
     let path = entry.file(crate::journal::entry::LOG);
     let file = match std::fs::OpenOptions::new().read(true).write(true).open(&path) {
         Ok(file) => file,
@@ -331,15 +462,40 @@ fn cut_log(entry: &Entry) -> io::Result<u64> {
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
-    let from = length.saturating_sub(nixfleet_protocol::log::MAX_RECORD as u64);
-    let mut tail = vec![0; usize::try_from(length - from).unwrap_or_default()];
-    file.read_exact_at(&mut tail, from)?;
-    let whole = from + nixfleet_protocol::log::whole_length(&tail) as u64;
-    if whole < length {
+    let hole = crate::transcript::hole(entry.dir());
+    let mut whole = whole_records(&file, length)?;
+    // Nothing is left behind the hole: the mark in front of it leads to its end, so there the log ends.
+    if let Some((from, to)) = hole
+        && from < whole
+    {
+        whole = whole.max(to);
+    }
+    if whole != length {
         file.set_len(whole)?;
         file.sync_all()?;
     }
     Ok(whole)
+}
+
+/// How much of a log is whole records. What a power cut left behind the last of them is half a record, or blocks of
+/// zeros that never reached the disk, however many.
+fn whole_records(file: &std::fs::File, length: u64) -> io::Result<u64> {
+    use std::os::unix::fs::FileExt as _;
+    let mut end = length;
+    let mut block = vec![0; nixfleet_protocol::log::MAX_RECORD];
+    while end > 0 {
+        let from = end.saturating_sub(block.len() as u64);
+        let piece = &mut block[..usize::try_from(end - from).unwrap_or_default()];
+        file.read_exact_at(piece, from)?;
+        // A line end in front of which a zero stands ends no record: our texts hold none.
+        let zeros = piece.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
+        let whole = nixfleet_protocol::log::whole_length(&piece[..zeros]);
+        if whole > 0 {
+            return Ok(from + whole as u64);
+        }
+        end = from;
+    }
+    Ok(0)
 }
 
 #[cfg(test)]
@@ -356,12 +512,88 @@ mod tests {
         let identity =
             Identity { journal: journal.id(), instance: InstanceId::from_uuid(Uuid::from_u128(1)), boot: None };
         let launcher = Launcher::here(Vec::new(), String::new(), None).unwrap();
-        let mut commands = Commands::new(journal, launcher, settings(Platform::Script), &identity).unwrap();
+        let settings = settings(Platform::Script);
+        let mut commands = Commands::new(journal, launcher, settings, &identity, AgentProgram::default()).unwrap();
         let id = CommandId::from_uuid(Uuid::from_u128(7));
         let order = || Command { command: "restart".into(), command_id: Some(id), args: None, hard_limit_s: None };
         assert!(matches!(commands.take(order(), false), Answer::Restarting(_)));
         assert!(matches!(commands.take(order(), false), Answer::Restarting(_)), "the same id again, not begun yet");
         commands.begin_restart(id).unwrap();
         assert!(matches!(commands.take(order(), false), Answer::Accepted(_)), "an id runs at most once");
+    }
+
+    fn log_of(bytes: &[u8]) -> (tempfile::TempDir, Entry) {
+        let dir = tempfile::tempdir().unwrap();
+        let entry = Entry::at(dir.path().to_owned(), CommandId::from_uuid(Uuid::from_u128(7)));
+        std::fs::write(entry.file(crate::journal::entry::LOG), bytes).unwrap();
+        (dir, entry)
+    }
+
+    #[test]
+    fn what_a_power_cut_left_of_a_log_ends_at_its_last_whole_record() {
+        let zeros = vec![0; 300_000];
+        for (log, whole) in [
+            (b"1 o a\n2 o b\n".to_vec(), 12),
+            (b"1 o a\n2 o".to_vec(), 6),
+            ([&b"1 o a\n2 o b"[..], &zeros].concat(), 6),
+            ([&b"1 o a\n"[..], &zeros].concat(), 6),
+            (zeros.clone(), 0),
+            (b"1 o a".to_vec(), 0),
+            (Vec::new(), 0),
+        ] {
+            let (_dir, entry) = log_of(&log);
+            assert_eq!(cut_log(&entry).unwrap(), whole, "{} bytes", log.len());
+            assert_eq!(entry.log_length(), whole);
+        }
+    }
+
+    #[test]
+    fn a_log_whose_end_behind_the_hole_is_lost_ends_where_its_mark_leads() {
+        let mark = nixfleet_protocol::log::Record::mark(Time::from_millis(2), 20_000_000, "cut").encode();
+        let kept = format!("1 o a\n{mark}");
+        for length in [kept.len() as u64, 9_000_000, 20_000_000] {
+            let (_dir, entry) = log_of(kept.as_bytes());
+            std::fs::File::options()
+                .write(true)
+                .open(entry.file(crate::journal::entry::LOG))
+                .unwrap()
+                .set_len(length)
+                .unwrap();
+            std::fs::write(entry.file(crate::journal::entry::HOLE), "6 20000000").unwrap();
+            assert_eq!(cut_log(&entry).unwrap(), 20_000_000);
+            // A reader gets there from the beginning, and from the middle of the hole, over more than 8 MiB.
+            let transcript = crate::transcript::Transcript::open(entry.dir()).unwrap().unwrap();
+            let ends = |from| transcript.read(from, 1 << 16).unwrap().last().unwrap().end;
+            assert_eq!((ends(0), ends(6), ends(10_000_001)), (20_000_000, 20_000_000, 20_000_000));
+            assert!(transcript.read(20_000_000, 1 << 16).unwrap().is_empty());
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_said_in_words_that_help() {
+        let error = |kind| JournalError { path: "/state/commands/x".into(), source: io::Error::from(kind) };
+        assert!(refused(&error(io::ErrorKind::StorageFull)).starts_with("agent_disk_full"));
+        assert!(refused(&error(io::ErrorKind::ReadOnlyFilesystem)).contains("can't be written"));
+        assert!(refused(&error(io::ErrorKind::PermissionDenied)).contains("can't be used"));
+    }
+
+    #[test]
+    fn an_id_whose_folder_is_gone_answers_with_how_it_ended() {
+        let id = CommandId::from_uuid(Uuid::from_u128(7));
+        let past = Past {
+            id,
+            word: "switch".into(),
+            exit_code: 0,
+            stage: None,
+            message: "abc is deployed".into(),
+            started_at: None,
+            finished_at: Time::from_millis(1),
+            generation: None,
+            deployed: None,
+        };
+        let status = status_of_past(id, "switch".into(), Some(past));
+        assert_eq!((status.status.as_str(), status.exit_code, status.output_end), ("ok", Some(0), Some(0)));
+        let unknown = status_of_past(id, "switch".into(), None);
+        assert_eq!((unknown.exit_code, unknown.stage.as_deref()), (Some(1), Some("interrupted")));
     }
 }

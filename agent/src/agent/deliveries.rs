@@ -9,13 +9,15 @@ use std::io;
 use std::time::Duration;
 
 use nixfleet_protocol::agent::{AgentMessage, Output, Progress, Registered, Status, Stream, TestProgress};
-use nixfleet_protocol::{CommandId, Time};
+use nixfleet_protocol::{CommandId, Op, Time};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::legacy;
 use crate::journal::entry::Entry;
 use crate::link::Link;
+use crate::ops::{own, words};
 use crate::record::{Order, Outcome, ProgressRecord};
 use crate::service::Origin;
 use crate::transcript::{Piece, Transcript};
@@ -39,6 +41,8 @@ pub struct Delivery {
     pub outcome: Option<Outcome>,
     /// Since when it is followed.
     pub since: Instant,
+    /// Its ops, in order.
+    pub ops: Vec<Op>,
     transcript: Option<Transcript>,
     acknowledged: u64,
     sent: u64,
@@ -57,6 +61,7 @@ impl Delivery {
             word: order.word.clone(),
             outcome,
             since: now,
+            ops: order.ops.clone(),
             transcript: None,
             acknowledged: 0,
             sent: 0,
@@ -74,6 +79,11 @@ impl Delivery {
     /// Its folder.
     pub const fn entry(&self) -> &Entry {
         &self.entry
+    }
+
+    /// Whether it takes the host's slot: no other such command may run beside it.
+    pub fn takes_slot(&self) -> bool {
+        own::takes_slot(&self.ops)
     }
 
     /// The runner's process.
@@ -94,6 +104,32 @@ impl Delivery {
         (self.acknowledged, self.sent, self.status_sent, self.progress) = (offset, offset, false, None);
     }
 
+    /// Sends one block of output. False when there was nothing to send.
+    fn send_output(&mut self, link: &mut Link, in_flight: &mut u64, legacy: bool) -> bool {
+        let pieces = match self.read() {
+            Ok(pieces) => pieces,
+            Err(error) => {
+                warn!(command = %self.id(), %error, "the log can't be read");
+                return false;
+            }
+        };
+        let some = !pieces.is_empty();
+        for piece in pieces {
+            // A hole is led over, not carried: it does not count as being in flight.
+            if piece.record.skip_to.is_some() {
+                self.acknowledged = self.acknowledged.max(self.sent);
+            } else {
+                *in_flight += piece.end - piece.offset;
+            }
+            self.sent = piece.end;
+            link.send(&AgentMessage::Output(output(self, piece, legacy)));
+            if *in_flight >= WINDOW {
+                break;
+            }
+        }
+        some
+    }
+
     const fn in_flight(&self) -> u64 {
         self.sent.saturating_sub(self.acknowledged)
     }
@@ -111,6 +147,23 @@ impl Delivery {
             Some(transcript) => transcript.read(self.sent, READ),
             None => Ok(Vec::new()),
         }
+    }
+
+    /// Sends the result when all output has gone. False when it is not its time.
+    fn send_status(&mut self, link: &mut Link, origin: &Origin, legacy: bool) -> bool {
+        let Some(outcome) = self.outcome.as_ref().filter(|_| self.is_told()) else { return false };
+        if legacy {
+            let last = self.entry.progress().ok().flatten();
+            for message in legacy::ended(&self.ops, last.as_ref(), outcome) {
+                link.send(&message);
+            }
+        }
+        link.send(&AgentMessage::Status(Box::new(self.status(outcome, origin, legacy))));
+        debug!(command = %self.id(), "the result was sent");
+        self.status_sent = true;
+        // It may wait long for its acknowledgement, and an open file each is too much.
+        self.transcript = None;
+        true
     }
 
     /// The result as it is told. A good switch that brought another agent says so: the command ends when that one has
@@ -136,7 +189,7 @@ impl Delivery {
             output_end: Some(outcome.output_end),
             stage: outcome.stage.map(|stage| stage.as_str().to_owned()),
             lock_hash: outcome.lock_hash.clone(),
-            lock_local: None,
+            lock_local: outcome.lock_local,
             deployed: outcome.deployed.clone(),
             system_path: outcome.system_path.clone(),
             details,
@@ -150,6 +203,19 @@ pub struct Deliveries {
     all: BTreeMap<CommandId, Delivery>,
     /// The dashboard knows no ids and acknowledges nothing.
     legacy: bool,
+    /// Whose output was sent last: the next one is another's turn.
+    served: Option<CommandId>,
+    /// Results that an old dashboard has when the ping of this number is heard.
+    unheard: Vec<(u64, CommandId)>,
+}
+
+/// What the agent does when a result is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It goes on.
+    GoesOn,
+    /// It makes room for a new process: the command's last op was a restart, or the host has another agent now.
+    Restarts,
 }
 
 impl Deliveries {
@@ -167,9 +233,19 @@ impl Deliveries {
         }
     }
 
-    /// The command that runs (or is about to).
+    /// The command that runs (or is about to) in the host's slot.
     pub fn running(&self) -> Option<&Delivery> {
-        self.all.values().find(|delivery| delivery.outcome.is_none())
+        self.all.values().find(|delivery| delivery.outcome.is_none() && delivery.takes_slot())
+    }
+
+    /// How many journals are being read.
+    pub fn journals(&self) -> usize {
+        self.all.values().filter(|delivery| delivery.outcome.is_none() && !delivery.takes_slot()).count()
+    }
+
+    /// The ids of journals that are being read.
+    pub fn ids_of_journals(&self) -> Vec<CommandId> {
+        self.ids(|delivery| delivery.outcome.is_none() && !delivery.takes_slot())
     }
 
     /// The ids of what runs.
@@ -183,7 +259,8 @@ impl Deliveries {
     }
 
     fn ids(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<CommandId> {
-        self.all.values().filter(|delivery| wanted(delivery)).map(Delivery::id).take(NAMED).collect()
+        // The newest: what the dashboard waits for is among them.
+        self.all.values().rev().filter(|delivery| wanted(delivery)).map(Delivery::id).take(NAMED).collect()
     }
 
     /// One of them.
@@ -196,14 +273,20 @@ impl Deliveries {
         self.all.values().any(|delivery| delivery.outcome.is_none() || !delivery.status_sent)
     }
 
-    /// Whether nothing is followed at all.
-    pub fn is_empty(&self) -> bool {
-        self.all.is_empty()
+    /// Whether nothing takes the slot, and no such result waits to be acknowledged.
+    fn is_idle(&self) -> bool {
+        !self.all.values().any(Delivery::takes_slot)
+    }
+
+    /// One of them.
+    pub fn get(&self, id: CommandId) -> Option<&Delivery> {
+        self.all.get(&id)
     }
 
     /// A link was registered: everything goes on where the dashboard says.
     pub fn resume(&mut self, registered: &Registered, legacy: bool) {
         self.legacy = legacy;
+        self.unheard.clear();
         for delivery in self.all.values_mut() {
             let offset =
                 if legacy { delivery.sent } else { registered.offsets.get(&delivery.id()).copied().unwrap_or(0) };
@@ -218,24 +301,39 @@ impl Deliveries {
         }
     }
 
-    /// The result is on the dashboard's disk: we may forget. Gives the op's word.
-    pub fn acknowledge_status(&mut self, id: CommandId) -> Option<String> {
+    /// The result is on the dashboard's disk: we may forget. `None` when there is no such result.
+    pub fn acknowledge_status(&mut self, id: CommandId, origin: &Origin) -> Option<Afterwards> {
         let delivery = self.all.remove(&id)?;
-        if delivery.outcome.is_none() {
+        let Some(outcome) = &delivery.outcome else {
             warn!(command = %id, "a result was acknowledged that does not exist yet");
             self.all.insert(id, delivery);
             return None;
-        }
+        };
         if let Err(error) = delivery.entry.acknowledge(Time::now()) {
             warn!(command = %id, %error, "the acknowledgement can't be written");
         }
-        Some(delivery.word)
+        let asked = outcome.exit_code == 0 && words::restarts_afterwards(&delivery.ops);
+        let restarts = self.is_idle() && (asked || delivery.takes_slot() && origin.has_changed());
+        Some(if restarts { Afterwards::Restarts } else { Afterwards::GoesOn })
     }
 
-    /// Says how far the commands are, where that changed. Old dashboards do not ask.
+    /// An old dashboard has read everything up to the ping of this number. Results that it has are forgotten.
+    pub fn heard(&mut self, ping: u64, origin: &Origin) -> Afterwards {
+        let (heard, unheard) = self.unheard.drain(..).partition(|(number, _)| *number <= ping);
+        self.unheard = unheard;
+        let heard: Vec<(u64, CommandId)> = heard;
+        let restarts = heard
+            .into_iter()
+            .filter(|(_, id)| self.acknowledge_status(*id, origin) == Some(Afterwards::Restarts))
+            .count();
+        if restarts > 0 { Afterwards::Restarts } else { Afterwards::GoesOn }
+    }
+
+    /// Says how far the commands are, where that changed and while the link has room.
     pub fn tell_progress(&mut self, link: &mut Link) {
-        if !self.legacy {
-            self.all.values_mut().for_each(|delivery| send_progress(delivery, link));
+        if link.has_room() {
+            let legacy = self.legacy;
+            self.all.values_mut().for_each(|delivery| send_progress(delivery, link, legacy));
         }
     }
 
@@ -243,50 +341,33 @@ impl Deliveries {
     pub fn pump(&mut self, link: &mut Link, origin: &Origin) -> bool {
         let legacy = self.legacy;
         let mut in_flight: u64 = if legacy { 0 } else { self.all.values().map(Delivery::in_flight).sum() };
+        // In turns: a journal that never ends does not hold up a command's result, nor the other way round.
+        let mut turns: Vec<CommandId> =
+            self.all.values().filter(|delivery| !delivery.status_sent).map(Delivery::id).collect();
+        let next = turns.partition_point(|id| self.served.is_some_and(|served| *id <= served));
+        turns.rotate_left(next);
         let mut told = Vec::new();
-        for delivery in self.all.values_mut() {
-            if delivery.status_sent {
-                continue;
-            }
-            while !delivery.is_told() && link.has_room() && in_flight < WINDOW {
-                let pieces = match delivery.read() {
-                    Ok(pieces) => pieces,
-                    Err(error) => {
-                        warn!(command = %delivery.id(), %error, "the log can't be read");
-                        break;
-                    }
-                };
-                if pieces.is_empty() {
-                    break;
+        let mut moved = true;
+        while std::mem::take(&mut moved) {
+            for id in &turns {
+                let Some(delivery) = self.all.get_mut(id).filter(|delivery| !delivery.status_sent) else { continue };
+                if !delivery.is_told()
+                    && link.has_room()
+                    && in_flight < WINDOW
+                    && delivery.send_output(link, &mut in_flight, legacy)
+                {
+                    self.served = Some(*id);
+                    moved = true;
                 }
-                for piece in pieces {
-                    // A hole is led over, not carried: it does not count as being in flight.
-                    if piece.record.skip_to.is_some() {
-                        delivery.acknowledged = delivery.acknowledged.max(delivery.sent);
-                    } else {
-                        in_flight += piece.end - piece.offset;
-                    }
-                    delivery.sent = piece.end;
-                    link.send(&AgentMessage::Output(output(delivery, piece, legacy)));
-                    if in_flight >= WINDOW {
-                        break;
-                    }
+                if link.has_room() && delivery.send_status(link, origin, legacy) {
+                    told.push(*id);
                 }
-            }
-            if delivery.is_told()
-                && let Some(outcome) = &delivery.outcome
-            {
-                link.send(&AgentMessage::Status(Box::new(delivery.status(outcome, origin, legacy))));
-                debug!(command = %delivery.id(), "the result was sent");
-                delivery.status_sent = true;
-                told.push(delivery.id());
             }
         }
-        if legacy {
-            for id in &told {
-                // Nobody will acknowledge it.
-                self.acknowledge_status(*id);
-            }
+        if legacy && !told.is_empty() {
+            // It acknowledges nothing. What it answers to a ping tells that it has read what stood before.
+            let ping = link.ping();
+            self.unheard.extend(told.iter().map(|id| (ping, *id)));
         }
         !told.is_empty()
     }
@@ -311,12 +392,19 @@ fn output(delivery: &Delivery, piece: Piece, legacy: bool) -> Output {
     }
 }
 
-fn send_progress(delivery: &mut Delivery, link: &mut Link) {
+fn send_progress(delivery: &mut Delivery, link: &mut Link, legacy: bool) {
     if delivery.outcome.is_some() {
         return;
     }
     let Ok(Some(progress)) = delivery.entry.progress() else { return };
     if delivery.progress.as_ref() == Some(&progress) {
+        return;
+    }
+    if legacy {
+        for message in legacy::running(&delivery.ops, &progress) {
+            link.send(&message);
+        }
+        delivery.progress = Some(progress);
         return;
     }
     if let Some(passed) = progress.passed {

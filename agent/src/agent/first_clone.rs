@@ -6,6 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
+use nixfleet_protocol::agent::Signal;
 use nixfleet_protocol::{CommandId, InstanceId, Op, Time};
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -19,6 +20,8 @@ use crate::record::{HostSettings, Order};
 
 /// The pause before the second try; it doubles.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
+/// A clone that takes longer than this hangs: it is stopped, and tried again.
+const LONGEST: Duration = Duration::from_mins(30);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_mins(10);
 
@@ -28,6 +31,9 @@ pub struct FirstClone {
     host: HostSettings,
     launcher: Launcher,
     running: Option<Entry>,
+    since: Option<Instant>,
+    /// A command took its place.
+    aside: bool,
     again_at: Option<Instant>,
     failures: u32,
     error: String,
@@ -36,7 +42,16 @@ pub struct FirstClone {
 impl FirstClone {
     /// Of this host.
     pub const fn new(host: HostSettings, launcher: Launcher) -> Self {
-        Self { host, launcher, running: None, again_at: None, failures: 0, error: String::new() }
+        Self {
+            host,
+            launcher,
+            running: None,
+            since: None,
+            aside: false,
+            again_at: None,
+            failures: 0,
+            error: String::new(),
+        }
     }
 
     /// What is wrong with the checkout, in git's words; empty when all is well.
@@ -47,6 +62,22 @@ impl FirstClone {
     /// Whether a runner is at it.
     pub const fn is_running(&self) -> bool {
         self.running.is_some()
+    }
+
+    /// Makes room: a command was ordered that brings the checkout by itself.
+    pub fn stand_aside(&mut self) {
+        if self.running.is_some() && !self.aside {
+            self.aside = true;
+            self.stop();
+        }
+    }
+
+    fn stop(&self) {
+        if let Some(entry) = &self.running
+            && let Err(error) = entry.ask_to_stop(Signal::Term)
+        {
+            warn!(%error, "the clone can't be stopped");
+        }
     }
 
     /// Starts it when there is nothing checked out yet.
@@ -73,6 +104,8 @@ impl FirstClone {
         if durable::is_locked(&dir.join(STARTED))? {
             if let Ok(Some(order)) = durable::read_json::<Order>(&dir.join(ORDER)) {
                 self.running = Some(Entry::at(dir, order.id));
+                self.since = Some(Instant::now());
+                self.aside = false;
             }
             return Ok(());
         }
@@ -90,6 +123,8 @@ impl FirstClone {
             instance: InstanceId::from_uuid(Uuid::nil()),
             boot: None,
             accepted_at: Time::now(),
+            agent: None,
+            started_as: String::new(),
             host: self.host.clone(),
         };
         durable::write_json(&dir.join(ORDER), &order)?;
@@ -97,6 +132,8 @@ impl FirstClone {
         info!(checkout = %self.host.checkout.display(), "cloning");
         self.launcher.launch(&entry, false)?;
         self.running = Some(entry);
+        self.since = Some(Instant::now());
+        self.aside = false;
         Ok(())
     }
 
@@ -128,12 +165,21 @@ impl FirstClone {
                 self.error.clear();
                 true
             }
+            Ok(Some(_)) if self.aside => {
+                self.running = None;
+                self.again_at = Some(Instant::now() + FIRST_PAUSE);
+                false
+            }
             Ok(Some(outcome)) => {
                 self.running = None;
                 self.failed(outcome.message);
                 true
             }
             Ok(None) => {
+                if self.since.is_some_and(|since| since.elapsed() > LONGEST) {
+                    self.since = None;
+                    self.stop();
+                }
                 let abandoned =
                     entry.standing().is_ok_and(|standing| standing == crate::journal::entry::Standing::Abandoned);
                 if abandoned {

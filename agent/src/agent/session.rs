@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use nixfleet_protocol::agent::{Accepted, AgentMessage, Command, DashboardMessage, Heartbeat, Signal, Status};
+use nixfleet_protocol::CommandId;
+use nixfleet_protocol::agent::{Accepted, AgentMessage, Command, DashboardMessage, Heartbeat, Signal};
 use nixfleet_protocol::codec::{Decoded, decode_dashboard};
-use nixfleet_protocol::{CommandId, Time};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tracing::{debug, info, trace, warn};
 
 use super::commands::Answer;
+use super::deliveries::Afterwards;
 use super::{Agent, Departure, Ending};
 use crate::link::backoff::{Trouble, of_close};
 use crate::link::{Link, LinkEnd, LinkEvent};
@@ -47,6 +48,17 @@ struct Standing {
     beat_now: bool,
 }
 
+impl Standing {
+    /// A result was acknowledged, and this is what follows.
+    fn acknowledged(&mut self, afterwards: Afterwards) {
+        if afterwards == Afterwards::Restarts {
+            info!("making room for a new agent when everything was sent");
+            self.restarting = Some(Reason::NewAgent);
+            self.beat_now = true;
+        }
+    }
+}
+
 /// Talks until the link ends or the agent goes. Also says for how long it was registered.
 pub async fn run(agent: &mut Agent, mut link: Link, ending: &mut Ending) -> (SessionEnd, Option<Duration>) {
     let mut standing = Standing::default();
@@ -60,14 +72,13 @@ pub async fn run(agent: &mut Agent, mut link: Link, ending: &mut Ending) -> (Ses
     );
     link.send(&AgentMessage::Register(Box::new(register)));
     let end = talk(agent, &mut link, ending, &mut standing).await;
-    if let SessionEnd::Leaving(departure) = &end {
-        link.close(match departure {
-            Departure::Shutdown => "shutdown",
-            Departure::Restart => "restarting",
-        })
-        .await;
+    let registered_for = standing.registered.map(|at| at.elapsed());
+    match &end {
+        SessionEnd::Leaving(Departure::Shutdown) => link.close("shutdown").await,
+        SessionEnd::Leaving(Departure::Restart) => link.close("restarting").await,
+        SessionEnd::Lost(..) => {}
     }
-    (end, standing.registered.map(|at| at.elapsed()))
+    (end, registered_for)
 }
 
 async fn talk(agent: &mut Agent, link: &mut Link, ending: &mut Ending, standing: &mut Standing) -> SessionEnd {
@@ -84,7 +95,16 @@ async fn talk(agent: &mut Agent, link: &mut Link, ending: &mut Ending, standing:
             event = link.next() => match event {
                 LinkEvent::Text(text) => receive(agent, link, standing, &text),
                 LinkEvent::Drained => drained = true,
-                LinkEvent::Ended(end) => return lost(end),
+                LinkEvent::Heard(ping) => {
+                    let afterwards = agent.commands.deliveries.heard(ping, &agent.origin);
+                    standing.acknowledged(afterwards);
+                }
+                LinkEvent::Ended(end) => {
+                    if end == LinkEnd::TooLarge {
+                        link.close_too_large().await;
+                    }
+                    return lost(end);
+                }
             },
             _ = look.tick(), if busy => {
                 standing.beat_now |= agent.first_clone.look();
@@ -106,7 +126,9 @@ async fn talk(agent: &mut Agent, link: &mut Link, ending: &mut Ending, standing:
         }
         // A heartbeat follows each result at once: it carries what the command changed.
         standing.beat_now |= agent.commands.deliveries.pump(link, &agent.origin);
-        if std::mem::take(&mut standing.beat_now) {
+        // A dashboard that does not read gets no heap of heartbeats: the next one says it all.
+        if standing.beat_now && link.has_room() {
+            standing.beat_now = false;
             let beat = heartbeat(agent, standing.legacy);
             link.send(&AgentMessage::Heartbeat(Box::new(beat)));
             continue;
@@ -125,6 +147,10 @@ async fn talk(agent: &mut Agent, link: &mut Link, ending: &mut Ending, standing:
 fn heartbeat(agent: &mut Agent, legacy: bool) -> Heartbeat {
     let running = agent.commands.deliveries.ids_running();
     let mut beat = agent.facts.heartbeat(&agent.config, agent.first_clone.error(), running, !legacy);
+    if legacy {
+        let (switch, tests) = agent.commands.lasts();
+        beat.update_status = Some(agent.facts.update_status(agent.first_clone.error(), switch, tests));
+    }
     if let Some(delivery) = agent.commands.deliveries.running() {
         beat.pending_command = Some(delivery.word.clone());
         beat.command_pid = delivery.pid();
@@ -136,6 +162,8 @@ fn lost(end: LinkEnd) -> SessionEnd {
     match end {
         LinkEnd::Closed(code, reason) => SessionEnd::Lost(of_close(code), format!("closed with {code} {reason}")),
         LinkEnd::Broken(why) => SessionEnd::Lost(Trouble::Lost, why),
+        LinkEnd::TooLarge => SessionEnd::Lost(Trouble::Lost, "a message of the dashboard was over 512 KiB".into()),
+        LinkEnd::Stuffed => SessionEnd::Lost(Trouble::Lost, "the dashboard does not read what it is sent".into()),
         LinkEnd::Silent => SessionEnd::Lost(Trouble::Lost, "nothing was heard for 45 s".into()),
     }
 }
@@ -171,13 +199,9 @@ fn act(agent: &mut Agent, link: &mut Link, standing: &mut Standing, message: Das
         DashboardMessage::KillCommand(kill) => agent.commands.stop(&kill),
         DashboardMessage::OutputAck(ack) => agent.commands.deliveries.acknowledge_output(ack.command_id, ack.offset),
         DashboardMessage::StatusAck(ack) => {
-            let word = agent.commands.deliveries.acknowledge_status(ack.command_id);
+            let afterwards = agent.commands.deliveries.acknowledge_status(ack.command_id, &agent.origin);
             debug!(command = %ack.command_id, "the result is acknowledged");
-            if word.is_some() && agent.commands.deliveries.is_empty() && agent.origin.has_changed() {
-                info!("another agent was installed");
-                standing.restarting = Some(Reason::NewAgent);
-                standing.beat_now = true;
-            }
+            standing.acknowledged(afterwards.unwrap_or(Afterwards::GoesOn));
         }
     }
 }
@@ -189,12 +213,15 @@ fn command_came(agent: &mut Agent, link: &mut Link, standing: &mut Standing, com
     }
     if standing.legacy && command.command_id.is_none() {
         match command.command.as_str() {
-            "stop" => return agent.commands.stop_running(Signal::Term),
-            "kill" => return agent.commands.stop_running(Signal::Kill),
+            "stop" => return agent.commands.stop_slot(Signal::Term),
+            "kill" => return agent.commands.stop_slot(Signal::Kill),
             _ => {}
         }
     }
     let legacy = standing.legacy;
+    if agent.commands.needs_the_checkout(&command.command, legacy) {
+        agent.first_clone.stand_aside();
+    }
     match agent.commands.take(command, legacy) {
         Answer::Accepted(id) if !legacy => link.send(&AgentMessage::Accepted(Accepted { command_id: id })),
         Answer::Accepted(_) => {}
@@ -207,16 +234,6 @@ fn command_came(agent: &mut Agent, link: &mut Link, standing: &mut Standing, com
             standing.restarting = Some(Reason::Command(id));
         }
         Answer::Rejected(rejected) => link.send(&AgentMessage::CommandRejected(rejected)),
-        Answer::Forgotten(id, word) => link.send(&AgentMessage::Status(Box::new(Status {
-            status: "error".into(),
-            command: word,
-            exit_code: Some(1),
-            message: Some("this command ran before; its result was acknowledged then and is not kept any more".into()),
-            command_id: Some(id),
-            finished_at: Some(Time::now()),
-            output_end: Some(0),
-            stage: Some("interrupted".into()),
-            ..Status::default()
-        }))),
+        Answer::Forgotten(status) => link.send(&AgentMessage::Status(status)),
     }
 }

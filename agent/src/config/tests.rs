@@ -33,7 +33,7 @@ fn the_defaults_are_those_of_the_table() {
     assert_eq!(config.interval, 5);
     assert_eq!(config.location, Location::Home);
     assert_eq!(config.device_type, DeviceType::Desktop);
-    assert!(!config.allow_exec && !config.log.json);
+    assert!(!config.host.allow_exec && !config.log.json);
 }
 
 #[test]

@@ -27,7 +27,18 @@ fn common_dir(git_dir: &Path) -> PathBuf {
 pub fn head(checkout: &Path) -> Option<Commit> {
     let git_dir = git_dir(checkout)?;
     let common = common_dir(&git_dir);
-    let mut text = fs::read_to_string(git_dir.join("HEAD")).ok()?;
+    let text = fs::read_to_string(git_dir.join("HEAD")).ok()?;
+    followed(&git_dir, &common, text)
+}
+
+/// The commit that a ref names, by its full name.
+pub fn commit_of(checkout: &Path, name: &str) -> Option<Commit> {
+    let git_dir = git_dir(checkout)?;
+    let common = common_dir(&git_dir);
+    followed(&git_dir, &common, format!("ref: {name}"))
+}
+
+fn followed(git_dir: &Path, common: &Path, mut text: String) -> Option<Commit> {
     // A ref may name another ref; git itself stops after five.
     for _ in 0..5 {
         let Some(name) = text.trim().strip_prefix("ref:").map(str::trim) else {
@@ -39,7 +50,7 @@ pub fn head(checkout: &Path) -> Option<Commit> {
         text = fs::read_to_string(git_dir.join(name))
             .or_else(|_| fs::read_to_string(common.join(name)))
             .ok()
-            .or_else(|| packed(&common, name))?;
+            .or_else(|| packed(common, name))?;
     }
     None
 }

@@ -56,19 +56,23 @@ fn darwin_revision(system: &Path) -> Option<String> {
 
 /// Whether the booted system has another kernel, initrd or modules than the current one.
 pub fn reboot_required(host: &HostSettings) -> Option<bool> {
+    reboot_parts(host, &host.root.join("run/current-system")).map(|parts| !parts.is_empty())
+}
+
+/// What a system has that comes with a boot only, and that the booted one has not: `kernel`, `initrd`,
+/// `kernel-modules`. `None` where nobody can say.
+pub fn reboot_parts(host: &HostSettings, system: &Path) -> Option<Vec<String>> {
     if host.platform != Platform::Nixos {
         return None;
     }
-    let (booted, current) = (host.root.join("run/booted-system"), host.root.join("run/current-system"));
-    let mut known = false;
-    for part in ["kernel", "initrd", "kernel-modules"] {
-        let (before, now) = (fs::canonicalize(booted.join(part)).ok(), fs::canonicalize(current.join(part)).ok());
-        if before.is_some() && now.is_some() && before != now {
-            return Some(true);
-        }
-        known |= before.is_some() && now.is_some();
-    }
-    known.then_some(false)
+    let booted = host.root.join("run/booted-system");
+    let real = |path: PathBuf| fs::canonicalize(path).ok();
+    let known: Vec<(&str, bool)> = ["kernel", "initrd", "kernel-modules"]
+        .into_iter()
+        .filter_map(|part| Some((part, real(booted.join(part))? != real(system.join(part))?)))
+        .collect();
+    let differ = known.iter().filter(|(_, differs)| *differs).map(|(part, _)| (*part).to_owned()).collect();
+    (!known.is_empty()).then_some(differ)
 }
 
 fn profile(host: &HostSettings) -> Option<PathBuf> {
@@ -77,6 +81,11 @@ fn profile(host: &HostSettings) -> Option<PathBuf> {
         Platform::HomeManager => home_profile(&home_of(host)),
         Platform::Script => None,
     }
+}
+
+/// The store path of the system that the profile names: what boots next, and usually what runs.
+pub fn profile_system(host: &HostSettings) -> Option<String> {
+    fs::canonicalize(profile(host)?).ok().map(|path| path.display().to_string())
 }
 
 /// home-manager's profile: in the state directory of newer versions, else where nix keeps those of all users.
@@ -228,5 +237,8 @@ mod tests {
             generations(&host).unwrap().iter().map(|generation| (generation.number, generation.current)).collect();
         assert_eq!(numbers, [(9, false), (10, true)]);
         assert_eq!(reboot_required(&host), Some(true));
+        assert_eq!(reboot_parts(&host, &ten), Some(vec!["kernel".to_owned()]));
+        assert_eq!(reboot_parts(&host, &nine), Some(vec![]));
+        assert_eq!(profile_system(&host), running_system(&host));
     }
 }

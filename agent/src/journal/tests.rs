@@ -49,6 +49,25 @@ fn a_deleted_command_stays_known() {
 }
 
 #[test]
+fn how_a_deleted_command_ended_stays_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut journal = Journal::open(dir.path()).unwrap();
+    let Admission::New(entry) = journal.admit(&order(id(1))).unwrap() else { panic!("not new") };
+    let outcome = crate::record::Outcome {
+        exit_code: 4,
+        stage: Some(crate::record::Stage::Activation),
+        message: "it broke".into(),
+        ..crate::runner::facts_now(&order(id(1)))
+    };
+    durable::write_json(&entry.file(entry::RESULT), &outcome).unwrap();
+    entry.acknowledge(Time::from_millis(0)).unwrap();
+    assert_eq!(journal.prune(Time::from_millis(8 * 24 * 3600 * 1000)).unwrap(), 1);
+    let past = Journal::open(dir.path()).unwrap().past(id(1)).unwrap().unwrap();
+    assert_eq!((past.word.as_str(), past.exit_code, past.message.as_str()), ("switch", 4, "it broke"));
+    assert_eq!(journal.past(id(2)).unwrap(), None);
+}
+
+#[test]
 fn a_folder_that_never_became_a_command_is_swept() {
     let dir = tempfile::tempdir().unwrap();
     let journal = Journal::open(dir.path()).unwrap();

@@ -32,7 +32,7 @@ pub enum DialError {
     #[error("no connection to {0}: {1}")]
     Connect(String, #[source] io::Error),
     /// No TLS.
-    #[error("no TLS with {0}: {1}")]
+    #[error("no TLS with {0}: {1}{hint}", hint = tls_hint(.1))]
     Tls(String, #[source] io::Error),
     /// TLS can't be set up on our side.
     #[error(transparent)]
@@ -52,6 +52,18 @@ const fn hint(status: u16) -> &'static str {
     match status {
         401 | 403 => ": the token is not accepted; make one with `nixfleet token host NAME`",
         _ => "",
+    }
+}
+
+/// What to do about a certificate that nobody we trust has signed.
+fn tls_hint(error: &io::Error) -> &'static str {
+    use rustls::{CertificateError, Error};
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+    if let Some(Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) = inner {
+        ": no authority that this host trusts has signed the dashboard's certificate; \
+         put its authority's certificate into a file and name it in NIXFLEET_CA_FILE"
+    } else {
+        ""
     }
 }
 

@@ -112,6 +112,12 @@ fn pull_own(host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refusal> 
     Ok(steps)
 }
 
+/// Asks the remote of a checkout again, and changes nothing else: for old dashboards, which leave this to the agent.
+pub fn refresh(host: &HostSettings) -> Action {
+    let spec = format!("+refs/heads/{0}:refs/remotes/origin/{0}", host.branch);
+    git(host, &["fetch", "--no-tags", "origin", &spec])
+}
+
 fn pull_operators(host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refusal> {
     match now.checkout {
         CheckoutState::Absent | CheckoutState::Occupied | CheckoutState::Broken => {

@@ -2,22 +2,51 @@
 
 use nixfleet_protocol::Op;
 use nixfleet_protocol::agent::Platform;
+use serde_json::Value;
 
 use super::situation::Situation;
 use super::step::{Action, Invocation, Refusal, Step, TestCase};
-use super::{checkout, nix, script};
+use super::{args, checkout, nix, script};
 use crate::record::{HostSettings, Stage};
 
-/// The steps of an op on this host as it is now.
-pub fn plan(op: Op, host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refusal> {
+/// The steps of an op with its arguments, on this host as it is now.
+pub fn plan(op: Op, args: Option<&Value>, host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refusal> {
     match op {
         Op::Pull => checkout::pull(host, now),
         Op::Switch => {
             checkout::present(now)?;
             match host.platform {
                 Platform::Script => script::switch(host, now),
-                Platform::Nixos | Platform::NixDarwin | Platform::HomeManager => nix::switch(host, now),
+                Platform::Nixos | Platform::NixDarwin | Platform::HomeManager => {
+                    nix::switch(host, now, nix::Caches::Used)
+                }
             }
+        }
+        Op::ForceRebuild => {
+            on_nix(op, host)?;
+            checkout::present(now)?;
+            nix::switch(host, now, nix::Caches::Passed)
+        }
+        Op::Plan => {
+            checkout::present(now)?;
+            match host.platform {
+                Platform::Script => script::plan(host, now),
+                Platform::Nixos | Platform::NixDarwin | Platform::HomeManager => nix::plan(host, now),
+            }
+        }
+        Op::RefreshSystem => {
+            on_nix(op, host)?;
+            checkout::present(now)?;
+            nix::refresh(host, now)
+        }
+        Op::BumpFlake => {
+            on_nix(op, host)?;
+            checkout::present(now)?;
+            nix::bump(host, now, &args::inputs(args)?)
+        }
+        Op::Gc => {
+            on_nix(op, host)?;
+            Ok(nix::gc(args::gc_mode(args)?))
         }
         Op::Rollback => match host.platform {
             Platform::Script => {
@@ -39,11 +68,6 @@ pub fn plan(op: Op, host: &HostSettings, now: &Situation) -> Result<Vec<Step>, R
         | Op::CheckVersion
         | Op::RefreshGit
         | Op::RefreshLock
-        | Op::RefreshSystem
-        | Op::Plan
-        | Op::BumpFlake
-        | Op::ForceRebuild
-        | Op::Gc
         | Op::Exec
         | Op::Journal
         | Op::MergePr
@@ -52,6 +76,17 @@ pub fn plan(op: Op, host: &HostSettings, now: &Situation) -> Result<Vec<Step>, R
         | Op::SetTags
         | Op::Wake
         | Op::Remove => Err(Refusal::new(Stage::Interrupted, format!("{op} is nothing that a runner does"))),
+    }
+}
+
+/// Refuses what only nix can do.
+fn on_nix(op: Op, host: &HostSettings) -> Result<(), Refusal> {
+    match host.platform {
+        Platform::Nixos | Platform::NixDarwin | Platform::HomeManager => Ok(()),
+        Platform::Script => {
+            let message = format!("{op} is for hosts with Nix; this one is of the platform script, which has no store");
+            Err(Refusal::new(Stage::Evaluation, message))
+        }
     }
 }
 

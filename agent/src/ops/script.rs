@@ -43,6 +43,16 @@ pub fn switch(host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refusal
     Ok(vec![run(host, program, None), remember(Remember::Deployed)])
 }
 
+/// `hosts/<host>/plan`, which says what a switch would change.
+pub fn plan(host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refusal> {
+    let Some(program) = &now.plan else {
+        let message =
+            format!("the repository has no executable hosts/{}/plan that says what a switch would do", host.name);
+        return Err(Refusal::new(Stage::Checkout, message));
+    };
+    Ok(vec![Step::new(Stage::Build, "compare", Action::RunPlan(invocation(host, program, None)))])
+}
+
 /// `hosts/<host>/rollback`; else the commit deployed before is checked out and switched to.
 pub fn rollback(host: &HostSettings, now: &Situation) -> Result<Vec<Step>, Refusal> {
     let before = now.deployed.before().map(|deployed| deployed.commit.clone());

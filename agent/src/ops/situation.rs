@@ -8,6 +8,7 @@ use nixfleet_protocol::Commit;
 
 use super::checkout::MARK;
 use super::deployed::DeployedRecord;
+use super::lock;
 use crate::config::machine::is_executable;
 use crate::facts::{git, system};
 use crate::record::HostSettings;
@@ -29,6 +30,19 @@ pub enum CheckoutState {
     Occupied,
 }
 
+/// Major and minor version of nix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct NixVersion(pub u32, pub u32);
+
+impl NixVersion {
+    /// Reads what `nix --version` prints, such as `nix (Nix) 2.8.0`.
+    pub fn read(text: &str) -> Option<Self> {
+        let mut numbers = text.split_whitespace().last()?.split('.');
+        let minor = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>().parse().ok();
+        Some(Self(numbers.next()?.parse().ok()?, minor(numbers.next()?)?))
+    }
+}
+
 /// The host, as far as plans depend on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Situation {
@@ -46,12 +60,22 @@ pub struct Situation {
     pub switch: Option<PathBuf>,
     /// The executable that rolls back, on `script`.
     pub rollback: Option<PathBuf>,
+    /// The executable that says what a switch would change, on `script`.
+    pub plan: Option<PathBuf>,
     /// The executable tests, in order.
     pub tests: Vec<PathBuf>,
     /// Deployments so far.
     pub deployed: DeployedRecord,
     /// The system that runs.
     pub system_path: Option<String>,
+    /// The system that the profile names: another one, after an activation that failed.
+    pub profile_path: Option<String>,
+    /// The number of that generation.
+    pub profile_number: Option<u64>,
+    /// The version of nix, where a plan depends on it and nix says it.
+    pub nix_version: Option<NixVersion>,
+    /// The inputs that the checkout's lock has; `None` without a lock that can be read.
+    pub lock_inputs: Option<Vec<String>>,
     /// The names to try in `homeConfigurations`.
     pub home_names: Vec<String>,
     /// The first of them that the flake has.
@@ -73,9 +97,14 @@ pub fn look(host: &HostSettings) -> io::Result<Situation> {
         local_changes: Vec::new(),
         switch: executable(dir.join("switch")).or_else(|| executable(host.checkout.join("switch"))),
         rollback: executable(dir.join("rollback")),
+        plan: executable(dir.join("plan")),
         tests: tests(&dir.join("tests")),
         deployed: DeployedRecord::load(&host.state_dir)?,
         system_path: system::running_system(host),
+        profile_path: system::profile_system(host),
+        profile_number: system::current_number(host),
+        nix_version: None,
+        lock_inputs: lock::Locked::read(&host.checkout).ok().map(|lock| lock.inputs()),
         home_names: home_names(host),
         home_name: None,
         previous_home: system::previous_home(&home),
@@ -114,4 +143,25 @@ pub fn tests(dir: &Path) -> Vec<PathBuf> {
 fn home_names(host: &HostSettings) -> Vec<String> {
     let user = host.environment.get("USER").cloned().unwrap_or_default();
     vec![format!("{user}@{}", host.name), user]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_of_nix_are_read_and_compared_as_numbers() {
+        for (text, version) in [
+            ("nix (Nix) 2.8.0\n", Some(NixVersion(2, 8))),
+            ("nix (Nix) 2.26.3", Some(NixVersion(2, 26))),
+            ("nix (Nix) 2.19pre20230927_abc", Some(NixVersion(2, 19))),
+            ("nix (Lix, like Nix) 2.91.1", Some(NixVersion(2, 91))),
+            ("nix (Determinate Nix 3.6.0) 2.29.0", Some(NixVersion(2, 29))),
+            ("nix: command not found", None),
+            ("", None),
+        ] {
+            assert_eq!(NixVersion::read(text), version, "{text}");
+        }
+        assert!(NixVersion(2, 8) < NixVersion(2, 19));
+    }
 }

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nixfleet_protocol::Commit;
+use nixfleet_protocol::agent::details::GcMode;
 
+use super::args::BadArgs;
 use crate::record::Stage;
 
 /// A program to run: an argument vector, never a shell's line.
@@ -18,12 +20,20 @@ pub struct Invocation {
     pub environment: Vec<(String, String)>,
     /// The longest it may take.
     pub limit: Option<Duration>,
+    /// Of its standard output only so many lines, the last ones, come into the log.
+    pub last_lines: Option<u64>,
 }
 
 impl Invocation {
     /// A program with its arguments, in the command's own directory.
     pub fn new(argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { argv: argv.into_iter().map(Into::into).collect(), dir: None, environment: Vec::new(), limit: None }
+        Self {
+            argv: argv.into_iter().map(Into::into).collect(),
+            dir: None,
+            environment: Vec::new(),
+            limit: None,
+            last_lines: None,
+        }
     }
 
     /// The same in another directory.
@@ -55,10 +65,14 @@ pub struct TestCase {
 pub enum Expectation {
     /// The system that was built runs.
     Built,
-    /// Another system runs than this one.
-    Changed {
-        /// The system before.
-        from: Option<String>,
+    /// The profile names an earlier system than before, and that one runs.
+    WentBack {
+        /// The system that ran before.
+        running: Option<String>,
+        /// The system that the profile named before; another one than ran, after an activation that failed.
+        profile: Option<String>,
+        /// The number of that generation.
+        number: Option<u64>,
     },
 }
 
@@ -84,6 +98,28 @@ pub enum Action {
     RunFirst(Vec<Invocation>),
     /// Runs `nix build --json`, reads its log, and keeps the path that it built.
     Build(Invocation),
+    /// Runs what activates a system, reads nix's log from it, and when it fails looks how it left the host.
+    Activate(Invocation),
+    /// Compares the built system with the one that runs, and reports the difference.
+    Compare,
+    /// Runs the repository's own plan, and reports what it prints.
+    RunPlan(Invocation),
+    /// Runs what prints the store path that the checkout evaluates to, and reports it against what runs.
+    Evaluate(Invocation),
+    /// Runs what updates the lock, and reports which inputs moved.
+    UpdateInputs {
+        /// The inputs that were asked for; none for all.
+        asked: Vec<String>,
+        /// How.
+        invocation: Invocation,
+    },
+    /// Removes what nothing refers to, and reports what that freed.
+    CollectGarbage {
+        /// How much may go.
+        mode: GcMode,
+        /// How.
+        invocation: Invocation,
+    },
     /// Runs the tests one by one, all of them.
     Tests(Vec<TestCase>),
     /// Makes the directory of our own clone, and marks it as ours before anything is in it.
@@ -132,5 +168,12 @@ impl Refusal {
     /// A refusal.
     pub fn new(stage: Stage, message: impl Into<String>) -> Self {
         Self { stage, message: message.into() }
+    }
+}
+
+impl From<BadArgs> for Refusal {
+    fn from(error: BadArgs) -> Self {
+        // The agent refuses such a command before it takes it; so this is one that an older agent took.
+        Self::new(Stage::Interrupted, error.to_string())
     }
 }

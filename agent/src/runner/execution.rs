@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::log::LogFile;
 use super::masked::masked;
+use super::nix::Built;
 use super::process::{self, End, Ended, Surroundings};
 use super::{remains, suite};
 use crate::config::machine::is_executable;
@@ -25,7 +26,7 @@ use crate::ops::checkout;
 use crate::ops::deployed::DeployedRecord;
 use crate::ops::plan::plan;
 use crate::ops::situation::{self, CheckoutState, Situation};
-use crate::ops::step::{Action, Expectation, Invocation, Refusal, Remember, Step};
+use crate::ops::step::{Action, Invocation, Refusal, Remember, Step};
 use crate::record::{HostSettings, Order, ProgressRecord, Stage};
 
 /// How long the host may take to go down after a reboot was asked for.
@@ -56,7 +57,7 @@ impl Verdict {
         Self { exit_code, stage: Some(stage), message: message.into(), details: None }
     }
 
-    fn stopped() -> Self {
+    pub(super) fn stopped() -> Self {
         Self::failed(STOPPED, Stage::Stopped, "stopped")
     }
 }
@@ -75,19 +76,28 @@ pub struct Execution<'a> {
     pub(super) log: LogFile,
     pub(super) work_dir: PathBuf,
     environment: BTreeMap<String, String>,
-    built: Option<String>,
+    pub(super) built: Built,
     pub(super) details: Option<Value>,
-    message: Option<String>,
+    pub(super) message: Option<String>,
 }
 
 impl<'a> Execution<'a> {
     /// Begins with an empty log.
     pub fn new(order: &'a Order, entry: &'a Entry, log: LogFile) -> Self {
         let work_dir = entry.file("work");
-        Self { order, entry, log, work_dir, environment: BTreeMap::new(), built: None, details: None, message: None }
+        Self {
+            order,
+            entry,
+            log,
+            work_dir,
+            environment: BTreeMap::new(),
+            built: Built::default(),
+            details: None,
+            message: None,
+        }
     }
 
-    const fn host(&self) -> &'a HostSettings {
+    pub(super) const fn host(&self) -> &'a HostSettings {
         &self.order.host
     }
 
@@ -123,18 +133,27 @@ impl<'a> Execution<'a> {
     async fn all(&mut self) -> Result<(), Verdict> {
         std::fs::create_dir_all(&self.work_dir)
             .map_err(|error| Verdict::failed(1, Stage::Interrupted, format!("no directory to work in: {error}")))?;
-        let _system = self.lock("system.lock").await?;
-        // The first clone of a fresh agent may be under way.
-        let _checkout = self.lock("repo.lock").await?;
+        let _held = if crate::ops::own::takes_locks(&self.order.ops, self.order.legacy) {
+            // The second: the first clone of a fresh agent may be under way.
+            Some((self.lock("system.lock").await?, self.lock("repo.lock").await?))
+        } else {
+            None
+        };
         for op in &self.order.ops {
             self.environment = self.environment_now(*op);
+            if super::own::carries_out(*op) {
+                self.heed_stop()?;
+                self.own(*op).await?;
+                continue;
+            }
             let situation = self.situation(*op).await?;
-            let steps = plan(*op, self.host(), &situation)?;
+            let steps = plan(*op, self.order.args.as_ref(), self.host(), &situation)?;
             match self.walk(&steps).await {
                 Err(_) if *op == Op::Pull && self.clone_is_broken(&situation).await => {
                     self.log.note("the clone is broken; it is made anew");
                     let situation = Situation { checkout: CheckoutState::Broken, ..situation };
-                    self.walk(&plan(*op, self.host(), &situation)?).await?;
+                    let steps = plan(*op, self.order.args.as_ref(), self.host(), &situation)?;
+                    self.walk(&steps).await?;
                 }
                 walked => walked?,
             }
@@ -196,26 +215,12 @@ impl<'a> Execution<'a> {
             let lines = String::from_utf8_lossy(&changes.captured).into_owned();
             now.local_changes = lines.lines().map(|line| line.trim().to_owned()).collect();
         }
-        if op == Op::Switch && host.platform == nixfleet_protocol::agent::Platform::HomeManager {
-            let invocation = Invocation::new([
-                "nix",
-                "--extra-experimental-features",
-                "nix-command flakes",
-                "eval",
-                "--json",
-                &format!("{}#homeConfigurations", host.checkout.display()),
-                "--apply",
-                "builtins.attrNames",
-            ]);
-            let names = self.quietly(&Action::Run(invocation)).await?;
-            let names: Vec<String> = serde_json::from_slice(&names.captured).unwrap_or_default();
-            now.home_name = now.home_names.iter().find(|name| names.contains(name)).cloned();
-        }
+        self.ask_nix(op, &mut now).await?;
         Ok(now)
     }
 
     /// Runs a program whose output is for us.
-    async fn quietly(&mut self, action: &Action) -> Result<Ended, Verdict> {
+    pub(super) async fn quietly(&mut self, action: &Action) -> Result<Ended, Verdict> {
         let Action::Run(invocation) = action else {
             return Err(Verdict::failed(1, Stage::Interrupted, "only a program can be asked"));
         };
@@ -260,6 +265,12 @@ impl<'a> Execution<'a> {
                 }
             }
             Action::Build(invocation) => self.build(invocation).await,
+            Action::Activate(invocation) => self.activate(invocation).await,
+            Action::Compare => self.compare().await,
+            Action::RunPlan(invocation) => self.run_plan(invocation).await,
+            Action::Evaluate(invocation) => self.evaluate(invocation).await,
+            Action::UpdateInputs { asked, invocation } => self.update_inputs(asked, invocation).await,
+            Action::CollectGarbage { mode, invocation } => self.collect_garbage(*mode, invocation).await,
             Action::Tests(cases) => {
                 let (verdict, message) = suite::run(self, cases).await?;
                 self.message = Some(message);
@@ -295,71 +306,29 @@ impl<'a> Execution<'a> {
         if ended.end == End::Stopped { Err(Verdict::stopped()) } else { Ok(ended) }
     }
 
-    async fn run(&mut self, invocation: &Invocation, stage: Stage) -> Result<(), Verdict> {
+    /// Writes into the log what is run.
+    pub(super) fn tell(&mut self, invocation: &Invocation) {
         self.log.note(&format!("$ {}", invocation.argv.join(" ")));
-        let ended = self.program(invocation, stage, None).await?;
-        let program = invocation.argv.first().map_or("", String::as_str);
-        let name = program.rsplit('/').next().unwrap_or(program);
-        match ended.end {
-            End::Exited(0) => Ok(()),
-            End::Exited(code) => {
-                let why = ended.reason.map_or(String::new(), |reason| format!(": {}", masked(&reason)));
-                Err(Verdict::failed(code, stage, format!("{name} ended with code {code}{why}")))
-            }
-            End::TimedOut => Err(Verdict::failed(124, stage, format!("{name} took too long"))),
-            End::Stopped => Err(Verdict::stopped()),
-        }
     }
 
-    async fn build(&mut self, invocation: &Invocation) -> Result<(), Verdict> {
-        self.log.note(&format!("$ {}", invocation.argv.join(" ")));
-        let mut reader = super::nix_log::NixLog::new(self.entry.file(PROGRESS));
-        let ended = self.program(invocation, Stage::Build, Some(&mut reader)).await?;
-        let stage = if reader.has_built() { Stage::Build } else { Stage::Evaluation };
-        match ended.end {
-            End::Exited(0) => {}
-            End::Exited(code) => {
-                let why = reader.error().or(ended.reason).unwrap_or_else(|| format!("nix ended with code {code}"));
-                return Err(Verdict::failed(code, stage, why));
-            }
-            End::TimedOut | End::Stopped => return Err(Verdict::stopped()),
-        }
-        self.built = built_path(&ended.captured);
-        match &self.built {
-            Some(path) => {
-                self.log.note(&format!("built {path}"));
-                Ok(())
-            }
-            None => Err(Verdict::failed(1, Stage::Build, "nix did not say what it built")),
-        }
+    pub(super) async fn run(&mut self, invocation: &Invocation, stage: Stage) -> Result<(), Verdict> {
+        self.tell(invocation);
+        let ended = self.program(invocation, stage, None).await?;
+        judged(invocation, &ended, stage)
     }
 
     async fn make_clone(&mut self) -> Result<(), Verdict> {
         let host = self.host();
-        let made = durable::private_dir(&host.checkout);
+        // The mark first: whatever ends us in the middle, what is there is known as ours.
+        let git_dir = host.checkout.join(".git");
+        let made = durable::private_dir(&host.checkout)
+            .and_then(|()| durable::private_dir(&git_dir))
+            .and_then(|()| durable::write(&git_dir.join(checkout::MARK), b"made by nixfleet-agent\n"));
         self.disk(Stage::Checkout, made)?;
         if let Action::Run(invocation) = checkout::initialisation(host) {
             self.run(&invocation, Stage::Checkout).await?;
         }
-        let marked = durable::write(&host.checkout.join(".git").join(checkout::MARK), b"made by nixfleet-agent\n");
-        self.disk(Stage::Checkout, marked)
-    }
-
-    fn expect(&self, expectation: &Expectation) -> Result<(), Verdict> {
-        let running = system::running_system(self.host());
-        let shown = running.as_deref().unwrap_or("unknown");
-        match expectation {
-            Expectation::Built if running == self.built => Ok(()),
-            Expectation::Built => {
-                let built = self.built.as_deref().unwrap_or("nothing");
-                let message = format!("the running system is {shown}, and not {built} that was built");
-                Err(Verdict::failed(1, Stage::Activation, message))
-            }
-            Expectation::Changed { from } if running.is_some() && running != *from => Ok(()),
-            Expectation::Changed { .. } => {
-                Err(Verdict::failed(1, Stage::Activation, format!("the running system is {shown} as before")))
-            }
-        }
+        Ok(())
     }
 
     fn remember(&mut self, remember: &Remember) -> Result<(), Verdict> {
@@ -404,31 +373,29 @@ impl<'a> Execution<'a> {
     }
 }
 
+/// What the end of a program means. One that a signal ended was interrupted: it did not fail by itself.
+pub(super) fn judged(invocation: &Invocation, ended: &Ended, stage: Stage) -> Result<(), Verdict> {
+    let program = invocation.argv.first().map_or("", String::as_str);
+    let name = program.rsplit('/').next().unwrap_or(program);
+    match ended.end {
+        End::Exited(0) => Ok(()),
+        End::Exited(code) => {
+            if let Some(signal) = process::ending_signal(code).filter(|_| stage != Stage::Tests) {
+                return Err(Verdict::failed(code, Stage::Interrupted, format!("{name} was interrupted by {signal}")));
+            }
+            let why = ended.reason.as_deref().map_or(String::new(), |reason| format!(": {}", masked(reason)));
+            Err(Verdict::failed(code, stage, format!("{name} ended with code {code}{why}")))
+        }
+        End::TimedOut => Err(Verdict::failed(124, stage, format!("{name} took too long"))),
+        End::Stopped => Err(Verdict::stopped()),
+    }
+}
+
 /// Drops every line: its program's output is for us.
 struct Silent;
 
 impl process::Reader for Silent {
-    fn line(&mut self, _: nixfleet_protocol::agent::Stream, text: &str) -> Option<String> {
+    fn line(&mut self, _: nixfleet_protocol::agent::Stream, text: &str, _: bool) -> Option<String> {
         Some(masked(text))
-    }
-}
-
-/// The first path in the output of `nix build --json`.
-fn built_path(json: &[u8]) -> Option<String> {
-    let value: Value = serde_json::from_slice(json).ok()?;
-    let outputs = value.get(0)?.get("outputs")?;
-    outputs.get("out").or_else(|| outputs.as_object()?.values().next())?.as_str().map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_built_path_is_read_from_what_nix_prints() {
-        let json = br#"[{"drvPath":"/nix/store/a.drv","outputs":{"out":"/nix/store/b"}}]"#;
-        assert_eq!(built_path(json).as_deref(), Some("/nix/store/b"));
-        assert_eq!(built_path(b"[]"), None);
-        assert_eq!(built_path(b""), None);
     }
 }

@@ -1,23 +1,27 @@
 //! Reads `nix --log-format internal-json`: lines for people into the log, "X of Y" into the progress.
 //!
-//! Numbers never go backwards within one run of nix: it revises its expectations all the time. Half of its lines
-//! repeat, so the progress is written at most ten times a second.
+//! Nix revises its expectations all the time. Within one realisation neither done nor expected ever goes back here;
+//! the next realisation starts over. Half of nix's lines repeat, so the progress is written at most ten times a
+//! second, and once more at the end. The tools that activate pass nix's log through, between lines of their own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nixfleet_protocol::agent::Stream;
-use nixfleet_protocol::text::plain;
+use nixfleet_protocol::text::{plain, plain_cut};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::masked::masked;
 use super::process::Reader;
 use crate::durable;
-use crate::record::ProgressRecord;
+use crate::record::{ProgressRecord, Stage};
 
 /// Nix counts these as they are in its source; in `start` they are types of activities …
 mod activity {
+    pub(super) const FILE_TRANSFER: u64 = 101;
+    pub(super) const REALISE: u64 = 102;
     pub(super) const COPY_PATHS: u64 = 103;
     pub(super) const BUILDS: u64 = 104;
     pub(super) const BUILD: u64 = 105;
@@ -33,6 +37,14 @@ mod result {
 /// Messages up to this level are for people: error, warning, notice, info.
 const SHOWN: u64 = 3;
 const PAUSE: Duration = Duration::from_millis(100);
+/// A message of nix that is longer is no message any more.
+const LONGEST: usize = 4 * 1024 * 1024;
+/// Names in the progress.
+const NAMED: usize = 3;
+/// Activities that are remembered; nix has some hundred open at a time.
+const OPEN: usize = 20_000;
+/// The longest sentence, in characters.
+const SENTENCE: usize = 500;
 
 #[derive(Deserialize)]
 struct Line {
@@ -46,9 +58,21 @@ struct Line {
     #[serde(default)]
     msg: String,
     #[serde(default)]
+    raw_msg: String,
+    #[serde(default)]
     text: String,
     #[serde(default)]
     fields: Vec<Value>,
+}
+
+impl Line {
+    fn text_field(&self) -> Option<&str> {
+        self.fields.first().and_then(Value::as_str)
+    }
+
+    fn number_field(&self, n: usize) -> u64 {
+        self.fields.get(n).and_then(Value::as_u64).unwrap_or_default()
+    }
 }
 
 /// Done and expected of one kind of work; both only grow.
@@ -61,147 +85,326 @@ struct Counter {
 impl Counter {
     fn raise(&mut self, done: u64, expected: u64) {
         self.expected = self.expected.max(expected).max(done);
-        self.done = self.done.max(done).min(self.expected);
+        self.done = self.done.max(done);
     }
 }
 
-/// What is known of one run of nix.
-#[derive(Debug)]
-pub struct NixLog {
-    path: PathBuf,
-    activities: BTreeMap<u64, (u64, String)>,
+/// The work of one realisation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Work {
+    /// Nix expects to build everything until it knows what it can copy, so builds count from the first one on.
     builds: Counter,
+    building: bool,
+    /// What nix said last of its builds.
+    announced: (u64, u64),
     copies: Counter,
-    has_built: bool,
-    error: Option<String>,
-    written: Option<(Instant, ProgressRecord)>,
-    /// A line of JSON that was too long for one piece.
-    dropped: bool,
+    /// What nix said last of its copies.
+    copying: (u64, u64),
 }
 
-impl NixLog {
-    /// Writes progress to this file.
-    pub fn new(path: PathBuf) -> Self {
-        Self {
-            path,
-            activities: BTreeMap::new(),
-            builds: Counter::default(),
-            copies: Counter::default(),
-            has_built: false,
-            error: None,
-            written: None,
-            dropped: false,
+impl Work {
+    fn announce_builds(&mut self, done: u64, expected: u64) {
+        self.announced = (done, expected);
+        if self.building || done > 0 {
+            self.begin_to_build();
         }
     }
 
-    /// Whether anything was built or fetched: before that, a failure is one of the evaluation.
-    pub const fn has_built(&self) -> bool {
-        self.has_built
+    fn begin_to_build(&mut self) {
+        self.building = true;
+        let (done, expected) = self.announced;
+        self.builds.raise(done, expected);
+    }
+}
+
+/// What is open.
+#[derive(Debug)]
+struct Activity {
+    kind: u64,
+    name: String,
+    /// Bytes of a download of something that is built elsewhere.
+    bytes: u64,
+}
+
+/// What is known of one run of nix, or of a tool that runs nix.
+#[derive(Debug)]
+pub struct NixLog {
+    path: PathBuf,
+    /// The tool activates too: what it prints itself is what it does.
+    activates: bool,
+    activities: BTreeMap<u64, Activity>,
+    work: Work,
+    /// How many realisations began.
+    realisations: u64,
+    /// Something was to be built or copied: what fails now is no evaluation any more.
+    realises: bool,
+    downloaded: u64,
+    failed: bool,
+    error: Option<String>,
+    /// The error came from the evaluation, by its words.
+    evaluating: bool,
+    saying: String,
+    written: Option<(Instant, ProgressRecord)>,
+    /// A message in several pieces; `None` in it when it became too long.
+    joined: Option<Option<String>>,
+}
+
+impl NixLog {
+    /// Of nix itself, whose standard output is kept. Writes progress to this file.
+    pub const fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            activates: false,
+            activities: BTreeMap::new(),
+            work: Work {
+                builds: Counter { done: 0, expected: 0 },
+                building: false,
+                announced: (0, 0),
+                copies: Counter { done: 0, expected: 0 },
+                copying: (0, 0),
+            },
+            realisations: 0,
+            realises: false,
+            downloaded: 0,
+            failed: false,
+            error: None,
+            evaluating: false,
+            saying: String::new(),
+            written: None,
+            joined: None,
+        }
     }
 
-    /// The first line of the last error, without colours.
+    /// Of a tool that builds with nix and then activates. All that it prints is for people.
+    pub const fn of_activation(path: PathBuf) -> Self {
+        let mut log = Self::new(path);
+        log.activates = true;
+        log
+    }
+
+    /// What failed, when nix failed.
+    pub fn stage(&self) -> Stage {
+        // An evaluation may build something on its way, and fail when that is done.
+        if self.failed || self.realises && !self.evaluating && self.has_work() {
+            Stage::Build
+        } else {
+            Stage::Evaluation
+        }
+    }
+
+    /// Whether something is begun, or announced and not done.
+    fn has_work(&self) -> bool {
+        let begun = |activity: &Activity| matches!(activity.kind, activity::BUILD | activity::SUBSTITUTE);
+        let ((built, builds), (copied, copies)) = (self.work.announced, self.work.copying);
+        built < builds || copied < copies || self.activities.values().any(begun)
+    }
+
+    /// The first error in one line, without colours.
     pub fn error(&self) -> Option<String> {
         self.error.clone()
     }
 
-    fn take(&mut self, line: Line) -> Option<String> {
+    /// Bytes that were downloaded from substituters.
+    pub fn downloaded(&self) -> u64 {
+        self.downloaded + self.activities.values().map(|activity| activity.bytes).sum::<u64>()
+    }
+
+    fn take(&mut self, line: &Line) -> Option<String> {
         match line.action.as_str() {
             "msg" if line.level <= SHOWN => {
                 if line.level == 0 {
-                    let first = line.msg.lines().map(plain).find(|text| !text.trim().is_empty()).unwrap_or_default();
-                    self.error = Some(first.trim().chars().take(500).collect());
+                    self.failed_with(line);
                 }
-                Some(line.msg.replace('\n', " "))
+                Some(line.msg.clone())
             }
             "start" => self.start(line),
             "stop" => {
-                self.activities.remove(&line.id);
+                if let Some(activity) = self.activities.remove(&line.id) {
+                    self.downloaded += activity.bytes;
+                }
                 None
             }
             "result" if line.kind == result::BUILD_LOG_LINE => {
-                line.fields.first().and_then(Value::as_str).map(str::to_owned)
+                let text = line.text_field()?;
+                let name = self.activities.get(&line.id).map(|activity| activity.name.as_str());
+                Some(match name.filter(|name| !name.is_empty()) {
+                    Some(name) => format!("{name}> {text}"),
+                    None => text.to_owned(),
+                })
             }
             "result" if line.kind == result::PROGRESS => {
-                let number = |n: usize| line.fields.get(n).and_then(Value::as_u64).unwrap_or_default();
-                match self.activities.get(&line.id).map(|(kind, _)| *kind) {
-                    Some(activity::BUILDS) => self.builds.raise(number(0), number(1)),
-                    Some(activity::COPY_PATHS) => self.copies.raise(number(0), number(1)),
-                    Some(_) | None => {}
-                }
+                self.came_further(line);
                 None
             }
             _ => None,
         }
     }
 
-    fn start(&mut self, line: Line) -> Option<String> {
+    fn came_further(&mut self, line: &Line) {
+        let Some(activity) = self.activities.get_mut(&line.id) else { return };
+        let (done, expected) = (line.number_field(0), line.number_field(1));
+        match activity.kind {
+            activity::BUILDS => self.work.announce_builds(done, expected),
+            activity::COPY_PATHS => {
+                self.work.copying = (done, expected);
+                self.work.copies.raise(done, expected);
+            }
+            activity::FILE_TRANSFER => {
+                if activity.name.contains("/nar/") {
+                    activity.bytes = activity.bytes.max(done);
+                }
+                return;
+            }
+            _ => return,
+        }
+        self.failed |= line.number_field(3) > 0;
+    }
+
+    fn start(&mut self, line: &Line) -> Option<String> {
         let name = match line.kind {
-            activity::BUILD | activity::SUBSTITUTE => {
-                self.has_built = true;
-                line.fields.first().and_then(Value::as_str).map(package).unwrap_or_default()
+            activity::BUILD => {
+                self.realises = true;
+                self.work.begin_to_build();
+                line.text_field().map(package).unwrap_or_default()
+            }
+            activity::SUBSTITUTE => {
+                self.realises = true;
+                line.text_field().map(package).unwrap_or_default()
+            }
+            activity::FILE_TRANSFER => line.text_field().unwrap_or_default().to_owned(),
+            activity::REALISE => {
+                self.realises = true;
+                self.work = Work::default();
+                self.realisations += 1;
+                String::new()
             }
             _ => String::new(),
         };
-        self.activities.insert(line.id, (line.kind, name));
-        (line.level <= SHOWN && !line.text.is_empty()).then_some(line.text)
+        if self.activities.len() < OPEN {
+            self.activities.insert(line.id, Activity { kind: line.kind, name, bytes: 0 });
+        }
+        (line.level <= SHOWN && !line.text.is_empty()).then(|| line.text.clone())
+    }
+
+    fn failed_with(&mut self, line: &Line) {
+        // Nix goes on after such a one.
+        if line.msg.contains("(ignored)") {
+            return;
+        }
+        let text = plain(&line.msg);
+        self.evaluating =
+            ["--show-trace", "… while ", "while evaluating", "while calling"].iter().any(|word| text.contains(word));
+        if self.error.is_none() {
+            self.error = Some(summary(line));
+        }
     }
 
     fn progress(&self) -> ProgressRecord {
-        let names = |kind: u64| {
-            let names: Vec<&str> = self
-                .activities
-                .values()
-                .filter(|(of, name)| *of == kind && !name.is_empty())
-                .map(|(_, name)| name.as_str())
-                .take(3)
-                .collect();
-            plain(&names.join(", "))
+        let Work { builds, building, copies, .. } = self.work;
+        let open = |kind: u64| self.activities.values().any(|activity| activity.kind == kind);
+        let between = self.activates && !open(activity::REALISE);
+        if between || !building && copies.expected == 0 {
+            let phase = if self.activates { "activate" } else { "evaluate" };
+            return ProgressRecord { phase: phase.into(), text: self.saying.clone(), ..ProgressRecord::default() };
+        }
+        let count = |(what, counter): (&str, Counter)| {
+            (counter.expected > 0).then(|| format!("{} of {} {what}", counter.done, counter.expected))
         };
-        let copying = self.copies.done < self.copies.expected && names(activity::BUILD).is_empty();
-        let (phase, counter, kind) = if copying {
-            ("copy", self.copies, activity::SUBSTITUTE)
-        } else if self.builds.expected > 0 {
-            ("build", self.builds, activity::BUILD)
-        } else {
-            return ProgressRecord { phase: "evaluate".into(), ..ProgressRecord::default() };
-        };
+        let mut text =
+            [("builds", builds), ("copies", copies)].into_iter().filter_map(count).collect::<Vec<_>>().join(", ");
+        let names: Vec<&str> = self
+            .activities
+            .values()
+            .filter(|activity| matches!(activity.kind, activity::BUILD | activity::SUBSTITUTE))
+            .map(|activity| activity.name.as_str())
+            .filter(|name| !name.is_empty())
+            .take(NAMED)
+            .collect();
+        if !names.is_empty() {
+            text = format!("{text}: {}", names.join(", "));
+        }
         ProgressRecord {
-            phase: phase.into(),
-            done: Some(counter.done),
-            expected: Some(counter.expected),
-            text: names(kind),
+            phase: if building { "build" } else { "copy" }.into(),
+            done: Some(builds.done.saturating_add(copies.done)),
+            expected: Some(builds.expected.saturating_add(copies.expected)),
+            text: plain_cut(&text, SENTENCE),
             passed: None,
         }
     }
 
     fn write_progress(&mut self) {
-        if self.written.as_ref().is_some_and(|(at, _)| at.elapsed() < PAUSE) {
-            return;
+        if self.written.as_ref().is_none_or(|(at, _)| at.elapsed() >= PAUSE) {
+            self.finish();
         }
+    }
+
+    /// Writes what was held back.
+    pub fn finish(&mut self) {
         let progress = self.progress();
         let changed = self.written.as_ref().is_none_or(|(_, last)| *last != progress);
         if changed && let Ok(bytes) = serde_json::to_vec(&progress) {
+            // For people who watch; when it can't be written the next one tells more.
             let _ = durable::write_lightly(&self.path, &bytes);
             self.written = Some((Instant::now(), progress));
         }
     }
+
+    /// A message of nix, whole; the pieces of one that is not whole yet are kept.
+    fn whole<'a>(&mut self, text: &'a str, partial: bool) -> Option<std::borrow::Cow<'a, str>> {
+        if self.joined.is_none() && !partial {
+            return Some(text.into());
+        }
+        let joined = self.joined.take().unwrap_or_else(|| Some(String::new()));
+        let joined = joined.filter(|joined| joined.len() + text.len() <= LONGEST).map(|joined| joined + text);
+        if partial {
+            self.joined = Some(joined);
+            return None;
+        }
+        joined.map(Into::into)
+    }
 }
 
 impl Reader for NixLog {
-    fn line(&mut self, _: Stream, text: &str) -> Option<String> {
-        let Some(json) = text.strip_prefix("@nix ") else {
-            // The rest of a message that was cut is no text for people.
-            return if std::mem::take(&mut self.dropped) { None } else { Some(text.to_owned()) };
-        };
-        self.dropped = false;
-        let Ok(line) = serde_json::from_str::<Line>(json) else {
-            self.dropped = true;
-            return None;
-        };
-        let shown = self.take(line);
+    fn line(&mut self, stream: Stream, text: &str, partial: bool) -> Option<String> {
+        if stream != Stream::Stderr || self.joined.is_none() && !text.starts_with("@nix ") {
+            if self.activates {
+                self.saying = plain_cut(&masked(text), SENTENCE);
+                self.write_progress();
+            }
+            return Some(text.to_owned());
+        }
+        let message = self.whole(text, partial)?;
+        let line: Line = serde_json::from_str(message.strip_prefix("@nix ")?).ok()?;
+        let shown = self.take(&line);
         self.write_progress();
         shown
     }
+
+    fn captures(&self) -> bool {
+        !self.activates
+    }
+
+    fn tick(&mut self) {
+        self.write_progress();
+    }
+}
+
+/// An error in one line: what is wrong, and not where.
+fn summary(line: &Line) -> String {
+    let text = if line.raw_msg.trim().is_empty() { &line.msg } else { &line.raw_msg };
+    let mut lines = text.lines().map(plain).map(|line| line.trim().to_owned()).filter(|line| !line.is_empty());
+    let mut said = lines.next().unwrap_or_default();
+    if said == "error:" {
+        // The trace comes first, the error itself last.
+        let last = lines.by_ref().filter(|line| line.starts_with("error:")).last();
+        said = last.unwrap_or(said);
+    }
+    if let Some(reason) = lines.next().filter(|line| line.starts_with("Reason:")) {
+        said = format!("{said} {reason}");
+    }
+    let said = said.trim_end_matches(';');
+    let said = if said.starts_with("error:") { said.to_owned() } else { format!("error: {said}") };
+    said.chars().take(SENTENCE).collect()
 }
 
 /// The name of a package in a store path: without the directory, the hash and `.drv`.
@@ -212,88 +415,5 @@ fn package(path: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What three versions of nix really print.
-    const SAMPLES: [(&str, [&str; 3]); 4] = [
-        (
-            "build",
-            [
-                include_str!("../../tests/data/nix/internal-json-build-2.8.0.txt"),
-                include_str!("../../tests/data/nix/internal-json-build-2.26.3.txt"),
-                include_str!("../../tests/data/nix/internal-json-build-2.34.8.txt"),
-            ],
-        ),
-        (
-            "builderr",
-            [
-                include_str!("../../tests/data/nix/internal-json-builderr-2.8.0.txt"),
-                include_str!("../../tests/data/nix/internal-json-builderr-2.26.3.txt"),
-                include_str!("../../tests/data/nix/internal-json-builderr-2.34.8.txt"),
-            ],
-        ),
-        (
-            "evalerr",
-            [
-                include_str!("../../tests/data/nix/internal-json-evalerr-2.8.0.txt"),
-                include_str!("../../tests/data/nix/internal-json-evalerr-2.26.3.txt"),
-                include_str!("../../tests/data/nix/internal-json-evalerr-2.34.8.txt"),
-            ],
-        ),
-        (
-            "substitute",
-            [
-                include_str!("../../tests/data/nix/internal-json-substitute-2.8.0.txt"),
-                include_str!("../../tests/data/nix/internal-json-substitute-2.26.3.txt"),
-                include_str!("../../tests/data/nix/internal-json-substitute-2.34.8.txt"),
-            ],
-        ),
-    ];
-
-    /// Reads a sample; checks on the way that nothing ever goes backwards.
-    fn read(sample: &str) -> (NixLog, Vec<String>) {
-        let dir = tempfile::tempdir().unwrap();
-        let mut log = NixLog::new(dir.path().join("progress.json"));
-        let mut shown = Vec::new();
-        let (mut builds, mut copies) = (Counter::default(), Counter::default());
-        for line in sample.lines() {
-            shown.extend(log.line(Stream::Stderr, line));
-            for (before, now) in [(&mut builds, log.builds), (&mut copies, log.copies)] {
-                assert!(now.done >= before.done && now.expected >= before.expected && now.done <= now.expected);
-                *before = now;
-            }
-        }
-        (log, shown)
-    }
-
-    #[test]
-    fn the_samples_of_all_versions_are_understood() {
-        for (what, versions) in SAMPLES {
-            for (version, sample) in versions.into_iter().enumerate() {
-                let (log, shown) = read(sample);
-                assert!(shown.iter().all(|line| !line.starts_with("@nix")), "{what} {version}");
-                assert_eq!(log.has_built(), what != "evalerr", "{what} {version}");
-                assert_eq!(log.error().is_some(), what.ends_with("err"), "{what} {version}: {:?}", log.error());
-                if what.ends_with("err") {
-                    assert!(log.error().unwrap().starts_with("error:"), "{:?}", log.error());
-                }
-                if what == "build" {
-                    // The newest counts one more than it builds, for a moment; the highest is kept.
-                    assert!(log.builds.done == 6 && log.builds.expected <= 7, "{version} {:?}", log.builds);
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn store_paths_are_shown_as_names() {
-        for (path, name) in [
-            ("/nix/store/abc123-curl-8.2.0.drv", "curl-8.2.0"),
-            ("/nix/store/abc123-nixos-system-h1", "nixos-system-h1"),
-            ("odd", "odd"),
-        ] {
-            assert_eq!(package(path), name);
-        }
-    }
-}
+#[path = "nix_log_tests.rs"]
+mod nix_log_tests;

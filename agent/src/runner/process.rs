@@ -2,10 +2,10 @@
 //!
 //! Who uses it: the execution of a plan. While the program runs it looks ten times a second for the wish to stop.
 //! A stop is SIGTERM to the group, three seconds later SIGKILL, and at the end a look for processes of this
-//! command that left the group. When the program has ended and something that it left behind holds its pipes
+//! command that left the group, found by their environment or because they descend from us. When the program has ended and something that it left behind holds its pipes
 //! open, what is in them is read, and then nobody waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::path::Path;
 use std::process::Stdio;
@@ -61,8 +61,17 @@ pub struct Ended {
 
 /// Sees each line before the log does.
 pub trait Reader {
-    /// Given the stream and a whole line or a piece of one: what the log is to have instead; `None` drops it.
-    fn line(&mut self, stream: Stream, text: &str) -> Option<String>;
+    /// Given the stream and a line, or with `partial` a piece of one that goes on: what the log is to have instead,
+    /// in one line or several; `None` drops it.
+    fn line(&mut self, stream: Stream, text: &str, partial: bool) -> Option<String>;
+
+    /// Whether standard output is kept for us instead of being logged.
+    fn captures(&self) -> bool {
+        true
+    }
+
+    /// Called ten times a second, whether lines come or not: what was held back may be told now.
+    fn tick(&mut self) {}
 }
 
 /// Everything that a program needs beside its argument vector.
@@ -76,7 +85,7 @@ pub struct Surroundings<'a> {
     pub environment: &'a BTreeMap<String, String>,
 }
 
-/// Runs a program to its end. With `reader` standard output is kept, and only standard error is logged.
+/// Runs a program to its end. With a reader that captures, standard output is kept, and only standard error is logged.
 pub async fn run(
     invocation: &Invocation,
     around: &Surroundings<'_>,
@@ -88,6 +97,7 @@ pub async fn run(
     // Only for an agent that must clean up after us.
     let _ = std::fs::write(around.entry.file(GROUP), pid.to_string());
     let mut out = Pipe::new(child.stdout.take(), Stream::Stdout);
+    out.last = invocation.last_lines.map(Tail::of);
     let mut err = Pipe::new(child.stderr.take(), Stream::Stderr);
     let mut ended = Ended { end: End::Exited(0), captured: Vec::new(), reason: None };
     let deadline = invocation.limit.map(|limit| Instant::now() + limit);
@@ -102,6 +112,9 @@ pub async fn run(
             count = err.read(), if err.open => err.take(count, log, &mut ended, &mut reader),
             status = child.wait() => break status?,
             _ = look.tick() => {
+                if let Some(reader) = &mut reader {
+                    reader.tick();
+                }
                 if end.is_none() && let Some(signal) = around.entry.asked_to_stop() {
                     end = Some(End::Stopped);
                     log.note("stopping");
@@ -154,6 +167,17 @@ fn code(status: std::process::ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1)
 }
 
+/// The signal that ended a program, by the code that a shell makes of it; `None` for a code of its own.
+pub fn ending_signal(code: i32) -> Option<&'static str> {
+    match code {
+        129 => Some("SIGHUP"),
+        130 => Some("SIGINT"),
+        137 => Some("SIGKILL"),
+        143 => Some("SIGTERM"),
+        _ => None,
+    }
+}
+
 fn begin_to_stop(pid: i32, signal: Signal) -> Instant {
     match signal {
         Signal::Term => {
@@ -169,9 +193,11 @@ async fn finish_stop(pid: i32, kill_at: Option<Instant>, id: CommandId) {
     if let Some(kill_at) = kill_at {
         while remains::group_lives(pid) && Instant::now() < kill_at {
             tokio::time::sleep(Duration::from_millis(20)).await;
+            remains::reap(pid);
         }
     }
     remains::kill_all(id, Some(pid));
+    remains::kill_family();
 }
 
 async fn drain(
@@ -212,11 +238,13 @@ struct Pipe<P> {
     open: bool,
     lines: Lines,
     block: Vec<u8>,
+    /// Only the end of it is wanted.
+    last: Option<Tail>,
 }
 
 impl<P: AsyncRead + Unpin> Pipe<P> {
     fn new(pipe: Option<P>, stream: Stream) -> Self {
-        Self { open: pipe.is_some(), source: pipe, stream, lines: Lines::default(), block: vec![0; READ] }
+        Self { open: pipe.is_some(), source: pipe, stream, lines: Lines::default(), block: vec![0; READ], last: None }
     }
 
     /// How many bytes came; nothing is the end, and so is an error. May be dropped and called again.
@@ -233,19 +261,52 @@ impl<P: AsyncRead + Unpin> Pipe<P> {
             return;
         }
         let bytes = &self.block[..count];
-        if self.stream == Stream::Stdout && reader.is_some() {
+        if self.stream == Stream::Stdout && reader.as_ref().is_some_and(|reader| reader.captures()) {
             let room = CAPTURED.saturating_sub(ended.captured.len());
             ended.captured.extend_from_slice(&bytes[..count.min(room)]);
             return;
         }
         let stream = self.stream;
+        if let Some(last) = &mut self.last {
+            self.lines.push(bytes, |text, partial| last.add(text, partial));
+            return;
+        }
         self.lines.push(bytes, |text, partial| write(stream, text, partial, log, ended, reader));
         log.flush();
     }
 
     fn end(&mut self, log: &mut LogFile, ended: &mut Ended, reader: &mut Option<&mut dyn Reader>) {
         let stream = self.stream;
+        if let Some(mut last) = self.last.take() {
+            self.lines.finish(|text, partial| last.add(text, partial));
+            for (text, partial) in last.lines {
+                write(stream, &text, partial, log, ended, reader);
+            }
+            return;
+        }
         self.lines.finish(|text, partial| write(stream, text, partial, log, ended, reader));
+    }
+}
+
+/// The last lines of a program that can't be told how many are wanted.
+#[derive(Debug)]
+struct Tail {
+    most: usize,
+    lines: VecDeque<(String, bool)>,
+    bytes: usize,
+}
+
+impl Tail {
+    fn of(most: u64) -> Self {
+        Self { most: usize::try_from(most).unwrap_or(usize::MAX), lines: VecDeque::new(), bytes: 0 }
+    }
+
+    fn add(&mut self, text: &str, partial: bool) {
+        self.lines.push_back((text.to_owned(), partial));
+        self.bytes += text.len();
+        while self.lines.len() > self.most || self.bytes > CAPTURED {
+            self.bytes -= self.lines.pop_front().map_or(self.bytes, |(text, _)| text.len());
+        }
     }
 }
 
@@ -258,7 +319,7 @@ fn write(
     reader: &mut Option<&mut dyn Reader>,
 ) {
     let seen = match reader {
-        Some(reader) => match reader.line(stream, text) {
+        Some(reader) => match reader.line(stream, text, partial) {
             Some(seen) => std::borrow::Cow::Owned(seen),
             None => return,
         },
@@ -267,7 +328,10 @@ fn write(
     if stream == Stream::Stderr {
         note_reason(&seen, &mut ended.reason);
     }
-    log.add(stream, &seen, partial);
+    let mut lines = seen.split('\n').peekable();
+    while let Some(line) = lines.next() {
+        log.add(stream, line, partial && lines.peek().is_none());
+    }
 }
 
 /// Keeps the first `fatal:` or `error:` of a program, else its last words.
@@ -298,5 +362,19 @@ mod tests {
             }
             assert_eq!(noted.as_deref(), Some(reason));
         }
+    }
+
+    #[test]
+    fn of_a_long_output_its_last_lines_are_kept() {
+        let mut tail = Tail::of(3);
+        for n in 0..10 {
+            tail.add(&n.to_string(), false);
+        }
+        assert_eq!(tail.lines.iter().map(|(text, _)| text.as_str()).collect::<Vec<_>>(), ["7", "8", "9"]);
+        let mut large = Tail::of(100);
+        for _ in 0..100 {
+            large.add(&"x".repeat(64 * 1024), true);
+        }
+        assert!(large.bytes <= CAPTURED && !large.lines.is_empty());
     }
 }

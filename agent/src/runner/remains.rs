@@ -1,13 +1,22 @@
 //! What is left of a command: its process group, and processes that left it. Finds and ends them.
 //!
-//! The runner uses it after a stop, the agent after a runner that was killed. Every program of a command carries
-//! `NIXFLEET_COMMAND_ID` in its environment; on Linux that finds even those that made sessions of their own.
+//! The runner uses it after a stop, the agent after a runner that was killed. Three ways lead to a process:
+//!
+//! - the process group of the step that runs;
+//! - `NIXFLEET_COMMAND_ID`, which every program of a command carries in its environment: it finds those that made
+//!   sessions of their own, and it is all that the agent has when the runner is dead;
+//! - the family: on Linux what a command orphans becomes a child of its runner, so even a daemon that left the group
+//!   and was given a clean environment (as `sudo` gives one) is found while the runner lives.
+//!
+//! On macOS only the group is left of these: what makes a session of its own there outlives a stop.
 
 use std::collections::BTreeSet;
 use std::fs;
 
 use nixfleet_protocol::CommandId;
-use rustix::process::{Pid, Signal, getpgrp, kill_process, kill_process_group, test_kill_process_group};
+use rustix::process::{
+    Pid, Signal, WaitOptions, getpgrp, kill_process, kill_process_group, test_kill_process_group, waitpid,
+};
 
 /// The variable that names the command.
 pub const VARIABLE: &str = "NIXFLEET_COMMAND_ID";
@@ -48,6 +57,76 @@ pub fn group_lives(pid: i32) -> bool {
     group(pid).is_some_and(|group| test_kill_process_group(group).is_ok())
 }
 
+/// Makes this process the parent of everything that its children leave behind. Only the runner asks for it.
+#[cfg(target_os = "linux")]
+pub fn adopt_orphans() {
+    // Where the kernel refuses, the other two ways are left.
+    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+}
+
+/// Makes this process the parent of everything that its children leave behind: not on this system.
+#[cfg(not(target_os = "linux"))]
+pub const fn adopt_orphans() {}
+
+/// Lets go of orphans that ended: nobody else waits for them. `group` is one whose leader was waited for already.
+pub fn reap(group: i32) {
+    let Some(group) = self::group(group) else { return };
+    while let Ok(Some(_)) = rustix::process::waitpgid(group, WaitOptions::NOHANG) {}
+}
+
+/// Kills everything that descends from this process, and waits for it. Given the runner's own children, this ends
+/// every process of its command.
+pub fn kill_family() {
+    // What forks while we look is found the next time; what comes from a killed one becomes our child.
+    for _ in 0..20 {
+        let family = descendants(&parents(), i32::try_from(std::process::id()).unwrap_or_default());
+        if family.is_empty() {
+            return;
+        }
+        for pid in family.into_iter().filter_map(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
+        while let Ok(Some(_)) = waitpid(None, WaitOptions::NOHANG) {}
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// Each living process with its parent.
+fn parents() -> Vec<(i32, i32)> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|process| {
+            let pid: i32 = process.file_name().to_str()?.parse().ok()?;
+            let stat = fs::read_to_string(process.path().join("stat")).ok()?;
+            // `pid (name) state parent …`, and the name may hold anything.
+            let mut rest = stat.rsplit_once(')')?.1.split_whitespace();
+            let state = rest.next()?;
+            let parent = rest.next()?.parse().ok()?;
+            (state != "Z").then_some((pid, parent))
+        })
+        .collect()
+}
+
+/// All that descend from a process, in a list of processes with their parents. Pure.
+fn descendants(parents: &[(i32, i32)], of: i32) -> BTreeSet<i32> {
+    let mut found = BTreeSet::new();
+    loop {
+        let before = found.len();
+        found.extend(
+            parents
+                .iter()
+                .filter(|(pid, parent)| *pid != of && (*parent == of || found.contains(parent)))
+                .map(|(pid, _)| *pid)
+                .collect::<Vec<_>>(),
+        );
+        if found.len() == before {
+            return found;
+        }
+    }
+}
+
 /// Kills a command's group, and every process that carries its id.
 pub fn kill_all(id: CommandId, group: Option<i32>) {
     if let Some(group) = group {
@@ -78,4 +157,16 @@ pub fn carriers(id: CommandId) -> BTreeSet<i32> {
             (pid != own && carries).then_some(pid)
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_is_everybody_who_descends() {
+        let parents = [(2, 1), (3, 2), (4, 3), (5, 1), (6, 4), (7, 7)];
+        assert_eq!(descendants(&parents, 2).into_iter().collect::<Vec<_>>(), [3, 4, 6]);
+        assert_eq!(descendants(&parents, 9), BTreeSet::new());
+    }
 }

@@ -136,6 +136,11 @@ impl Dashboard {
         self.send(link, DashboardMessage::Command(command)).await;
     }
 
+    pub(crate) async fn order_with(&self, link: &mut Link, id: CommandId, op: &str, args: serde_json::Value) {
+        let command = Command { command: op.into(), command_id: Some(id), args: Some(args), hard_limit_s: Some(60) };
+        self.send(link, DashboardMessage::Command(command)).await;
+    }
+
     pub(crate) async fn stop(&self, link: &mut Link, id: CommandId) {
         let kill = KillCommand { signal: Signal::Term, pid: 0, command_id: Some(id) };
         self.send(link, DashboardMessage::KillCommand(kill)).await;

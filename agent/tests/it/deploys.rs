@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 
-use nixfleet_protocol::agent::{AgentMessage, Command, DashboardMessage, Stream};
+use nixfleet_protocol::agent::Stream;
 
 use crate::world::{World, executable, git, new_id};
 
@@ -235,7 +235,7 @@ async fn the_operators_checkout_is_pulled_and_its_changes_are_kept() {
 }
 
 /// A root with a running system, and tools that act as the real ones do.
-async fn nixos(activation: &str) -> World {
+pub(crate) async fn nixos(activation: &str) -> World {
     let world = World::new().await;
     let root = world.path("root");
     for dir in ["run", "nix/var/nix/profiles", "store/old", "store/new"] {
@@ -279,7 +279,7 @@ async fn a_nixos_switch_builds_activates_and_looks_and_a_rollback_goes_back() {
     let id = world.dashboard.run(&mut link, "switch").await;
     let kept = world.dashboard.of(id);
     assert_eq!(kept.result().exit_code, Some(0), "{}", kept.text());
-    assert_eq!(kept.lines()[..2], ["building system", "a line of the build"]);
+    assert_eq!(kept.lines()[..2], ["building system", "system> a line of the build"]);
     let deployed = kept.result().deployed.as_ref().unwrap();
     assert!(deployed.system_path.as_ref().unwrap().ends_with("/store/new"));
     assert_eq!(deployed.number, Some(10));
@@ -327,31 +327,4 @@ async fn what_fails_in_a_switch_is_told_apart_by_its_stage() {
         assert_eq!((result.stage.as_deref(), result.exit_code), (Some(stage), Some(code)), "{result:?}");
         assert!(result.message.as_ref().unwrap().contains(words), "{result:?}");
     }
-}
-
-#[tokio::test]
-async fn an_old_dashboard_is_told_what_it_understands() {
-    let mut world = World::new().await;
-    world.dashboard.legacy = true;
-    let _agent = world.start();
-    let mut link = world.dashboard.registered().await;
-    let command = Command { command: "pull-switch".into(), command_id: None, args: None, hard_limit_s: None };
-    world.dashboard.send(&mut link, DashboardMessage::Command(command)).await;
-    let mut lines = Vec::new();
-    let status = loop {
-        let message = world.dashboard.read(&mut link).await.expect("the link ended");
-        if let AgentMessage::Output(output) = message {
-            assert!(output.offset.is_none() && output.command_id.is_none());
-            assert!(matches!(output.stream, Stream::Stdout | Stream::Stderr));
-            lines.push(output.line);
-        } else if let AgentMessage::Status(status) = message {
-            break *status;
-        }
-    };
-    assert_eq!((status.command.as_str(), status.exit_code, status.command_id), ("pull-switch", Some(0), None));
-    assert!(lines.iter().any(|line| line == "hello from the switch"));
-    drop(link);
-    let mut link = world.dashboard.dialled().await;
-    assert!(link.register.results.is_empty(), "nobody acknowledges, so nothing waits");
-    link.socket.close(None).await.unwrap();
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::SinkExt as _;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_tungstenite::tungstenite::Message;
@@ -90,7 +89,7 @@ async fn a_heartbeat_follows_the_register_and_each_result_at_once() {
 }
 
 /// Tells of a test that can't run here: by name and reason, never silently.
-fn skipped(test: &str, reason: &str) {
+pub(crate) fn skipped(test: &str, reason: &str) {
     use std::io::Write as _;
     eprintln!("SKIPPED {test}: {reason}");
     if let Some(list) = std::env::var_os("NIXFLEET_SKIPPED_TESTS") {
@@ -99,9 +98,18 @@ fn skipped(test: &str, reason: &str) {
     }
 }
 
-fn openssl(dir: &std::path::Path, arguments: &str) -> bool {
-    let run = std::process::Command::new("openssl").current_dir(dir).args(arguments.split(' ')).output();
-    run.is_ok_and(|run| run.status.success())
+/// A certificate authority, and a certificate and key for the loopback address that it signed.
+fn authority() -> (String, CertificateDer<'static>, PrivateKeyDer<'static>) {
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let authority = params.self_signed(&key).unwrap();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    (authority.pem(), certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
 }
 
 #[tokio::test]
@@ -109,21 +117,10 @@ async fn tls_is_spoken_with_those_whom_the_ca_file_names() {
     let world = World::new().await;
     let dir = world.path("tls");
     std::fs::create_dir(&dir).unwrap();
-    std::fs::write(dir.join("ext"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-    let made = openssl(&dir, &format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=ca"))
-        && openssl(&dir, &format!("req -x509 {key} -keyout other.key -out other.pem -days 2 -subj /CN=other"))
-        && openssl(&dir, &format!("req {key} -keyout key.pem -out csr.pem -subj /CN=dashboard"))
-        && openssl(
-            &dir,
-            "x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile ext -out cert.pem",
-        );
-    if !made {
-        return skipped("tls_is_spoken_with_those_whom_the_ca_file_names", "no openssl to make certificates");
-    }
-    let certificates: Vec<CertificateDer<'_>> =
-        CertificateDer::pem_file_iter(dir.join("cert.pem")).unwrap().map(Result::unwrap).collect();
-    let key = PrivateKeyDer::from_pem_file(dir.join("key.pem")).unwrap();
+    let (ca, certificate, key) = authority();
+    std::fs::write(dir.join("ca.pem"), ca).unwrap();
+    std::fs::write(dir.join("other.pem"), authority().0).unwrap();
+    let certificates = vec![certificate];
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let server = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()

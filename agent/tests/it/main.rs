@@ -11,7 +11,13 @@
 mod crashes;
 mod dashboard;
 mod deploys;
+mod disk;
+mod floods;
 mod links;
+mod ops;
 mod output;
+mod plans;
 mod startup;
+mod stop;
+mod v2;
 mod world;

@@ -99,9 +99,9 @@ impl State {
         }
     }
 
-    /// Without a link only the open command's log can still grow.
+    /// Without a link only the logs of what is not over can still grow.
     pub(super) fn close_logs(&mut self) {
-        let open = self.core.open().map(|open| open.id);
-        self.logs.retain(|command, _| Some(*command) == open);
+        let core = &self.core;
+        self.logs.retain(|command, _| core.command(*command).is_some());
     }
 }

@@ -47,6 +47,37 @@ pub fn log_path(data_dir: &Path, host: &HostId, command: CommandId) -> PathBuf {
     data_dir.join("logs").join(host.as_str()).join(format!("{command}.log"))
 }
 
+/// Beginning of the names of folders whose host was removed.
+const REMOVED: &str = ".removed-";
+
+/// Forgets the logs of a host that was removed. The folder is put aside at once: a host of the same name that comes
+/// a moment later has nothing to do with it. What is aside is deleted in its own time, or at the next start.
+pub(super) fn forget(data_dir: &Path, host: &HostId) {
+    let logs = data_dir.join("logs");
+    let aside = logs.join(format!("{REMOVED}{}", uuid::Uuid::now_v7()));
+    match std::fs::rename(logs.join(host.as_str()), &aside) {
+        Ok(()) => delete(aside),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => tracing::warn!(%host, %error, "the logs of a removed host can't be put aside"),
+    }
+}
+
+/// Deletes what a daemon before this one put aside.
+pub fn sweep(data_dir: &Path) {
+    let Ok(folders) = std::fs::read_dir(data_dir.join("logs")) else { return };
+    for folder in folders.flatten().filter(|folder| folder.file_name().to_string_lossy().starts_with(REMOVED)) {
+        delete(folder.path());
+    }
+}
+
+fn delete(folder: PathBuf) {
+    tokio::task::spawn_blocking(move || {
+        if let Err(error) = std::fs::remove_dir_all(&folder) {
+            tracing::warn!(folder = %folder.display(), %error, "the logs of a removed host can't be deleted");
+        }
+    });
+}
+
 /// A log that is open for reading.
 #[derive(Debug)]
 pub enum LogFile {
@@ -198,6 +229,10 @@ fn begins_a_record(file: &LogFile, at: u64) -> io::Result<bool> {
 
 /// Fills the buffer from an offset on, as far as the file goes.
 pub(super) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    // No file reaches so far, and the system would refuse to look.
+    if offset.checked_add(buffer.len() as u64).is_none_or(|end| i64::try_from(end).is_err()) {
+        return Ok(0);
+    }
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read_at(&mut buffer[filled..], offset + filled as u64) {
@@ -243,6 +278,9 @@ mod tests {
         assert_eq!(all.next, 18, "half a record is not read");
         assert_eq!(read(file.path(), 18, 1000).unwrap(), LogLines { lines: Vec::new(), next: 18 });
         assert_eq!(texts(&read(file.path(), 3, 1000).unwrap()), ["b", "c"], "inside a record: the next one");
+        for far in [1 << 40, i64::MAX as u64, u64::MAX - 1, u64::MAX] {
+            assert_eq!(read(file.path(), far, 1000).unwrap(), LogLines { lines: Vec::new(), next: far }, "{far}");
+        }
         let one = read(file.path(), 0, 1).unwrap();
         assert_eq!((texts(&one), one.next), (vec!["a"], 6));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host_core::Settings;
+use nixfleet_model::wake::Mac;
 use nixfleet_protocol::{CommandId, Commit, HostId};
 
 use crate::actors::clock::Clock;
@@ -24,6 +25,8 @@ pub struct World {
     pub ask_remote: Box<dyn Fn(AskRemote) + Send + Sync>,
     /// Tells the remote of a commit that a host reported.
     pub interest: Box<dyn Fn(Commit) + Send + Sync>,
+    /// Sends magic packets to machines that sleep.
+    pub wake: Box<dyn Fn(Vec<Mac>) + Send + Sync>,
     /// Told when nothing more is expected for a command's log: the janitor compresses it.
     pub log_over: Box<dyn Fn(HostId, CommandId) + Send + Sync>,
     /// Where the logs lie.

@@ -70,6 +70,11 @@ impl Writer {
         self.end.subscribe()
     }
 
+    /// The same for who watches those that follow.
+    pub(super) fn end(&self) -> watch::Sender<LogEnd> {
+        self.end.clone()
+    }
+
     /// The command is over: those who follow are told.
     pub(super) fn over(self) {
         self.end.send_modify(|end| end.over = true);

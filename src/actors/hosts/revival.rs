@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use nixfleet_model::command::Command;
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host::HostRecord;
-use nixfleet_model::host_core::Core;
+use nixfleet_model::host_core::{self, Core};
 use nixfleet_model::restart::Verdict;
 use nixfleet_protocol::HostId;
 use ractor::rpc::CallResult;
@@ -84,7 +84,7 @@ impl State {
         &mut self,
         myself: &ActorRef<Msg>,
         host: HostId,
-        loaded: Result<Option<(HostRecord, Option<Command>)>, StoreError>,
+        loaded: Result<Option<(HostRecord, Vec<Command>)>, StoreError>,
     ) {
         let Some(entry) = self.hosts.get_mut(&host) else { return };
         if entry.actor.is_some() {
@@ -104,7 +104,23 @@ impl State {
         }
     }
 
-    fn show_broken(&self, record: HostRecord, open: Option<Command>, why: &str) {
+    /// Ends commands whose host is not there.
+    pub(super) fn abandon(&self, commands: impl Iterator<Item = Command>) {
+        let now = self.world.clock.now();
+        for command in commands {
+            tracing::warn!(id = %command.id, op = %command.op, host = ?command.host, "nobody owns this command: orphaned");
+            let batch = host::batch_of(host_core::abandon(command, now));
+            let store = self.world.store.clone();
+            tokio::spawn(async move {
+                // What is not written now is found again at the next start.
+                if let Err(error) = store.commit_once(batch).await {
+                    tracing::warn!(%error, "a command that nobody owns can't be ended");
+                }
+            });
+        }
+    }
+
+    fn show_broken(&self, record: HostRecord, open: Vec<Command>, why: &str) {
         let now = self.world.clock.now();
         let (core, _) = Core::revive(self.world.settings.clone(), record, open, self.remote.clone(), now);
         (self.world.publish)(vec![StateChange::Host(core.view(Some(why), now).into())]);

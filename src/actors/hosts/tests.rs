@@ -3,6 +3,8 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it expects; everything else is a failure")]
 
 mod bench;
+mod fuzz;
+mod life;
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
 //! One agent's socket: two tasks, a reader and a writer (an actor costs 9 KiB, a task 1). The links actor owns
 //! both; what the reader reads goes to the host's actor, what the host's actor sends comes by a bounded outbox.
 //!
-//! Backpressure: each message that is cast carries a permit, and the reader stops reading when all are out.
+//! Backpressure: each message that is cast carries a permit by its size, and the reader stops reading when all are
+//! out. What is no output is read at a pace besides: each such message may make a delta for every tab.
 //! When the host's actor dies the link is closed with 1012: the agent comes back and tells the truth.
 
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 
 use crate::actors::host;
+use crate::actors::socket::{self, Pace};
 
 /// Anything that a WebSocket can run over: TCP, TLS, an upgraded HTTP connection.
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -38,8 +40,14 @@ impl std::fmt::Debug for dyn Io {
 /// A WebSocket, after its handshake.
 pub type Socket = WebSocketStream<Box<dyn Io>>;
 
-/// Messages of one link that may be on their way to the host's actor.
-const IN_FLIGHT: usize = 256;
+/// What one link may have on its way to the host's actor, in KiB.
+const IN_FLIGHT: u32 = 1024;
+/// What the smallest message counts, in KiB: there are never more than 256 on their way.
+const SMALLEST: u32 = 4;
+/// Messages that an agent may send at once, output apart: the results that it kept while it was away, and more.
+const BURST: u32 = 256;
+/// And then one in this time; an agent of ours needs one in a second or two. A faster one is read slower.
+const ONE_IN: Duration = Duration::from_millis(20);
 /// Messages that may wait for a slow agent; commands and acknowledgements are few and small.
 const OUTBOX: usize = 1024;
 /// How long an agent may take to say who it is.
@@ -70,8 +78,8 @@ pub mod close {
 /// What goes to an agent.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// A message.
-    Frame(DashboardMessage),
+    /// A message. In a box: each link has room for 32 of these from its beginning.
+    Frame(Box<DashboardMessage>),
     /// A ping; the sender is told when the pong (or anything else) comes.
     Ping(oneshot::Sender<()>),
     /// The end.
@@ -106,7 +114,7 @@ impl LinkRef {
     /// Sends. `false`: the link is gone, or its agent does not read and it is cut now, because a frame that is
     /// lost must not be lost on a link that stays; the host will hear of its end.
     pub fn send(&self, message: DashboardMessage) -> bool {
-        self.put(Outgoing::Frame(message))
+        self.put(Outgoing::Frame(Box::new(message)))
     }
 
     /// Ends the link.
@@ -169,6 +177,9 @@ pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 's
         malformed: 0,
         minute: Instant::now(),
         unknown: HashSet::new(),
+        pace: Pace::new(BURST, ONE_IN),
+        length: 0,
+        broken: false,
     };
     tokio::spawn(async move {
         tokio::select! {
@@ -198,6 +209,11 @@ struct Reader {
     malformed: u32,
     minute: Instant,
     unknown: HashSet<String>,
+    pace: Pace,
+    /// Bytes of the last frame.
+    length: usize,
+    /// What it sent broke the rules of WebSocket.
+    broken: bool,
 }
 
 impl Reader {
@@ -214,9 +230,10 @@ impl Reader {
             return;
         };
         self.host = Some(host.clone());
-        let permits = Arc::new(Semaphore::new(IN_FLIGHT));
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT as usize));
         while let Some(message) = self.next().await {
-            let Ok(permit) = Arc::clone(&permits).acquire_owned().await else { break };
+            let weight = u32::try_from(self.length / 1024).unwrap_or(IN_FLIGHT).clamp(SMALLEST, IN_FLIGHT);
+            let Ok(permit) = Arc::clone(&permits).acquire_many_owned(weight).await else { break };
             if host.cast(host::Msg::FromAgent { link: self.link.id(), message, permit }).is_err() {
                 self.end(close::RESTART, "the host is being restarted, come back").await;
                 break;
@@ -245,6 +262,10 @@ impl Reader {
                 Ok(Some(Ok(frame))) => frame,
                 Ok(Some(Err(error))) => {
                     tracing::debug!(link = self.link.id(), %error, "link broke");
+                    if let Some((code, reason)) = socket::fault(&error) {
+                        self.broken = true;
+                        self.end(code, reason).await;
+                    }
                     return None;
                 }
                 Ok(None) => return None,
@@ -257,29 +278,35 @@ impl Reader {
             if self.pongs.try_send(()).is_err() && self.pongs.is_closed() {
                 return None;
             }
+            self.length = frame.len();
+            let frame = match frame {
+                Message::Text(text) => codec::decode_agent(text.as_str()),
+                Message::Binary(_) => Decoded::Malformed("binary frame".to_owned()),
+                Message::Close(_) => return None,
+                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                    self.pace.keep().await;
+                    continue;
+                }
+            };
             match frame {
-                Message::Text(text) => match codec::decode_agent(text.as_str()) {
-                    Decoded::Message(message) => return Some(message),
-                    Decoded::UnknownType(kind) => {
-                        if self.unknown.len() < 20 && self.unknown.insert(kind.clone()) {
-                            tracing::info!(link = self.link.id(), kind, "unknown message type, ignored");
-                        }
+                // Output has a pace of its own: what is on disk.
+                Decoded::Message(message @ AgentMessage::Output(_)) => return Some(message),
+                Decoded::Message(message) => {
+                    self.pace.keep().await;
+                    return Some(message);
+                }
+                Decoded::UnknownType(kind) => {
+                    self.pace.keep().await;
+                    if self.unknown.len() < 20 && self.unknown.insert(kind.clone()) {
+                        tracing::info!(link = self.link.id(), kind, "unknown message type, ignored");
                     }
-                    Decoded::Malformed(why) => {
-                        if self.too_many_malformed(&why) {
-                            self.end(close::POLICY, "too many malformed messages").await;
-                            return None;
-                        }
-                    }
-                },
-                Message::Binary(_) => {
-                    if self.too_many_malformed("binary frame") {
+                }
+                Decoded::Malformed(why) => {
+                    if self.too_many_malformed(&why) {
                         self.end(close::POLICY, "too many malformed messages").await;
                         return None;
                     }
                 }
-                Message::Close(_) => return None,
-                Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
             }
         }
     }
@@ -302,6 +329,10 @@ impl Reader {
 
     /// Reads on until the agent closes, a second at most.
     async fn drain(&mut self) {
+        if self.broken {
+            // Nothing of it can be read. It gets the time to read why, before what it sent resets the connection.
+            return tokio::time::sleep(Duration::from_secs(1)).await;
+        }
         let over = async { while let Some(Ok(_)) = self.stream.next().await {} };
         if tokio::time::timeout(Duration::from_secs(1), over).await.is_err() {
             tracing::debug!(link = self.link.id(), "agent did not answer the close");

@@ -263,6 +263,54 @@ async fn a_flood_stops_at_the_socket() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn large_messages_fill_a_link_sooner() {
+    let bench = bench().await;
+    let mut agent = bench.register("a", Some(1)).await;
+    let line = "x".repeat(400 * 1024);
+    let output = AgentMessage::Output(nixfleet_protocol::agent::Output { line, ..Default::default() });
+    let sending = tokio::spawn(async move {
+        for _ in 0..6 {
+            agent.send(Message::text(encode(&output))).await.unwrap();
+        }
+        agent
+    });
+    bench.until_heard(2).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(bench.heard.lock().unwrap().len(), 2, "a mebibyte is on its way, and no more");
+    bench.heard.lock().unwrap().clear();
+    bench.until_heard(2).await;
+    bench.heard.lock().unwrap().clear();
+    bench.until_heard(2).await;
+    drop(sending.await.unwrap());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_output_is_read_at_a_pace_and_output_is_not() {
+    let bench = bench().await;
+    let mut agent = bench.register("a", Some(1)).await;
+    let began = tokio::time::Instant::now();
+    let some = async |agent: &mut Agent, message: &AgentMessage| {
+        for _ in 0..200 {
+            agent.send(Message::text(encode(message))).await.unwrap();
+        }
+        bench.until_heard(200).await;
+        bench.heard.lock().unwrap().clear();
+    };
+    let beat = AgentMessage::Heartbeat(Box::<Heartbeat>::default());
+    some(&mut agent, &beat).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "a burst costs nothing: {:?}", began.elapsed());
+    for _ in 0..5 {
+        some(&mut agent, &beat).await;
+    }
+    let slowed = began.elapsed();
+    assert!(slowed > Duration::from_secs(15), "{slowed:?}");
+    for _ in 0..20 {
+        some(&mut agent, &AgentMessage::Output(nixfleet_protocol::agent::Output::default())).await;
+    }
+    assert!(began.elapsed() < slowed + Duration::from_secs(2), "{:?} after {slowed:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
 async fn garbage_is_ignored_and_counted() {
     let bench = bench().await;
     let mut agent = bench.register("a", Some(1)).await;

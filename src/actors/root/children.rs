@@ -1,5 +1,6 @@
 //! The root's children: their order, what each starts with, and how they are stopped.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use tokio::sync::watch;
 use super::Msg;
 use crate::actors::clock::Clock;
 use crate::actors::handles::{Handles, Slots};
-use crate::actors::host::{self, AskRemote};
+use crate::actors::host::{self, AskRemote, packets};
 use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
@@ -72,6 +73,8 @@ pub struct Settings {
     pub server: Server,
     /// How often a `sync` frame goes out.
     pub beacon: Duration,
+    /// Where magic packets are sent.
+    pub wake_by: SocketAddr,
     /// Makes fragments.
     pub render: Arc<dyn Render>,
     /// How the remote is reached.
@@ -169,6 +172,7 @@ impl Tree {
     fn hosts_args(&self) -> hosts::Args {
         let (sync, asked, interested) =
             (self.handles.sync.clone(), self.handles.remote.clone(), self.handles.remote.clone());
+        let wake_by = self.settings.wake_by;
         let janitor = self.slots.janitor.clone();
         let world = host::World {
             settings: Arc::clone(&self.settings.hosts),
@@ -188,6 +192,7 @@ impl Tree {
                     tracing::debug!("the remote is being restarted and hears of all commits again");
                 }
             }),
+            wake: Box::new(move |addresses| packets::send(addresses, wake_by)),
             log_over: Box::new(move |host, command| {
                 if !janitor.cast(janitor::Msg::LogOver { host, command }) {
                     tracing::debug!("the janitor is being restarted and looks at all logs");

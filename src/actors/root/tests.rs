@@ -68,6 +68,7 @@ async fn whole() -> Whole {
         data_dir: dir.path().to_owned(),
         server,
         beacon: Duration::from_secs(30),
+        wake_by: ([127, 0, 0, 1], 9).into(),
         render: Arc::clone(&render) as Arc<dyn Render>,
         remote: remote::Settings::none("main", Duration::from_secs(30)),
         access: access::Settings::new(access),

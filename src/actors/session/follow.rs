@@ -2,12 +2,13 @@
 //! for the socket: a slow tab reads slowly, and nothing is skipped or kept in memory.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nixfleet_protocol::api::LogLine;
 use nixfleet_protocol::browser::LogFrame;
 use nixfleet_protocol::{CommandId, HostId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::actors::host::log::{self, LogEnd};
@@ -15,8 +16,9 @@ use crate::actors::hosts::HostsHandle;
 use crate::actors::store::StoreHandle;
 use crate::actors::sync::{self, Snapshot, SyncHandle};
 
-/// Bytes of a log that are read at a time, and so about the size of a frame.
-const CHUNK: usize = 64 * 1024;
+/// Bytes of a log that are read at a time. A frame of them is up to eight times as large where lines are short, and a
+/// delta waits for one frame at most.
+const CHUNK: usize = 16 * 1024;
 /// How long to wait before looking again where nobody tells of news: the host's actor is being restarted.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
@@ -28,6 +30,8 @@ pub(super) struct Follow {
     pub(super) store: StoreHandle,
     pub(super) data_dir: PathBuf,
     pub(super) lines: mpsc::Sender<Utf8Bytes>,
+    /// Who reads a file now, of all tabs: their number must not slow those who write.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 /// Where a command stands, as far as its log goes.
@@ -47,7 +51,7 @@ impl Follow {
         loop {
             let (host, mut news) = match self.standing(command).await {
                 Standing::NoLog => {
-                    self.send(&now, command, Vec::new(), true).await;
+                    self.over(&now, command).await;
                     return;
                 }
                 Standing::Over(host) => (host, None),
@@ -64,7 +68,7 @@ impl Follow {
                     return;
                 }
                 if over {
-                    self.send(&now, command, Vec::new(), true).await;
+                    self.over(&now, command).await;
                     return;
                 }
                 let told = match &mut news {
@@ -107,13 +111,16 @@ impl Follow {
     /// `false`: the tab is gone, or the file can't be read.
     async fn send_to_end(&self, now: &Snapshot, command: CommandId, host: &HostId, offset: &mut u64) -> bool {
         loop {
+            // A place first: what waits in memory for a tab that does not read is what the socket's task holds, however
+            // many logs it follows.
+            let Ok(place) = self.lines.reserve().await else { return false };
+            let Ok(turn) = self.turns.acquire().await else { return false };
             let (path, from) = (log::log_path(&self.data_dir, host, command), *offset);
             match tokio::task::spawn_blocking(move || log::read(&path, from, CHUNK)).await {
                 Ok(Ok(read)) if read.next > from => {
+                    drop(turn);
                     *offset = read.next;
-                    if !self.send(now, command, read.lines, false).await {
-                        return false;
-                    }
+                    place.send(frame(now, command, read.lines, false));
                 }
                 Ok(Ok(_)) => return true,
                 Ok(Err(error)) => {
@@ -125,8 +132,15 @@ impl Follow {
         }
     }
 
-    async fn send(&self, now: &Snapshot, command_id: CommandId, lines: Vec<LogLine>, over: bool) -> bool {
-        let payload = serde_json::json!(LogFrame { command_id, lines, over });
-        self.lines.send(sync::frame("log", now.version, now.epoch, &payload)).await.is_ok()
+    /// Tells the end.
+    async fn over(&self, now: &Snapshot, command: CommandId) {
+        if self.lines.send(frame(now, command, Vec::new(), true)).await.is_err() {
+            tracing::trace!(%command, "the tab is gone");
+        }
     }
+}
+
+fn frame(now: &Snapshot, command_id: CommandId, lines: Vec<LogLine>, over: bool) -> Utf8Bytes {
+    let payload = LogFrame { command_id, lines, over };
+    sync::frame("log", now.version, now.epoch, &payload)
 }

@@ -200,6 +200,20 @@ fn lock(data: &Path, refused: impl Fn(io::Error) -> CantUse) -> Result<File, Can
     Ok(file)
 }
 
+/// sled writes a snapshot while it opens, under a name of its own until it is whole. It means to pass such a name over
+/// when it opens next, and does not: what a kill or a full disk left half-made would be read, and called corrupt. The
+/// snapshot before is still there, and the log behind it.
+fn remove_unfinished_snapshots(store: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(store)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "generating") {
+            tracing::info!(file = %path.display(), "an unfinished snapshot is removed");
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Opens sled. Some damage makes it panic: that is an answer too, and the outer error.
 pub(super) fn open_sled(dir: &Path) -> Result<sled::Result<Trees>, String> {
     catch_unwind(|| try_open(dir)).map_err(|panic| said(&*panic))
@@ -212,6 +226,7 @@ pub(super) fn said(panic: &(dyn Any + Send)) -> String {
 }
 
 fn try_open(dir: &Path) -> sled::Result<Trees> {
+    remove_unfinished_snapshots(dir)?;
     let config = sled::Config::new().path(dir).cache_capacity(CACHE).flush_every_ms(None);
     let begun = Instant::now();
     loop {

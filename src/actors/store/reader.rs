@@ -166,14 +166,12 @@ fn open_commands(trees: &Trees, bad: &mut Vec<String>) -> Result<Vec<Command>, S
     Ok(open)
 }
 
-/// One host and the command that it says is not over.
-pub(super) fn load_host(shared: &Shared, host: &HostId) -> Result<Option<(HostRecord, Option<Command>)>, StoreError> {
+/// One host and its commands that are not over.
+pub(super) fn load_host(shared: &Shared, host: &HostId) -> Result<Option<(HostRecord, Vec<Command>)>, StoreError> {
     let trees = &*shared.trees()?;
     let Some(record) = get::<v1::HostRecord>(trees, Tree::Hosts, &trees::host(host))? else { return Ok(None) };
-    let open = match record.open {
-        Some(id) => get::<v1::Command>(trees, Tree::Commands, &trees::command(id))?,
-        None => None,
-    };
+    let mut open = open_commands(trees, &mut Vec::new())?;
+    open.retain(|command| command.host.as_ref() == Some(host));
     Ok(Some((record, open)))
 }
 

@@ -3,6 +3,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use nixfleet_model::host::HostRecord;
+use nixfleet_model::view::HostView;
 use nixfleet_protocol::api::Level;
 use nixfleet_protocol::api::{Category, Event};
 use nixfleet_protocol::{EventId, browser::Resume};
@@ -12,8 +14,11 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::*;
 use crate::actors::store;
 
-/// A store that keeps a mark and nothing else.
-struct Marks;
+/// A store that keeps a mark, and knows the names of some hosts.
+#[derive(Default)]
+struct Marks {
+    hosts: Vec<&'static str>,
+}
 
 impl Actor for Marks {
     type Msg = store::Msg;
@@ -35,7 +40,8 @@ impl Actor for Marks {
         mark: &mut Arc<AtomicU64>,
     ) -> Result<(), ActorProcessingErr> {
         if let store::Msg::Load { reply } = message {
-            answer(reply, Ok(Loaded::default()));
+            let record = |name: &&str| HostRecord::new(name.parse().unwrap(), Time::from_millis(0));
+            answer(reply, Ok(Loaded { hosts: self.hosts.iter().map(record).collect(), ..Loaded::default() }));
         } else if let store::Msg::RaiseMark { to, reply } = message {
             answer(reply, Ok(mark.fetch_max(to, Ordering::SeqCst)));
         }
@@ -69,8 +75,12 @@ struct Bench {
 }
 
 async fn start(mark: &Arc<AtomicU64>) -> Bench {
+    start_over(Marks::default(), mark).await
+}
+
+async fn start_over(store: Marks, mark: &Arc<AtomicU64>) -> Bench {
     let store_slot = Slot::new("store");
-    store_slot.seat(Actor::spawn(None, Marks, Arc::clone(mark)).await.unwrap().0);
+    store_slot.seat(Actor::spawn(None, store, Arc::clone(mark)).await.unwrap().0);
     let render = Arc::new(Counting::default());
     let server =
         Server { version: "1".into(), started_at: Time::from_millis(0), store_error: None, shared_agent_token: false };
@@ -224,4 +234,56 @@ async fn a_stalled_subscriber_slows_nobody_and_gets_the_state_later() {
     assert_eq!(state["type"], "full_state");
     assert_eq!(state["payload"]["state"]["events"][0]["id"], "1000");
     assert!(!stalled_reader.needs_state());
+}
+
+fn host(name: &str) -> StateChange {
+    let settings = nixfleet_model::host_core::Settings {
+        server_version: "1".into(),
+        daemon_started: Time::from_millis(0),
+        totp_configured: false,
+        kill_at_limit: false,
+    };
+    let record = HostRecord::new(name.parse().unwrap(), Time::from_millis(0));
+    let remote = nixfleet_model::remote::RemoteState::new(None, "main", Duration::from_secs(30));
+    let now = Time::from_millis(1);
+    let (core, _) =
+        nixfleet_model::host_core::Core::revive(Arc::new(settings), record, Vec::new(), Arc::new(remote), now);
+    let view: HostView = core.view(None, now);
+    StateChange::Host(Arc::new(view))
+}
+
+fn names(frame: &Value) -> Vec<&str> {
+    let hosts = frame["payload"]["state"]["hosts"].as_array().unwrap();
+    hosts.iter().map(|host| host["id"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_restart_nobody_sees_half_of_the_hosts() {
+    let bench = start_over(Marks { hosts: vec!["a", "b"] }, &Arc::default()).await;
+    let (outbox, mut reader) = outbox();
+    bench.sync.cast(Msg::Subscribe { id: 1, view: View::Json, outbox, resume: None });
+    let snapshot = tokio::spawn({
+        let sync = bench.sync.clone();
+        async move { sync.snapshot().await }
+    });
+    bench.sync.publish(vec![host("a")]);
+    let early = tokio::time::timeout(Duration::from_secs(1), reader.next()).await;
+    assert!(early.is_err(), "half of the hosts were shown: {early:?}");
+    bench.sync.publish(vec![event(1), host("b")]);
+    assert_eq!(names(&read(&mut reader).await), ["a", "b"]);
+    assert_eq!(snapshot.await.unwrap().unwrap().state.hosts.len(), 2);
+    bench.sync.publish(vec![host("c")]);
+    assert_eq!(read(&mut reader).await["payload"]["change"]["type"], "host_added");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_tells_nothing_is_not_waited_for_without_end() {
+    let bench = start_over(Marks { hosts: vec!["a", "b"] }, &Arc::default()).await;
+    bench.sync.publish(vec![host("a")]);
+    let begun = tokio::time::Instant::now();
+    let now = bench.sync.snapshot().await.unwrap();
+    assert_eq!(now.state.hosts.len(), 1);
+    assert!(begun.elapsed() <= waking::WITHIN);
+    bench.sync.publish(vec![host("b")]);
+    assert_eq!(bench.sync.snapshot().await.unwrap().state.hosts.len(), 2);
 }

@@ -9,7 +9,7 @@ use nixfleet_protocol::{CommandId, Op, RunId, Time};
 use crate::compartments::seen::Seen;
 use crate::compartments::{Sight, next_step};
 use crate::host::HostRecord;
-use crate::ops::{PostCheck, PreCheck, RunsOn, spec};
+use crate::ops::{PostCheck, PreCheck, spec};
 use crate::remote::RemoteState;
 
 mod host;
@@ -128,9 +128,7 @@ pub(crate) fn unsupported(op: Op, standing: &Standing<'_>) -> Option<Refusal> {
 
 /// Whether this dashboard can do an op of the registry.
 pub(crate) const fn is_here(op: Op) -> bool {
-    let spec = spec(op);
-    let asks = matches!(spec.runs_on, RunsOn::Dashboard) || spec.takes_slot;
-    asks && !matches!(spec.post, PostCheck::Merged | PostCheck::Reverted | PostCheck::Registered)
+    !matches!(spec(op).post, PostCheck::Merged | PostCheck::Reverted)
 }
 
 /// Whether an op that concerns no host (`refresh-git`, `merge-pr`, `revert-pr`) may start now.

@@ -25,7 +25,10 @@ use serde::{Deserialize, Serialize};
 pub use self::input::{AgentNow, Beat, Effect, Input, Outcome, Said};
 pub use self::limits::deadline;
 use crate::host::Freshness;
-use crate::ops::{self, OpSpec, PostCheck};
+use crate::ops::{self, OpSpec, PostCheck, RunsOn};
+
+/// Reason of an agent that keeps a command's id, as it keeps all, and not what became of it.
+const FORGOTTEN: &str = "forgotten";
 
 /// One execution of an op, as it is stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -178,6 +181,16 @@ impl Command {
         }
     }
 
+    /// Whether it runs on its host for as long as somebody reads it, beside whatever else runs there.
+    pub fn is_read(&self) -> bool {
+        self.spec().runs_on == RunsOn::Agent && !self.spec().takes_slot
+    }
+
+    /// Whether it waits in the dashboard until its host registers.
+    fn waits_for_host(&self) -> bool {
+        self.spec().post == PostCheck::Registered
+    }
+
     /// Whether it has not begun: nothing was sent, and no agent has it.
     pub fn waits(&self) -> bool {
         matches!(self.state, CommandState::Pending | CommandState::Validating)
@@ -241,11 +254,12 @@ pub fn step(command: &mut Command, input: Input, now: Time) -> Vec<Effect> {
             Vec::new()
         }
         Input::Revived { last_heard } => {
-            reconnect::link_down(command, last_heard.unwrap_or(now).min(now), now);
+            reconnect::revived(command, last_heard.unwrap_or(now).min(now), now);
             Vec::new()
         }
         Input::Timer { kill_at_limit } => limits::timer(command, kill_at_limit, now),
         Input::Stop => stop(command, now),
+        Input::ReaderLeft => reader_left(command, now),
         Input::Extend { minutes } => {
             limits::extend(command, minutes, now);
             Vec::new()
@@ -303,6 +317,12 @@ fn rejected(command: &mut Command, reason: &str, now: Time) -> Vec<Effect> {
     if command.waits() || command.life.noted.is_some() {
         return Vec::new();
     }
+    if reason == FORGOTTEN {
+        // It ran, or did not: who kept the id alone can't say.
+        let message = "the agent knows its id and no longer what became of it: nobody can say how it ended";
+        command.finish(CommandState::Orphaned, Some(message.to_owned()), now);
+        return Vec::new();
+    }
     let message = match reason {
         "unsupported" => {
             command.code = Some("unsupported_by_agent".to_owned());
@@ -323,6 +343,10 @@ fn stop(command: &mut Command, now: Time) -> Vec<Effect> {
     if command.life.noted.is_some() {
         return Vec::new();
     }
+    if command.waits_for_host() {
+        command.finish(CommandState::Killed, Some("nobody waits for the host any more".to_owned()), now);
+        return Vec::new();
+    }
     command.life.stop_asked_at.get_or_insert(now);
     if command.state == CommandState::AwaitingReconnect {
         command.life.before_reconnect = Some(CommandState::Killing);
@@ -333,7 +357,20 @@ fn stop(command: &mut Command, now: Time) -> Vec<Effect> {
     vec![Effect::Kill]
 }
 
-/// Ops whose success only a new register can tell.
+/// Nobody reads it any more: it ends. What is not linked is not waited for, since nobody waits for its result.
+fn reader_left(command: &mut Command, now: Time) -> Vec<Effect> {
+    if !command.is_read() || command.state == CommandState::Killing || command.life.noted.is_some() {
+        return Vec::new();
+    }
+    command.message = Some("its reader left, and so it was stopped".to_owned());
+    if command.waits() || command.state == CommandState::AwaitingReconnect {
+        command.finish(CommandState::Killed, None, now);
+        return Vec::new();
+    }
+    stop(command, now)
+}
+
+/// Ops whose success only a register can tell.
 fn ends_by_register(command: &Command) -> bool {
-    matches!(command.spec().post, PostCheck::NewInstance | PostCheck::NewBoot)
+    matches!(command.spec().post, PostCheck::NewInstance | PostCheck::NewBoot | PostCheck::Registered)
 }

@@ -152,7 +152,7 @@ impl From<nixfleet_protocol::agent::Deployed> for DeployedRecord {
         Self {
             commit: wire.commit,
             lock_hash: wire.lock_hash,
-            system_path: wire.system_path,
+            system_path: wire.system_path.map(|path| merge::clean(&path)),
             number: wire.number,
             at: wire.at,
         }

@@ -6,11 +6,12 @@
 //!                                      └─ command.rs   its life         └─ view.rs     what everyone sees
 //! ```
 //!
-//! Invariants (`tests.rs`): at most one command is open; the open command of the record is the one in memory;
-//! whatever changes a command or a choice is written, with its event, in the step that changes it; facts alone
+//! Invariants (`tests.rs`): at most one command is open; the open command of the record is the one in memory; beside
+//! it are only commands that take no slot (`journal`, `wake`), and what is neither is over; whatever changes a command or a choice is written, with its event, in the step that changes it; facts alone
 //! are written at leisure; what is checked is what is shown, one [`Standing`] for both.
 
 mod agent;
+mod beside;
 mod door;
 mod life;
 mod results;
@@ -25,6 +26,7 @@ use std::time::Duration;
 use nixfleet_protocol::agent::{Output, Status};
 use nixfleet_protocol::{CommandId, Commit, Time};
 
+pub use self::beside::abandon;
 pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, Writes};
 use crate::checks::{Request, Standing};
 use crate::command::{self, Command};
@@ -46,6 +48,10 @@ pub struct Core {
     settings: Arc<Settings>,
     record: HostRecord,
     open: Option<Command>,
+    /// Commands that take no slot and are not over.
+    beside: BTreeMap<CommandId, Command>,
+    /// Commands without a slot that are over here, and that the agent was told to end.
+    ending: BTreeSet<CommandId>,
     link: Option<Link>,
     remote: Arc<RemoteState>,
     /// Number of the last question to the remote.
@@ -54,8 +60,6 @@ pub struct Core {
     validating: Option<Validating>,
     /// Number of the question that the verdict over a good pull waits for.
     judging: Option<u64>,
-    /// `refresh-git`: who waits for which question.
-    refreshing: Vec<(u64, u64, Command)>,
     /// Results that came and were not taken yet: their log is not on disk, or nobody knows the command.
     results: BTreeMap<CommandId, Box<Status>>,
     /// Commands that are not the open one, and whose result came.
@@ -93,25 +97,29 @@ struct Validating {
 
 impl Core {
     /// From the store: at the start of the daemon, after a crash of the actor, or for a host just made. There is
-    /// no other way to begin. The step brings the open command to what can be said without its agent.
+    /// no other way to begin. The step brings what is not over of the host to what can be said without its agent.
     pub fn revive(
         settings: Arc<Settings>,
         record: HostRecord,
-        open: Option<Command>,
+        unfinished: Vec<Command>,
         remote: Arc<RemoteState>,
         now: Time,
     ) -> (Self, Step) {
-        let open = open.filter(|command| record.open == Some(command.id) && !command.state.is_final());
+        let unfinished = unfinished.into_iter().filter(|command| !command.state.is_final());
+        let (open, others): (Vec<_>, Vec<_>) = unfinished.partition(|command| record.open == Some(command.id));
+        let open = open.into_iter().next();
         let mut core = Self {
             settings,
             record,
             open,
+            beside: BTreeMap::new(),
+            ending: BTreeSet::new(),
             link: None,
             remote,
-            asked: 0,
+            // Answers to the questions of the one before must not be taken for answers to ours.
+            asked: u64::try_from(now.millis()).unwrap_or_default(),
             validating: None,
             judging: None,
-            refreshing: Vec::new(),
             results: BTreeMap::new(),
             strays: BTreeMap::new(),
             looked_for: BTreeSet::new(),
@@ -128,6 +136,8 @@ impl Core {
         }
         let last_heard = core.record.facts.last_seen;
         core.drive(command::Input::Revived { last_heard }, now, &mut step);
+        core.judge_again(&mut step);
+        core.revive_beside(others, now, &mut step);
         core.close_step(&mut step, now);
         (core, step)
     }
@@ -151,6 +161,7 @@ impl Core {
             Input::RemoteAsked { number } => self.remote_asked(number, now, &mut step),
             Input::Submit { ask, id, request } => self.submit(ask, id, request, now, &mut step),
             Input::Act { ask, command, action, actor } => self.act(ask, command, action, actor, now, &mut step),
+            Input::ReaderLeft { command } => self.drive_one(command, command::Input::ReaderLeft, now, &mut step),
             Input::Timer => self.timer(now, &mut step),
         }
         self.close_step(&mut step, now);
@@ -159,8 +170,13 @@ impl Core {
 
     fn timer(&mut self, now: Time, step: &mut Step) {
         let kill_at_limit = self.settings.kill_at_limit;
-        if self.open.as_ref().and_then(command::deadline).is_some_and(|deadline| deadline <= now) {
-            self.drive(command::Input::Timer { kill_at_limit }, now, step);
+        let due: Vec<CommandId> = self
+            .unfinished()
+            .filter(|command| command::deadline(command).is_some_and(|deadline| deadline <= now))
+            .map(|command| command.id)
+            .collect();
+        for id in due {
+            self.drive_one(id, command::Input::Timer { kill_at_limit }, now, step);
         }
         if self.facts_due().is_some_and(|due| due <= now) {
             step.writes.host = Some(Box::new(self.record.clone()));
@@ -208,6 +224,12 @@ impl Core {
             step.writes.host = Some(Box::new(self.record.clone()));
             step.writes.commands.extend(self.open.clone());
         }
+        let written = &mut step.writes.commands;
+        // Of one command the last word counts.
+        let mut seen = BTreeSet::new();
+        written.reverse();
+        written.retain(|command| seen.insert(command.id));
+        written.reverse();
         step.writes
             .changes
             .extend(step.writes.commands.iter().map(|it| StateChange::Command(Arc::new(command_view(it)))));
@@ -226,8 +248,8 @@ impl Core {
 
     /// Everything of this host as it is now, for those who may see it: only while no commit is under way.
     pub fn changes(&self, now: Time) -> Vec<StateChange> {
-        let command = self.open.as_ref().map(|command| StateChange::Command(Arc::new(command_view(command))));
-        command.into_iter().chain([self.host_change(now)]).collect()
+        let commands = self.unfinished().map(|command| StateChange::Command(Arc::new(command_view(command))));
+        commands.chain([self.host_change(now)]).collect()
     }
 
     /// The host as everyone sees it.
@@ -257,7 +279,7 @@ impl Core {
     /// When the core wants [`Input::Timer`] next.
     pub fn next_wake(&self, now: Time) -> Option<Time> {
         let liveness = liveness::next_change(&self.record, self.link.is_some(), self.settings.daemon_started, now);
-        let command = self.open.as_ref().and_then(command::deadline);
+        let command = self.unfinished().filter_map(command::deadline).min();
         let progress = self.told.filter(|_| self.untold).map(|told| told.plus(TELL_PROGRESS));
         [liveness, command, progress, self.facts_due()].into_iter().flatten().min()
     }
@@ -278,7 +300,17 @@ impl Core {
         }
     }
 
-    /// The command that is not over.
+    /// What is not over: the open command, and those beside it.
+    pub fn unfinished(&self) -> impl Iterator<Item = &Command> {
+        self.open.iter().chain(self.beside.values())
+    }
+
+    /// A command that is not over, in the slot or beside it.
+    pub fn command(&self, id: CommandId) -> Option<&Command> {
+        self.open.as_ref().filter(|open| open.id == id).or_else(|| self.beside.get(&id))
+    }
+
+    /// The command that is not over and has the slot.
     pub fn open(&self) -> Option<&Command> {
         self.open.as_ref()
     }

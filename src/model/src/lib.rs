@@ -26,3 +26,4 @@ pub mod restart;
 pub mod retention;
 pub mod takeover;
 pub mod view;
+pub mod wake;

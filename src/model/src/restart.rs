@@ -2,7 +2,8 @@
 //! child, asked at each death; the clock is an argument.
 //!
 //! ```text
-//! died → After(100 ms), After(200 ms) … After(10 s)       the wait doubles; a calm minute forgives everything
+//! died → After(1 ms)                                      the first time at once: neighbours hardly notice
+//!        After(100 ms), After(200 ms) … After(10 s)       then the wait doubles; a calm minute forgives everything
 //! the fifth death within the window → Quarantine(1 min)   reported, and tried again; then 2 min … 30 min
 //! ```
 //!
@@ -19,6 +20,8 @@ use nixfleet_protocol::Time;
 pub struct Policy {
     /// The wait after the first death.
     pub first: Duration,
+    /// The wait after the second, which doubles from then on.
+    pub again: Duration,
     /// The longest wait before quarantine.
     pub longest: Duration,
     /// A child that lived this long is well again.
@@ -38,7 +41,8 @@ pub struct Policy {
 impl Policy {
     /// For every child but the store.
     pub const CHILD: Self = Self {
-        first: Duration::from_millis(100),
+        first: Duration::from_millis(1),
+        again: Duration::from_millis(100),
         longest: Duration::from_secs(10),
         calm: Duration::from_mins(1),
         window: Duration::from_mins(2),
@@ -113,7 +117,10 @@ impl Restarts {
             self.quarantines = self.quarantines.saturating_add(1);
             Verdict::Quarantine { retry_after }
         } else {
-            let wait = doubled(self.policy.first, self.in_a_row, self.policy.longest);
+            let wait = match self.in_a_row.checked_sub(1) {
+                None => self.policy.first,
+                Some(times) => doubled(self.policy.again, times, self.policy.longest),
+            };
             self.in_a_row = self.in_a_row.saturating_add(1);
             Verdict::After(wait)
         };
@@ -158,10 +165,10 @@ mod tests {
         assert_eq!(
             deaths(&mut restarts, &mut now, &[1, 1, 1, 1, 1]),
             [
+                Verdict::After(ms(1)),
                 Verdict::After(ms(100)),
                 Verdict::After(ms(200)),
                 Verdict::After(ms(400)),
-                Verdict::After(ms(800)),
                 Verdict::Quarantine { retry_after: ms(60_000) },
             ]
         );
@@ -187,7 +194,7 @@ mod tests {
     fn a_calm_minute_forgives_everything() {
         let (mut restarts, mut now) = (Restarts::default(), Time::from_millis(0));
         deaths(&mut restarts, &mut now, &[1; 7]);
-        assert_eq!(deaths(&mut restarts, &mut now, &[60_000]), [Verdict::After(ms(100))]);
+        assert_eq!(deaths(&mut restarts, &mut now, &[60_000]), [Verdict::After(ms(1))]);
         assert!(!restarts.on_probation());
     }
 

@@ -1,6 +1,8 @@
-//! Two machines with one hostname: who keeps the name. A decision only; the links actor pings and closes.
+//! Who may speak for a host: what a token allows, and of two machines with one hostname, who keeps the name. Decisions
+//! only; the links actor pings and closes.
 //!
 //! ```text
+//! a token bound to another host, a name that is none → Denied
 //! nobody speaks for the host                → Accept
 //! the same journal: one machine, come back  → Replace, at once
 //! another journal, or an old agent          → PingFirst: an answer within 3 s keeps the old link, silence gives it up
@@ -8,11 +10,63 @@
 
 use std::time::Duration;
 
-use nixfleet_protocol::JournalId;
 use nixfleet_protocol::agent::Register;
+use nixfleet_protocol::{HostId, JournalId};
 
 /// How long the old link has to answer the ping.
 pub const PING_WITHIN: Duration = Duration::from_secs(3);
+
+/// As whom an agent's token lets it in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentIdentity {
+    /// With the host's own token: it can be no other host.
+    Host(HostId),
+    /// With the shared token: the door has made sure that it may be used.
+    Shared,
+}
+
+/// Why an agent may not be the host that it says it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denied {
+    /// What is wrong.
+    pub wrong: Wrong,
+    /// The host whose business it is.
+    pub host: Option<HostId>,
+    /// For people.
+    pub reason: String,
+}
+
+/// What is wrong with an agent that is not let in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// What it calls itself is no name.
+    Name,
+    /// Its token is not for this name.
+    Token,
+}
+
+/// Whether an agent may be the host that it says it is. `has_token`: whether a host ever had a token of its own.
+pub fn allowed(
+    hostname: &str,
+    who: &AgentIdentity,
+    has_token: &(impl Fn(&HostId) -> bool + ?Sized),
+) -> Result<HostId, Denied> {
+    let host: HostId =
+        hostname.parse().map_err(|error| Denied { wrong: Wrong::Name, host: None, reason: format!("{error}") })?;
+    let wrong = Wrong::Token;
+    match who {
+        AgentIdentity::Host(bound) if *bound == host => Ok(host),
+        AgentIdentity::Host(bound) => {
+            let reason = format!("its token is bound to {bound}, it calls itself {host}");
+            Err(Denied { wrong, host: Some(bound.clone()), reason })
+        }
+        AgentIdentity::Shared if has_token(&host) => {
+            let reason = format!("{host} has a token of its own and can't come with the shared one");
+            Err(Denied { wrong, host: Some(host), reason })
+        }
+        AgentIdentity::Shared => Ok(host),
+    }
+}
 
 /// By what an agent claims a hostname.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +125,26 @@ mod tests {
 
     fn claim(journal: &str) -> Claim {
         Claim { journal: journal.parse().ok() }
+    }
+
+    #[test]
+    fn a_token_is_good_for_its_own_host_alone() {
+        let bound = |name: &str| AgentIdentity::Host(name.parse().unwrap());
+        let shared = || AgentIdentity::Shared;
+        for (hostname, who, outcome) in [
+            ("hsb0", bound("hsb0"), Ok("hsb0")),
+            ("HSB0", bound("hsb0"), Ok("hsb0")),
+            ("hsb1", bound("hsb0"), Err((Wrong::Token, Some("hsb0")))),
+            ("free", shared(), Ok("free")),
+            ("owned", shared(), Err((Wrong::Token, Some("owned")))),
+            ("", shared(), Err((Wrong::Name, None))),
+            ("../etc", bound("hsb0"), Err((Wrong::Name, None))),
+        ] {
+            let allowed = allowed(hostname, &who, &|host: &HostId| host.as_str() == "owned");
+            let seen = allowed.as_ref().map(HostId::as_str);
+            let seen = seen.map_err(|denied| (denied.wrong, denied.host.as_ref().map(HostId::as_str)));
+            assert_eq!(seen, outcome, "{hostname} {who:?}");
+        }
     }
 
     #[test]

@@ -22,14 +22,24 @@ pub struct HostView {
     /// As it stands in the API.
     pub host: Arc<Host>,
     /// Ops of the registry that would be refused now, and why. Stays off the wire; the page shows it.
-    pub refused: Vec<(Op, Refusal)>,
+    pub refused: Box<[Refused]>,
+}
+
+/// An op that would be refused now. There is a handful for each host, so it is small.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Which.
+    pub op: Op,
+    /// For programs.
+    pub code: &'static str,
+    /// For people, one sentence.
+    pub message: Box<str>,
 }
 
 /// What stands beside a light's own action is left out where nothing that a person can wait for makes it possible.
-fn without_dead_ends(mut lights: Lights, refused: &[(Op, Refusal)]) -> Lights {
-    let dead = |action: &Action| {
-        refused.iter().any(|(op, why)| action.op == Some(*op) && why.code == "no_previous_generation")
-    };
+fn without_dead_ends(mut lights: Lights, refused: &[Refused]) -> Lights {
+    let dead =
+        |action: &Action| refused.iter().any(|it| action.op == Some(it.op) && it.code == "no_previous_generation");
     for light in [&mut lights.agent, &mut lights.git, &mut lights.lock, &mut lights.system, &mut lights.tests] {
         light.also.retain(|action| !dead(action));
     }
@@ -74,7 +84,7 @@ pub fn host_view(standing: &Standing<'_>, broken: Option<&str>) -> HostView {
 
 /// The ops that would start now, and the others with the reasons. A TOTP code counts as given where the
 /// dashboard can look at one: it is asked for when the op is clicked.
-fn offers(standing: &Standing<'_>) -> (Vec<Op>, Vec<(Op, Refusal)>) {
+fn offers(standing: &Standing<'_>) -> (Vec<Op>, Box<[Refused]>) {
     let totp = if standing.totp_configured { TotpProof::Valid } else { TotpProof::NotConfigured };
     let request = Request { force: false, totp, run_id: None };
     let seen = Seen::of(&standing.sight);
@@ -83,10 +93,14 @@ fn offers(standing: &Standing<'_>) -> (Vec<Op>, Vec<(Op, Refusal)>) {
         match check_seen(spec.id, &request, standing, &seen) {
             Ok(()) => offered.push(spec.id),
             // That the agent can't do it at all comes first, also while it is away.
-            Err(refusal) => refused.push((spec.id, unsupported(spec.id, standing).unwrap_or(refusal))),
+            Err(refusal) => {
+                let Refusal { code, message, .. } = unsupported(spec.id, standing).unwrap_or(refusal);
+                refused.push(Refused { op: spec.id, code, message: message.into() });
+            }
         }
     }
-    (offered, refused)
+    offered.shrink_to_fit();
+    (offered, refused.into())
 }
 
 fn deployed_view(record: &DeployedRecord) -> api::Deployed {
@@ -121,7 +135,9 @@ pub fn command_view(command: &Command) -> api::Command {
         sent_at: command.sent_at,
         started_at: command.started_at,
         finished_at: command.finished_at,
+        waiting_since: command.life.link_down_at,
         exit_code: command.exit_code,
+        stage: command.life.stage.clone(),
         log_bytes: command.log_bytes,
         progress: command.progress.clone(),
         details: command.details.as_deref().and_then(object).unwrap_or_default(),

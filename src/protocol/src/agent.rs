@@ -4,9 +4,11 @@
 //! Every field is optional on the way in: an old agent leaves out what it does not know, and junk in one
 //! field costs that field alone ([`crate::lenient`]). On the way out absent fields are left out.
 
+pub mod details;
 mod facts;
 mod said;
 mod told;
+mod version;
 
 use serde::Serialize;
 
@@ -19,6 +21,7 @@ pub use self::said::{
     TestProgress,
 };
 pub use self::told::{Command, KillCommand, OutputAck, Registered, Signal, StatusAck};
+pub use self::version::{AgentProgram, VersionCheck};
 
 /// From the agent to the dashboard.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -152,6 +152,19 @@ mod tests {
     }
 
     #[test]
+    fn the_script_knows_no_op() {
+        let app = asset("app.js").unwrap();
+        let text = std::str::from_utf8(&app.bytes).unwrap();
+        // An element that is to go is told with the word that removes a host, and means no op.
+        for op in nixfleet_protocol::Op::ALL.iter().filter(|op| op.as_str() != "remove") {
+            for quote in ['"', '\'', '`', '/'] {
+                let word = format!("{quote}{op}{quote}");
+                assert!(!text.contains(&word), "{word}: what is to be done is decided by the dashboard");
+            }
+        }
+    }
+
+    #[test]
     fn a_line_is_made_tight_and_stays_what_it_is() {
         for (line, made) in [
             ("const a = { b: 1 }; // why", "const a={b:1};"),

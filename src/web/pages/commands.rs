@@ -92,6 +92,10 @@ pub(super) struct Head {
     buttons: Vec<Button>,
     facts: Vec<(&'static str, String)>,
     created: words::Ago,
+    /// What its state means and what to do next.
+    meaning: Option<&'static str>,
+    /// Since when its host is away.
+    waiting: Option<words::Ago>,
 }
 
 impl askama::filters::HtmlSafe for Head {}
@@ -113,6 +117,7 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
     let mut facts = vec![("Started by", command.actor.clone())];
     let mut fact = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
     fact("Exit code", command.exit_code.map(|code| code.to_string()));
+    fact("Failed in", command.stage.clone());
     fact("Took", Some(took(command)).filter(|took| !took.is_empty()));
     fact("Reason", command.code.clone());
     fact("Forced", command.force.then(|| "yes".to_owned()));
@@ -134,6 +139,8 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
         buttons,
         facts,
         created: words::ago(command.created_at, fleet.now),
+        meaning: words::meaning(command.state),
+        waiting: command.waiting_since.map(|since| words::ago(since, fleet.now)),
         label,
     }
 }

@@ -168,11 +168,10 @@ struct Count {
 
 /// How many hosts are how; each is a filter too.
 pub(super) fn counts(fleet: &Fleet<'_>) -> String {
-    let hosts = &fleet.state.hosts;
     let states = [HostState::Online, HostState::Stale, HostState::Offline, HostState::Never].into_iter().map(|state| {
         let (look, word) = words::host_state(state);
         Count {
-            number: hosts.iter().filter(|host| host.state == state).count(),
+            number: fleet.hosts().filter(|host| host.state == state).count(),
             word,
             look,
             query: format!("is:{look}"),
@@ -187,12 +186,12 @@ pub(super) fn counts(fleet: &Fleet<'_>) -> String {
     ]
     .into_iter()
     .map(|(name, word, look)| Count {
-        number: hosts.iter().filter(|host| standing(host) == name).count(),
+        number: fleet.hosts().filter(|host| standing(host) == name).count(),
         word,
         look,
         query: format!("is:{name}"),
     });
-    html(&Counts { all: hosts.len(), states: states.collect(), standings: standings.collect() })
+    html(&Counts { all: fleet.state.hosts.len(), states: states.collect(), standings: standings.collect() })
 }
 
 #[derive(Template)]
@@ -214,7 +213,8 @@ struct Commands {
 
 /// The list of recent commands, all or those of one host.
 pub(super) fn command_list(fleet: &Fleet<'_>, host: Option<&HostId>) -> String {
-    let of_host =
-        fleet.state.commands.iter().filter(|command| host.is_none_or(|host| command.host.as_ref() == Some(host)));
+    // Ids sort by time, and the newest stands first.
+    let newest = fleet.state.commands.values().rev();
+    let of_host = newest.filter(|command| host.is_none_or(|host| command.host.as_ref() == Some(host)));
     html(&Commands { items: of_host.take(COMMANDS).map(|command| commands::item(fleet, command)).collect() })
 }

@@ -100,7 +100,7 @@ fn counts(fleet: &Fleet<'_>) -> Fragment {
 
 /// The row, put where it belongs; one that is there already moves.
 fn insert(fleet: &Fleet<'_>, host: &Host) -> Fragment {
-    let later = fleet.state.hosts.iter().filter(|other| rank(other) > rank(host));
+    let later = fleet.hosts().filter(|other| rank(other) > rank(host));
     let before = later.min_by_key(|other| rank(other)).map(|next| row_id(&next.id));
     Fragment {
         id: row_id(&host.id),

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
+use nixfleet_model::fleet_state::FleetState;
 use nixfleet_protocol::api::Host;
-use nixfleet_protocol::browser::State;
 use nixfleet_protocol::{Time, Version};
 
 use super::{
@@ -13,7 +13,7 @@ use super::{
     sample,
 };
 
-fn view<'a>(state: &'a State, ops: &'a [nixfleet_protocol::api::OpEntry]) -> Fleet<'a> {
+fn view<'a>(state: &'a FleetState, ops: &'a [nixfleet_protocol::api::OpEntry]) -> Fleet<'a> {
     Fleet {
         state,
         ops,
@@ -25,13 +25,13 @@ fn view<'a>(state: &'a State, ops: &'a [nixfleet_protocol::api::OpEntry]) -> Fle
 }
 
 /// Enough hosts for two screens.
-fn many() -> State {
+fn many() -> FleetState {
     let mut state = sample::state();
     let few = state.hosts.clone();
     for round in 1..5 {
-        for host in &few {
+        for host in few.values().map(|view| &view.host) {
             let host = Host { id: format!("{}-{round}", host.id).parse().unwrap(), ..Host::clone(host) };
-            state.hosts.push(Arc::new(host));
+            sample::put(&mut state, host);
         }
     }
     state
@@ -43,7 +43,7 @@ fn every_page_renders() {
     let state = sample::state();
     let fleet = view(&state, &ops);
     let session = Session { csrf_token: "preview" };
-    let host = |name: &str| state.hosts.iter().find(|host| host.id.as_str() == name).unwrap();
+    let host = |name: &str| &state.hosts[&name.parse().unwrap()].host;
     let mut unreadable = sample::state();
     unreadable.remote = Arc::new(nixfleet_protocol::api::Remote {
         error: Some("since 14:02: could not connect to git.example: connection timed out".to_owned()),
@@ -52,7 +52,7 @@ fn every_page_renders() {
     });
     unreadable.server = Arc::new(nixfleet_protocol::api::Server { shared_agent_token: true, ..sample::server() });
     let (empty, many) = (sample::empty(), many());
-    let failed = state.commands.iter().find(|command| command.exit_code == Some(4)).unwrap();
+    let failed = state.commands.values().find(|command| command.exit_code == Some(4)).unwrap();
     let pages = [
         ("fleet", fleet_page(&fleet, session)),
         ("empty", fleet_page(&view(&empty, &ops), session)),

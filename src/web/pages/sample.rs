@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use nixfleet_model::fleet_state::FleetState;
+use nixfleet_model::view::HostView;
 use nixfleet_protocol::agent::{DeviceType, Disk, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{
     Action, ActionKind, Category, Command, CommandState, Deployed, Event, Host, HostState, Level, Light, LightStatus,
     Lights, OpEntry, Progress, PullRequest, Remote, Server,
 };
-use nixfleet_protocol::browser::State;
 use nixfleet_protocol::{EventId, Op, Time};
 use serde_json::{Value, json};
 
@@ -183,7 +184,9 @@ pub(super) fn command(n: u64, host: &str, op: Op, state: CommandState) -> Comman
         sent_at: Some(ago(134)),
         started_at: Some(ago(133)),
         finished_at: over.then(|| ago(20)),
+        waiting_since: (state == CommandState::AwaitingReconnect).then(|| ago(40)),
         exit_code: over.then_some(0),
+        stage: None,
         log_bytes: 48_213,
         progress: None,
         details: Value::Null,
@@ -224,20 +227,18 @@ pub(super) fn server() -> Server {
 }
 
 /// Nothing at all.
-pub(super) fn empty() -> State {
-    let remote = Remote { source: None, commit: None, ..Remote::default() };
-    State {
-        hosts: vec![],
-        commands: vec![],
-        runs: vec![],
-        events: vec![],
-        remote: Arc::new(remote),
-        server: Arc::new(server()),
-    }
+pub(super) fn empty() -> FleetState {
+    FleetState::new(Remote { source: None, commit: None, ..Remote::default() }, server())
+}
+
+/// Puts a host into a state, in place of one of the same name.
+pub(super) fn put(state: &mut FleetState, host: Host) {
+    let view = HostView { host: Arc::new(host), refused: Box::default() };
+    state.hosts.insert(view.host.id.clone(), Arc::new(view));
 }
 
 /// Every state of a host and of a light.
-pub(super) fn state() -> State {
+pub(super) fn state() -> FleetState {
     use DeviceType::{Desktop, Gaming, Laptop, Server as Machine, Unknown};
     use LightStatus::{Error, Outdated, Unknown as Grey, Working};
     let mut switching = host("hsb1", Machine, "#d97706", behind());
@@ -389,21 +390,22 @@ pub(super) fn state() -> State {
         event(6, 700, Level::Warn, Some("mba-air"), "host_offline", "The host went offline."),
         event(5, 3_900, Level::Info, None, "login", "Signed in from 192.0.2.7."),
     ];
-    State {
-        hosts: hosts.into_iter().map(Arc::new).collect(),
-        commands: [run, failed_run, late_run, lost, done, blocked, partial].into_iter().map(Arc::new).collect(),
-        runs: vec![],
-        events: events.into_iter().map(Arc::new).collect(),
-        remote: Arc::new(Remote {
-            pull_request: Some(PullRequest {
-                number: 214,
-                title: "flake.lock: update 11 inputs".to_owned(),
-                url: "https://git.example/infra/fleet/pulls/214".to_owned(),
-                mergeable: Some(true),
-                created_at: ago(50_000),
-            }),
-            ..remote()
+    let remote = Remote {
+        pull_request: Some(PullRequest {
+            number: 214,
+            title: "flake.lock: update 11 inputs".to_owned(),
+            url: "https://git.example/infra/fleet/pulls/214".to_owned(),
+            mergeable: Some(true),
+            created_at: ago(50_000),
         }),
-        server: Arc::new(server()),
+        ..remote()
+    };
+    let mut all = FleetState::new(remote, server());
+    for host in hosts {
+        put(&mut all, host);
     }
+    let commands = [run, failed_run, late_run, lost, done, blocked, partial];
+    all.commands.extend(commands.map(|command| (command.id, Arc::new(command))));
+    all.events.extend(events.into_iter().map(Arc::new));
+    all
 }

@@ -1,10 +1,14 @@
 //! The fragments against the fresh render, and everything from outside against the markup.
 
+mod applied;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use nixfleet_model::fleet_state::FleetState;
 use nixfleet_protocol::agent::{DeviceType, Metrics};
 use nixfleet_protocol::api::{CommandState, Host, HostState, Level, OpEntry, Server};
-use nixfleet_protocol::browser::{Change, Fragment, Place, State};
+use nixfleet_protocol::browser::{Change, Fragment, Place};
 use nixfleet_protocol::{Op, Version};
 
 use super::{
@@ -13,7 +17,7 @@ use super::{
 
 const SESSION: Session<'static> = Session { csrf_token: "session-secret" };
 
-fn view<'a>(state: &'a State, ops: &'a [OpEntry]) -> Fleet<'a> {
+fn view<'a>(state: &'a FleetState, ops: &'a [OpEntry]) -> Fleet<'a> {
     Fleet {
         state,
         ops,
@@ -70,23 +74,22 @@ fn assert_fresh(made: &[Fragment], fresh: &str, what: &str) {
     }
 }
 
-fn host_of<'a>(state: &'a State, name: &str) -> &'a Host {
-    state.hosts.iter().find(|host| host.id.as_str() == name).unwrap()
+fn host_of<'a>(state: &'a FleetState, name: &str) -> &'a Host {
+    &state.hosts[&name.parse().unwrap()].host
 }
 
 /// Puts a host into a state, as the owner of the state does.
-fn with_host(mut state: State, host: Host) -> State {
-    state.hosts.retain(|other| other.id != host.id);
-    state.hosts.push(Arc::new(host));
+fn with_host(mut state: FleetState, host: Host) -> FleetState {
+    sample::put(&mut state, host);
     state
 }
 
-fn kinds(state: &State) -> Vec<PageKind> {
+fn kinds(state: &FleetState) -> Vec<PageKind> {
     vec![
         PageKind::Fleet,
         PageKind::Events,
         PageKind::Host("hsb0".parse().unwrap()),
-        PageKind::Command(state.commands[0].id),
+        PageKind::Command(*state.commands.keys().next().unwrap()),
     ]
 }
 
@@ -119,17 +122,17 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
 
     let mut started = sample::state();
     let command = Arc::new(sample::command(99, "hsb0", Op::Pull, CommandState::Pending));
-    started.commands.insert(0, command.clone());
+    started.commands.insert(command.id, command.clone());
     changes.push((Change::CommandStarted(command), started));
     let mut ended = sample::state();
     let command = Arc::new(sample::command(1, "hsb1", Op::Switch, CommandState::Partial));
-    ended.commands[0] = command.clone();
+    ended.commands.insert(command.id, command.clone());
     changes.push((Change::CommandFinished(command.clone()), ended.clone()));
     changes.push((Change::CommandProgress(command), ended));
 
     let mut told = sample::state();
     let event = Arc::new(sample::event(10, 0, Level::Warn, Some("hsb0"), "host_stale", "Heard nothing."));
-    told.events.insert(0, event.clone());
+    told.events.push_front(event.clone());
     changes.push((Change::Event(event), told));
     let mut read = sample::state();
     read.remote = Arc::new(sample::remote());
@@ -152,7 +155,7 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     assert!(seen > 40, "{seen}");
 
     let mut less = sample::state();
-    less.hosts.retain(|host| host.id != before.id);
+    less.hosts.remove(&before.id);
     let fleet = view(&less, &ops);
     let made = fragments(&Change::HostRemoved(before.id.clone()), Some(&before), &fleet, &PageKind::Fleet);
     assert_eq!(ids(&made), ["host:hsb0", "counts"]);
@@ -295,8 +298,8 @@ fn nothing_from_outside_becomes_markup() {
         request.url = format!("javascript:alert(1){EVIL}");
     }
     state = with_host(state, host.clone());
-    state.commands = vec![Arc::new(command.clone())];
-    state.events = vec![Arc::new(event)];
+    state.commands = BTreeMap::from([(command.id, Arc::new(command.clone()))]);
+    state.events = VecDeque::from([Arc::new(event)]);
     state.remote = Arc::new(remote);
     state.server = Arc::new(Server { store_error: Some(evil()), version: evil(), ..sample::server() });
     let refused = |_: &Host| vec![(Op::Pull, EVIL.to_owned())];
@@ -325,13 +328,35 @@ fn a_page_kind_reads_back() {
 }
 
 #[test]
+fn a_state_that_says_little_says_what_it_means_and_what_to_do() {
+    let ops = sample::op_entries();
+    for (state, offered, said) in [
+        (CommandState::TimeoutPending, &["extend", "stop", "ignore"][..], "wait for it, stop it"),
+        (CommandState::AwaitingReconnect, &["give-up"], "The host is away since <time"),
+        (CommandState::Orphaned, &[], "Compare the host"),
+        (CommandState::Partial, &[], "its goal is not reached"),
+        (CommandState::StaleBinary, &[], "Restart the agent"),
+        (CommandState::Suspicious, &[], "Check how its package is built"),
+        (CommandState::Timeout, &[], "Nobody heard how it ended"),
+    ] {
+        let command = sample::command(99, "hsb0", Op::Switch, state);
+        let page = command_page(&view(&sample::state(), &ops), &command, SESSION);
+        let head = element(&page, "command-head").unwrap();
+        assert!(head.contains(said), "{state:?}: {head}");
+        for verb in ["extend", "stop", "ignore", "give-up"] {
+            assert_eq!(head.contains(&format!("/{verb}\"")), offered.contains(&verb), "{state:?} {verb}: {head}");
+        }
+    }
+}
+
+#[test]
 fn a_command_that_was_refused_gets_a_place_although_nobody_saw_it_begin() {
     let ops = sample::op_entries();
     let mut state = sample::state();
     let mut refused = sample::command(99, "hsb0", Op::Pull, CommandState::Blocked);
     refused.sent_at = None;
     let refused = Arc::new(refused);
-    state.commands.insert(0, Arc::clone(&refused));
+    state.commands.insert(refused.id, Arc::clone(&refused));
     let mut ended = sample::command(1, "hsb0", Op::Switch, CommandState::Success);
     ended.sent_at = Some(sample::NOW);
     for page in [PageKind::Fleet, PageKind::Host("hsb0".parse().unwrap())] {

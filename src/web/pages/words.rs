@@ -147,6 +147,48 @@ pub(super) const fn command(state: CommandState) -> (&'static str, &'static str)
     }
 }
 
+/// What a state means that says little by its word, and what to do next.
+pub(super) const fn meaning(state: CommandState) -> Option<&'static str> {
+    match state {
+        CommandState::TimeoutPending => {
+            Some("It runs on: wait for it, stop it, or ignore the limit and let it take as long as it likes.")
+        }
+        CommandState::AwaitingReconnect => Some(
+            "Its clocks stand still until the agent is back and says what became of it. Give it up only if the host \
+             never comes back.",
+        ),
+        CommandState::Partial => {
+            Some("It ended well, yet its goal is not reached. Look at the log, then run it again.")
+        }
+        CommandState::StaleBinary => Some(
+            "The switch brought another agent, and the old one runs. Restart the agent; if that does not help, look at \
+             its service on the host.",
+        ),
+        CommandState::Suspicious => Some(
+            "The agent names another source, and its binary is the same. Check how its package is built and pinned, \
+             then switch again.",
+        ),
+        CommandState::Timeout => {
+            Some("Nobody heard how it ended. Look at the host; when it is back, compare its lights, then run it again.")
+        }
+        CommandState::Orphaned => Some(
+            "What ran may have ended well or badly, and nobody can say so any more. Compare the host's lights, then run \
+             it again.",
+        ),
+        CommandState::Pending
+        | CommandState::Validating
+        | CommandState::Executing
+        | CommandState::RunningWarning
+        | CommandState::Killing
+        | CommandState::Blocked
+        | CommandState::Success
+        | CommandState::Error
+        | CommandState::Killed
+        | CommandState::Cancelled
+        | CommandState::Skipped => None,
+    }
+}
+
 pub(super) const fn level(level: Level) -> &'static str {
     match level {
         Level::Info => "unknown",

@@ -1,5 +1,6 @@
 //! `/ws`: who is let in, as whom, and that what is over closes its sockets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -7,6 +8,10 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::{WebSocketStream, client_async};
+
+use nixfleet_model::fleet_state::StateChange;
+use nixfleet_protocol::api::{Category, Event, Level};
+use nixfleet_protocol::{EventId, Time};
 
 use super::harness::{SHARED, Served, Wanted, serve};
 use crate::actors::store::{Scope, TokenKind};
@@ -58,6 +63,29 @@ async fn tabs_and_api_clients_get_the_state() {
     for query in ["?view=xml", "?view=html&page=nothing", "?epoch=7", "?version=x"] {
         assert_eq!(connect(&served, query, &by_cookie).await.err(), Some(400), "{query}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_state_of_a_large_fleet_is_one_frame_and_arrives() {
+    let served = serve(Wanted::default()).await;
+    let read = format!("Bearer {}", served.api(Scope::Read).await);
+    let event = |number: u64| {
+        StateChange::Event(Arc::new(Event {
+            id: EventId(number),
+            time: Time::from_millis(0),
+            category: Category::Audit,
+            level: Level::Info,
+            actor: "test".to_owned(),
+            host: None,
+            action: "large".to_owned(),
+            message: "x".repeat(60_000),
+            details: serde_json::Value::Null,
+        }))
+    };
+    served.handles.sync.publish((1..=100).map(event).collect());
+    let mut tab = connect(&served, "", &[("authorization", &read)]).await.unwrap();
+    let init = next(&mut tab).await;
+    assert!(init.len() > 4 * 1024 * 1024 && init.starts_with('{'), "{}: {init:.80}", init.len());
 }
 
 #[tokio::test]

@@ -10,13 +10,15 @@ use nixfleet_model::command::Command;
 use nixfleet_model::fleet_state::{FleetState, StateChange};
 use nixfleet_model::host::HostRecord;
 use nixfleet_model::host_core::{Settings, Submit};
-use nixfleet_model::remote::RemoteState;
+use nixfleet_model::remote::{Desired, RemoteState};
+use nixfleet_model::wake::Mac;
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Output, Register, Status, Stream};
 use nixfleet_protocol::api::{Host, Remote, Server};
 use nixfleet_protocol::log::Record;
 use nixfleet_protocol::{CommandId, HostId, Op, Time};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use crate::actors::clock::Clock;
 use crate::actors::host::{self, AskRemote, HostRef, World};
@@ -109,7 +111,8 @@ impl Actor for FakeStore {
             store::Msg::LoadHost { host, reply } => {
                 let disk = disk.lock().unwrap();
                 let record = disk.hosts.get(&host).cloned();
-                let open = record.as_ref().and_then(|record| disk.commands.get(&record.open?).cloned());
+                let of_host = |command: &&Command| command.host.as_ref() == Some(&host) && !command.state.is_final();
+                let open = disk.commands.values().filter(of_host).cloned().collect();
                 answer(reply, Ok(record.map(|record| (record, open))));
             }
             store::Msg::Command { id, reply } => {
@@ -130,12 +133,23 @@ fn apply(seen: &Shared<FleetState>, changes: Vec<StateChange>) {
     }
 }
 
+/// How the others behave.
+#[derive(Clone, Copy, Default)]
+struct Manner {
+    kill_at_limit: bool,
+    silent_remote: bool,
+}
+
 pub(super) struct Bench {
     pub(super) handle: HostsHandle,
     hosts: ActorRef<hosts::Msg>,
     disk: Shared<Disk>,
     seen: Shared<FleetState>,
+    /// Whom packets were sent to.
+    pub(super) packets: Shared<Vec<Mac>>,
     dir: Arc<tempfile::TempDir>,
+    /// When the tests' clock began.
+    since: Instant,
 }
 
 fn nothing_seen() -> FleetState {
@@ -150,43 +164,82 @@ fn nothing_seen() -> FleetState {
 
 impl Bench {
     pub(super) async fn new() -> Self {
-        Self::over(Arc::default(), Arc::new(tempfile::tempdir().unwrap())).await
+        Self::over(Arc::default(), Arc::new(tempfile::tempdir().unwrap()), Manner::default(), Instant::now()).await
+    }
+
+    /// What passes its limit is stopped without asking.
+    pub(super) async fn that_kills() -> Self {
+        let manner = Manner { kill_at_limit: true, ..Manner::default() };
+        Self::over(Arc::default(), Arc::new(tempfile::tempdir().unwrap()), manner, Instant::now()).await
+    }
+
+    /// The remote is asked, and says nothing.
+    pub(super) async fn that_never_hears_of_the_remote() -> Self {
+        let manner = Manner { silent_remote: true, ..Manner::default() };
+        Self::over(Arc::default(), Arc::new(tempfile::tempdir().unwrap()), manner, Instant::now()).await
+    }
+
+    /// The remote's head is this commit.
+    pub(super) fn tell_remote(&self, head: &str) {
+        let mut remote = RemoteState::new(Some("/repo".into()), "main", Duration::from_secs(30));
+        let desired = Desired {
+            commit: head.parse().unwrap(),
+            subject: String::new(),
+            author: String::new(),
+            committed_at: Time::from_millis(0),
+            lock_hash: None,
+        };
+        remote.read(desired, Time::from_millis(1_800_000_000_000));
+        assert!(self.handle.remote_changed(Arc::new(remote)));
     }
 
     /// The daemon dies, and another starts on the same disk.
     pub(super) async fn restart(self) -> Self {
-        self.hosts.stop_and_wait(None, None).await.unwrap();
-        Self::over(self.disk, self.dir).await
+        self.restart_after(Duration::ZERO).await
     }
 
-    async fn over(disk: Shared<Disk>, dir: Arc<tempfile::TempDir>) -> Self {
+    /// The same, after it was away for a while.
+    pub(super) async fn restart_after(self, away: Duration) -> Self {
+        self.hosts.stop_and_wait(None, None).await.unwrap();
+        tokio::time::sleep(away).await;
+        Self::over(self.disk, self.dir, Manner::default(), self.since).await
+    }
+
+    async fn over(disk: Shared<Disk>, dir: Arc<tempfile::TempDir>, manner: Manner, since: Instant) -> Self {
         let seen = Arc::new(Mutex::new(nothing_seen()));
         let (store, _) = Actor::spawn(None, FakeStore, (Arc::clone(&disk), Arc::clone(&seen))).await.unwrap();
         let slot = Slot::new("store");
         slot.seat(store);
         let began = Time::from_millis(1_800_000_000_000);
         let published = Arc::clone(&seen);
+        let packets: Shared<Vec<Mac>> = Arc::default();
+        let woken = Arc::clone(&packets);
         let world = World {
             settings: Arc::new(Settings {
                 server_version: "3.0.0".into(),
                 daemon_started: began,
                 totp_configured: false,
-                kill_at_limit: false,
+                kill_at_limit: manner.kill_at_limit,
             }),
             store: StoreHandle::new(slot),
             publish: Box::new(move |changes| apply(&published, changes)),
-            ask_remote: Box::new(|AskRemote { done, .. }| done()),
+            ask_remote: Box::new(move |AskRemote { done, .. }| {
+                if !manner.silent_remote {
+                    done();
+                }
+            }),
             interest: Box::new(|_| {}),
+            wake: Box::new(move |addresses| woken.lock().unwrap().extend(addresses)),
             log_over: Box::new(|_, _| {}),
             data_dir: dir.path().to_path_buf(),
-            clock: Clock::Runtime(began, tokio::time::Instant::now()),
+            clock: Clock::Runtime(began, since),
         };
         let remote = Arc::new(RemoteState::new(None, "main", Duration::from_secs(30)));
         let args = hosts::Args { world: Arc::new(world), remote };
         let (hosts, _) = Actor::spawn(None, Hosts, args).await.unwrap();
         let slot = Slot::new("hosts");
         slot.seat(hosts.clone());
-        Self { handle: HostsHandle::new(slot), hosts, disk, seen, dir }
+        Self { handle: HostsHandle::new(slot), hosts, disk, seen, packets, dir, since }
     }
 
     pub(super) fn world(&self) -> MutexGuard<'_, Disk> {
@@ -271,10 +324,14 @@ pub(super) struct TestLink {
 }
 
 impl TestLink {
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
     pub(super) async fn next(&mut self) -> DashboardMessage {
         let next = tokio::time::timeout(Duration::from_secs(30), self.frames.recv()).await;
         match next.expect("a frame within 30 s").expect("a link that is up") {
-            Outgoing::Frame(message) => message,
+            Outgoing::Frame(message) => *message,
             other => panic!("no frame: {other:?}"),
         }
     }

@@ -239,3 +239,18 @@ async fn killed_ten_times_every_acknowledged_record_is_there() {
     }
     println!("{} commits, acknowledged and there", acknowledged.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_in_the_middle_of_opening_leaves_a_store_that_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Running::open(dir.path()).await;
+    store.handle.commit(writes(vec![put_host("hsb0")])).await.unwrap();
+    store.stop().await;
+    // What sled is writing when it is killed, or when the disk has no room for it.
+    for half in [&b""[..], b"half a snapshot, longer than its checksum"] {
+        std::fs::write(dir.path().join("store/snap.7FFFFFFFFFFFFFFF.generating"), half).unwrap();
+        let store = Running::open(dir.path()).await;
+        assert_eq!(store.handle.load().await.unwrap().hosts.len(), 1);
+        store.stop().await;
+    }
+}

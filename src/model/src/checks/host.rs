@@ -8,6 +8,7 @@ use crate::compartments::seen::{Git, Lock, Seen, System};
 use crate::compartments::{actions, sentence};
 use crate::host::Facts;
 use crate::ops::{OpSpec, PULL_SWITCH, REBOOTS_AN_HOUR, RunsOn};
+use crate::wake;
 
 /// The feature of an agent whose host allows `exec`.
 const EXEC: &str = "exec";
@@ -30,7 +31,11 @@ pub(super) fn online(standing: &Standing<'_>) -> Result<(), Refusal> {
         return Err(Refusal::new("host_offline", message));
     }
     let refusal = Refusal::new("host_offline", format!("{} is not connected. Wait until it is back.", host.id));
-    Err(if host.facts.mac_addresses.is_empty() { refusal } else { refusal.offering(actions::start(Op::Wake)) })
+    Err(if wake::addresses(&host.facts.mac_addresses).is_empty() {
+        refusal
+    } else {
+        refusal.offering(actions::start(Op::Wake))
+    })
 }
 
 pub(super) fn supported(spec: &OpSpec, standing: &Standing<'_>) -> Result<(), Refusal> {
@@ -131,10 +136,19 @@ pub(super) fn not_switched(seen: &Seen<'_>) -> Result<(), Refusal> {
 }
 
 pub(super) fn earlier_generation(standing: &Standing<'_>) -> Result<(), Refusal> {
-    let generations = &standing.sight.host.facts.generations;
+    let host = standing.sight.host;
+    let generations = &host.facts.generations;
     let current = generations.iter().find(|generation| generation.current);
+    // An activation that failed left the profile at the new generation, and so the one that runs is before it.
+    let half_way = host
+        .history
+        .last_switch
+        .as_ref()
+        .is_some_and(|switch| !switch.ok && matches!(switch.stage.as_deref(), Some("activation" | "interrupted")));
     let can_go_back = match current {
-        Some(current) => generations.iter().any(|generation| generation.number < current.number),
+        Some(current) => {
+            generations.iter().any(|other| other.number < current.number || half_way && other.number > current.number)
+        }
         None => generations.len() != 1,
     };
     if can_go_back {
@@ -197,7 +211,7 @@ pub(super) fn offline(op: Op, standing: &Standing<'_>) -> Result<(), Refusal> {
 }
 
 pub(super) fn mac_known(standing: &Standing<'_>) -> Result<(), Refusal> {
-    if !standing.sight.host.facts.mac_addresses.is_empty() {
+    if !wake::addresses(&standing.sight.host.facts.mac_addresses).is_empty() {
         return Ok(());
     }
     let message = format!(

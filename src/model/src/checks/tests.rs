@@ -118,6 +118,18 @@ fn ours() -> Vec<String> {
     ["pull", "switch", "test", "rollback", "restart", "reboot", "tests"].map(str::to_owned).to_vec()
 }
 
+/// A switch that failed in this stage.
+fn half_way(stage: &str) -> crate::host::SwitchRun {
+    crate::host::SwitchRun {
+        command: "00000000-0000-7000-8000-000000000001".parse().unwrap(),
+        op: Op::Switch,
+        ok: false,
+        commit: None,
+        stage: Some(stage.to_owned()),
+        at: Time::from_millis(0),
+    }
+}
+
 #[test]
 fn what_asks_for_more() {
     table(&[
@@ -132,6 +144,26 @@ fn what_asks_for_more() {
         (
             "the oldest runs",
             |s| s.host.facts.generations = vec![generation(10, false), generation(9, true)],
+            Op::Rollback,
+            Some("no_previous_generation"),
+            "",
+        ),
+        (
+            "the oldest runs, and the profile names one whose activation failed",
+            |s| {
+                s.host.facts.generations = vec![generation(10, false), generation(9, true)];
+                s.host.history.last_switch = Some(half_way("activation"));
+            },
+            Op::Rollback,
+            None,
+            "",
+        ),
+        (
+            "the oldest runs, and nothing was built since",
+            |s| {
+                s.host.facts.generations = vec![generation(10, false), generation(9, true)];
+                s.host.history.last_switch = Some(half_way("build"));
+            },
             Op::Rollback,
             Some("no_previous_generation"),
             "",
@@ -227,8 +259,7 @@ fn an_agents_op_needs_a_link_and_a_free_slot() {
         assert_eq!(code(&busy) == Some("host_busy"), spec.takes_slot, "{}", spec.id);
         if spec.runs_on == RunsOn::Agent {
             assert_eq!(offer(&offline).as_deref(), Some(""));
-            // `wake`, as soon as the dashboard can do it.
-            assert_eq!(offer(&sleeping).as_deref(), Some(""));
+            assert_eq!(offer(&sleeping).as_deref(), Some("wake"));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What can happen to a command, and what is to be done about it.
 
 use nixfleet_protocol::agent::Status;
+use nixfleet_protocol::agent::details::Details;
 use nixfleet_protocol::api::{CommandState, Progress};
 use nixfleet_protocol::text::{plain_cut, plain_value};
 use nixfleet_protocol::{BootId, Commit, InstanceId, JournalId, LockHash, Time};
@@ -67,6 +68,8 @@ pub enum Input {
     },
     /// A person wants it to end.
     Stop,
+    /// The last one who read a `journal` left, or none came.
+    ReaderLeft,
     /// A person gives it more time, from now.
     Extend {
         /// How much.
@@ -160,8 +163,16 @@ pub struct Outcome {
     pub system_path: Option<String>,
     /// The tests that passed, of how many, where the details say so.
     pub tests: Option<(u64, u64)>,
+    /// The profile went back to an earlier generation.
+    pub went_back: bool,
     /// The agent will come back as another process: its own package changed.
     pub restarting: bool,
+    /// The agent's package in the system that was switched to, where the details name it.
+    pub package: Freshness,
+    /// The process that tells it; none: not said.
+    pub told_by: Option<InstanceId>,
+    /// The agent that tells it, as it registered.
+    pub freshness: Freshness,
     /// JSON, as text.
     pub details: Option<String>,
 }
@@ -170,6 +181,7 @@ impl From<&Status> for Outcome {
     fn from(status: &Status) -> Self {
         let details = status.details.as_ref().filter(|details| !details.is_null());
         let number = |name| details.and_then(|details| details.get(name)?.as_u64());
+        let package = |name| details.and_then(|details| details.get("agent")?.get(name)?.as_str());
         let text = details.cloned().map(|mut details| {
             plain_value(&mut details);
             details.to_string()
@@ -186,8 +198,19 @@ impl From<&Status> for Outcome {
             deployed: status.deployed.clone().map(Into::into),
             system_path: status.system_path.clone(),
             tests: number("passed").zip(number("total")),
+            went_back: details
+                .is_some_and(|details| Details::read(details).rollback.is_some_and(|report| report.went_back())),
             restarting: details
                 .is_some_and(|details| details.get("restarting") == Some(&serde_json::Value::Bool(true))),
+            package: Freshness {
+                source_commit: package("source_commit").and_then(|text| text.parse().ok()),
+                store_path: package("store_path")
+                    .filter(|text| !text.is_empty())
+                    .map(|text| plain_cut(text, MAX_MESSAGE)),
+                binary_hash: package("binary_hash").and_then(|text| text.parse().ok()),
+            },
+            told_by: None,
+            freshness: Freshness::default(),
             details: match text {
                 Some(text) if text.len() > MAX_DETAILS => Some(r#"{"cut":"the details were too large"}"#.to_owned()),
                 other => other,

@@ -70,8 +70,8 @@ pub fn deadline(command: &Command) -> Option<Time> {
     if ends_by_register(command)
         && let (Some(sent), Some(limit)) = (command.sent_at, hard(command))
     {
-        let warned = command.state != CommandState::Executing;
-        return Some(sent.plus(warn(command).filter(|_| !warned).unwrap_or(limit).min(limit)));
+        let end = register_by(command, sent, limit);
+        return Some(warn(command).filter(|_| !warned(command)).map_or(end, |warn| sent.plus(warn).min(end)));
     }
     match command.state {
         CommandState::Executing => {
@@ -81,6 +81,7 @@ pub fn deadline(command: &Command) -> Option<Time> {
         CommandState::RunningWarning => clock_at(command, hard(command)?),
         CommandState::Killing if old_agent(command) => life.stop_asked_at.map(|asked| asked.plus(KILL_OLD)),
         CommandState::Killing => life.kill_sent_at.map(|sent| sent.plus(KILL_AGAIN)),
+        CommandState::AwaitingReconnect if command.is_read() => life.link_down_at.map(|down| down.plus(ops::RECONNECT)),
         CommandState::AwaitingReconnect => {
             let away = match hard(command) {
                 Some(hard) if old_agent(command) => {
@@ -114,18 +115,16 @@ pub(super) fn timer(command: &mut Command, kill_at_limit: bool, now: Time) -> Ve
         return Vec::new();
     }
     if command.waits() {
-        command.code = Some("not_started".to_owned());
-        let message = "the dashboard was restarted, or hung, before it began: start it again".to_owned();
-        command.finish(CommandState::Blocked, Some(message), now);
+        not_started(command, now);
         return Vec::new();
     }
     if ends_by_register(command) {
-        let warned = command.state != CommandState::Executing;
-        let limit = command.sent_at.zip(hard(command)).map(|(sent, hard)| sent.plus(hard));
-        if !warned && limit.is_some_and(|limit| now < limit) {
-            command.state = CommandState::RunningWarning;
+        let limit = command.sent_at.zip(hard(command)).map(|(sent, hard)| register_by(command, sent, hard));
+        if !warned(command) && limit.is_some_and(|limit| now < limit) {
+            warn_of(command);
         } else {
-            let message = format!("the agent did not come back within {}", words(hard(command).unwrap_or_default()));
+            let who = if command.waits_for_host() { "host did not register" } else { "agent did not come back" };
+            let message = format!("the {who} within {}", words(hard(command).unwrap_or_default()));
             command.finish(CommandState::Timeout, Some(message), now);
         }
         return Vec::new();
@@ -150,9 +149,15 @@ pub(super) fn timer(command: &mut Command, kill_at_limit: bool, now: Time) -> Ve
             let message = "stop was sent, and the old agent did not say what became of it".to_owned();
             command.finish(CommandState::Timeout, Some(message), now);
         }
+        // What becomes of something that nobody reads is not worth waiting for.
+        CommandState::Killing if command.is_read() => command.finish(CommandState::Killed, None, now),
         CommandState::Killing => {
             command.life.kill_sent_at = Some(now);
             return vec![Effect::Kill];
+        }
+        CommandState::AwaitingReconnect if command.is_read() => {
+            let message = "the host was away for too long".to_owned();
+            command.finish(CommandState::Killed, Some(message), now);
         }
         CommandState::AwaitingReconnect if old_agent(command) => {
             let message = "the agent did not come back in time to say how it ended".to_owned();
@@ -178,6 +183,34 @@ pub(super) fn timer(command: &mut Command, kill_at_limit: bool, now: Time) -> Ve
         | CommandState::Skipped => {}
     }
     Vec::new()
+}
+
+/// Nobody has looked at it, or will.
+pub(super) fn not_started(command: &mut Command, now: Time) {
+    command.code = Some("not_started".to_owned());
+    let message = "the dashboard was restarted, or hung, before it began: start it again".to_owned();
+    command.finish(CommandState::Blocked, Some(message), now);
+}
+
+/// By when the register must have come that ends it. Who was lost late has time to come back: perhaps the dashboard
+/// itself was away.
+fn register_by(command: &Command, sent: Time, hard: Duration) -> Time {
+    let back = command.life.link_down_at.map(|down| down.plus(ops::RECONNECT));
+    back.map_or(sent.plus(hard), |back| back.max(sent.plus(hard)))
+}
+
+/// Whether the warning is behind it.
+fn warned(command: &Command) -> bool {
+    command.running_state() != CommandState::Executing
+}
+
+/// It takes longer than it should; while the link is down that is known, and shown when it is back.
+fn warn_of(command: &mut Command) {
+    if command.state == CommandState::AwaitingReconnect {
+        command.life.before_reconnect = Some(CommandState::RunningWarning);
+    } else {
+        command.state = CommandState::RunningWarning;
+    }
 }
 
 /// A person gives it `minutes` more, from now.

@@ -9,13 +9,34 @@ use crate::ops::PostCheck;
 
 /// The link is down since `heard`, which is noticed `now`.
 pub(super) fn link_down(command: &mut Command, heard: Time, now: Time) {
-    if command.waits() || command.state == CommandState::AwaitingReconnect {
+    if command.waits() || command.waits_for_host() || command.state == CommandState::AwaitingReconnect {
         return;
+    }
+    if command.is_read() && command.state == CommandState::Killing {
+        // Its reader left, and its host did: nobody waits for the rest.
+        return command.finish(CommandState::Killed, None, now);
     }
     limits::stand_still(command, heard);
     command.life.before_reconnect = Some(command.state);
     command.life.link_down_at = Some(now);
     command.state = CommandState::AwaitingReconnect;
+}
+
+/// The dashboard, or the host's actor, was restarted; the host was last heard at `heard`.
+pub(super) fn revived(command: &mut Command, heard: Time, now: Time) {
+    if command.waits() {
+        // Who would have looked at it is gone, and so is who waited for the answer.
+        return limits::not_started(command, now);
+    }
+    if command.is_read() {
+        let message = "the dashboard was restarted, and its readers are gone".to_owned();
+        return command.finish(CommandState::Killed, Some(message), now);
+    }
+    if let Some(noted) = &mut command.life.noted {
+        // What is ahead of now was written by a clock that was wrong: nobody waits until that time comes.
+        noted.at = noted.at.min(now);
+    }
+    link_down(command, heard, now);
 }
 
 /// The agent says that it still has the command.
@@ -43,8 +64,15 @@ pub(super) fn link_up(command: &mut Command, said: &Said, now: Time) -> Vec<Effe
     if command.waits() {
         return Vec::new();
     }
+    if command.waits_for_host() {
+        command.finish(CommandState::Success, Some("the host is awake and has registered".to_owned()), now);
+        return Vec::new();
+    }
     // A link that took another's place: the one before is gone, whether or not that was told.
     link_down(command, now, now);
+    if command.state.is_final() {
+        return Vec::new();
+    }
     let sent_to = command.life.protocol.unwrap_or(said.agent.protocol);
     let new_process = said.agent.protocol != sent_to
         || said.agent.protocol < 3

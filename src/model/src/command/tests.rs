@@ -1,3 +1,6 @@
+mod beside;
+mod freshness;
+
 use std::time::Duration;
 
 use nixfleet_protocol::agent::Status;
@@ -30,8 +33,18 @@ mod uuid_of {
     }
 }
 
-const OPS: [Op; 8] =
-    [Op::Pull, Op::Switch, Op::Test, Op::Rollback, Op::Restart, Op::Reboot, Op::BumpFlake, Op::CheckVersion];
+const OPS: [Op; 10] = [
+    Op::Pull,
+    Op::Switch,
+    Op::Test,
+    Op::Rollback,
+    Op::Restart,
+    Op::Reboot,
+    Op::BumpFlake,
+    Op::CheckVersion,
+    Op::Journal,
+    Op::Wake,
+];
 
 fn at(seconds: i64) -> Time {
     Time::from_millis(1_000_000_000_000 + seconds * 1000)
@@ -225,6 +238,12 @@ fn a_command_of_our_agents_lives_by_the_table() {
         ),
         ("the new agent never came", Op::Switch, vec![(1, ended(restarting.clone())), (91, TIMER)], S::Timeout),
         ("rolled back", Op::Rollback, vec![(1, ended(good))], S::Success),
+        (
+            "the profile rolled back to what ran all the time",
+            Op::Rollback,
+            vec![(1, ended(Outcome { went_back: true, ..same_path.clone() }))],
+            S::Success,
+        ),
         ("rolled back to the same", Op::Rollback, vec![(1, ended(same_path))], S::Partial),
         (
             "the lock stayed",
@@ -238,6 +257,8 @@ fn a_command_of_our_agents_lives_by_the_table() {
             vec![(1, ended(Outcome { lock_hash: "2".repeat(64).parse().ok(), ..exit(0) }))],
             S::Success,
         ),
+        ("no plan came", Op::Plan, vec![(1, ended(exit(0)))], S::Partial),
+        ("a plan came", Op::Plan, vec![(1, ended(Outcome { details: Some("{}".into()), ..exit(0) }))], S::Success),
         ("tests pass", Op::Test, vec![(1, ended(tests(3, 0)))], S::Success),
         ("a test is missing", Op::Test, vec![(1, ended(tests(2, 0)))], S::Partial),
         ("a test fails", Op::Test, vec![(1, ended(tests(2, 1)))], S::Error),
@@ -366,6 +387,8 @@ fn inputs() -> impl Strategy<Value = Input> {
         Just(Input::Revived { last_heard: None }),
         any::<bool>().prop_map(|kill_at_limit| Input::Timer { kill_at_limit }),
         Just(Input::Stop),
+        Just(Input::ReaderLeft),
+        Just(Input::Rejected { reason: "forgotten".into() }),
         any::<u32>().prop_map(|minutes| Input::Extend { minutes }),
         Just(Input::Ignore),
         Just(Input::GiveUp { actor: "user".into() }),
@@ -374,7 +397,7 @@ fn inputs() -> impl Strategy<Value = Input> {
 
 /// Somebody will end it: its own clock, a person who was asked, or an agent that may take as long as it likes.
 fn has_an_owner(command: &Command) -> bool {
-    deadline(command).is_some() || command.state == S::TimeoutPending || command.life.no_limit
+    deadline(command).is_some() || command.state == S::TimeoutPending || command.life.no_limit || command.is_read()
 }
 
 proptest! {

@@ -19,7 +19,9 @@ pub(super) fn result(command: &mut Command, outcome: &Outcome, now: Time) -> Vec
     command.exit_code = Some(outcome.exit_code);
     command.details.clone_from(&outcome.details);
     command.life.stage.clone_from(&outcome.stage);
-    if let Some(message) = &outcome.message {
+    // Why a journal was stopped is known here, and not by its agent.
+    let message = outcome.message.as_ref().filter(|_| !(command.is_read() && command.state == CommandState::Killing));
+    if let Some(message) = message {
         command.message = Some(message.clone());
     }
     let began = outcome.started_at.map(|at| at.max(command.sent_at.unwrap_or(command.created_at)).min(now));
@@ -32,7 +34,7 @@ pub(super) fn result(command: &mut Command, outcome: &Outcome, now: Time) -> Vec
         agent_changed: outcome.restarting,
     });
     if outcome.exit_code != 0 {
-        failed(command, outcome, now);
+        failed(command, outcome, message, now);
         return vec![Effect::AckResult];
     }
     // A stop that came too late does not make a success a failure.
@@ -41,13 +43,22 @@ pub(super) fn result(command: &mut Command, outcome: &Outcome, now: Time) -> Vec
     match command.spec().post {
         PostCheck::CheckoutAtHead => return vec![Effect::AckResult, Effect::AskRemote],
         PostCheck::NewInstance | PostCheck::NewBoot => {}
-        PostCheck::DeployedIsCheckout if old || outcome.restarting => {
+        PostCheck::DeployedIsCheckout => {
+            let replaced = matches!((command.life.instance, outcome.told_by), (Some(a), Some(b)) if a != b);
+            let differs = package_differs(&command.life.freshness, &outcome.package);
             if let Some(noted) = &mut command.life.noted {
                 noted.missing = missing;
+                noted.agent_changed = outcome.restarting || differs == Some(true);
+            }
+            if replaced {
+                // The new agent is here already: it tells the result of the switch that brought it.
+                registered(command, &outcome.freshness, now);
+            } else if !(old || outcome.restarting) {
+                let missing = command.life.noted.as_mut().and_then(|noted| noted.missing.take());
+                judge(command, missing, now);
             }
         }
-        PostCheck::DeployedIsCheckout
-        | PostCheck::Nothing
+        PostCheck::Nothing
         | PostCheck::ExitZero
         | PostCheck::TestsPassed
         | PostCheck::SystemChangedBack
@@ -61,13 +72,13 @@ pub(super) fn result(command: &mut Command, outcome: &Outcome, now: Time) -> Vec
     vec![Effect::AckResult]
 }
 
-fn failed(command: &mut Command, outcome: &Outcome, now: Time) {
+fn failed(command: &mut Command, outcome: &Outcome, said: Option<&String>, now: Time) {
     let stopped = command.running_state() == CommandState::Killing
         || outcome.exit_code == STOPPED
         || outcome.stage.as_deref() == Some("stopped");
     if stopped {
         command.exit_code = Some(STOPPED);
-        command.finish(CommandState::Killed, outcome.message.clone(), now);
+        command.finish(CommandState::Killed, said.cloned(), now);
         return;
     }
     let message = match (&outcome.message, &outcome.stage) {
@@ -112,7 +123,8 @@ fn missing(command: &Command, outcome: &Outcome) -> Option<String> {
             let same_path = matches!((&was.system_path, &outcome.system_path), (Some(a), Some(b)) if a == b);
             let same_commit = was.system_path.is_none()
                 && matches!((&was.deployed, &outcome.deployed), (Some(a), Some(b)) if a.is(&b.commit));
-            (same_path || same_commit).then(|| "exit code 0, yet the same system runs as before".to_owned())
+            ((same_path && !outcome.went_back) || same_commit)
+                .then(|| "exit code 0, yet the same system runs as before".to_owned())
         }
         PostCheck::LockChanged => {
             let same = matches!((&was.lock_hash, &outcome.lock_hash), (Some(a), Some(b)) if a == b);
@@ -153,6 +165,12 @@ pub(super) fn remote_read(command: &mut Command, head: Option<&Commit>, now: Tim
     };
     judge(command, missing, now);
     Vec::new()
+}
+
+/// Whether the new system contains another agent than the one that ran; none: it does not say.
+fn package_differs(before: &Freshness, package: &Freshness) -> Option<bool> {
+    let path = before.store_path.as_ref().zip(package.store_path.as_ref()).map(|(a, b)| a != b);
+    path.or_else(|| before.binary_hash.as_ref().zip(package.binary_hash.as_ref()).map(|(a, b)| a != b))
 }
 
 /// The register came that a noted result (or `restart`, `reboot`) waited for.

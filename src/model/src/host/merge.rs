@@ -14,7 +14,7 @@ const MAX_TEXT: usize = 1000;
 const MAX_LIST: usize = 100;
 
 /// A text that is kept: plain, and cut to a bound.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     plain_cut(text, MAX_TEXT)
 }
 
@@ -82,6 +82,9 @@ impl HostRecord {
         keep(&mut facts.platform, register.platform.as_ref());
         keep(&mut facts.generation, register.generation.as_ref());
         keep(&mut facts.lock_hash, register.lock_hash.as_ref());
+        if let Some(local) = register.lock_local {
+            facts.lock_local = local;
+        }
         keep(&mut facts.deployed, register.deployed.clone().map(Into::into).as_ref());
         keep_some_text(&mut facts.system_path, register.system_path.as_deref());
         keep(&mut facts.system_revision, register.system_revision.as_ref());
@@ -172,6 +175,8 @@ impl Facts {
 
 #[cfg(test)]
 mod tests {
+    use nixfleet_protocol::agent::Deployed;
+
     use super::*;
 
     fn time(millis: i64) -> Time {
@@ -216,7 +221,17 @@ mod tests {
         let kept = record.facts.os_version.clone().unwrap();
         assert!(kept.len() <= MAX_TEXT && kept.starts_with('x'), "{kept}");
         let repo_error = Some("\u{1b}[31;1mfatal:\u{1b}[0m no such repository\n".to_owned());
-        record.facts.heard(&Heartbeat { repo_error, ..Heartbeat::default() }, time(2));
+        let deployed = Deployed {
+            commit: "0123456".parse().unwrap(),
+            lock_hash: None,
+            system_path: Some("/nix/store/x\u{1b}[2J".to_owned()),
+            number: None,
+            at: time(2),
+        };
+        let beat = Heartbeat { repo_error, deployed: Some(deployed), ..Heartbeat::default() };
+        record.facts.heard(&beat, time(2));
+        let deployed = record.facts.deployed.clone().unwrap();
+        assert_eq!(deployed.system_path.as_deref(), Some("/nix/store/x"));
         assert_eq!(record.facts.repo_error.as_deref(), Some("fatal: no such repository"));
     }
 }

@@ -18,7 +18,7 @@ impl Core {
         let protocol = register.generation_of_protocol();
         let named: BTreeSet<CommandId> = register.running.iter().chain(&register.results).take(200).copied().collect();
         let mut commands = named.clone();
-        commands.extend(self.open.as_ref().filter(|open| !open.waits()).map(|open| open.id));
+        commands.extend(self.unfinished().filter(|command| !command.waits()).map(|command| command.id));
         self.link = Some(Link { id: link, protocol, fresh: true, commands: commands.clone() });
         self.looked_for.clear();
         // What came on another link comes again on this one.
@@ -27,14 +27,17 @@ impl Core {
         let message = format!("{} connected, agent {}", self.record.id, cut(&register.agent_version));
         self.event(Category::System, Level::Info, "agent", "agent_connected", message, now, step);
         step.then.push(Effect::Registered { link, commands: commands.into_iter().collect() });
-        if let Some(open) = &self.open {
+        // What was told to end before is told again, where it still runs.
+        self.ending.clear();
+        for id in self.unfinished().map(|command| command.id).collect::<Vec<_>>() {
             let said = Said {
                 agent: AgentNow { freshness: Freshness::of(register), ..self.agent_now() },
-                runs: register.running.contains(&open.id),
-                has_result: register.results.contains(&open.id),
+                runs: register.running.contains(&id),
+                has_result: register.results.contains(&id),
             };
-            self.drive(command::Input::LinkUp(Box::new(said)), now, step);
+            self.drive_one(id, command::Input::LinkUp(Box::new(said)), now, step);
         }
+        self.set_beside_apart();
         self.facts_changed(now, step);
         self.look_for_unknown(step);
     }
@@ -49,7 +52,9 @@ impl Core {
         self.record.facts.lost_at = Some(now);
         let message = format!("{} disconnected", self.record.id);
         self.event(Category::System, Level::Info, "agent", "agent_disconnected", message, now, step);
-        self.drive(command::Input::LinkDown, now, step);
+        for id in self.unfinished().map(|command| command.id).collect::<Vec<_>>() {
+            self.drive_one(id, command::Input::LinkDown, now, step);
+        }
         self.facts_changed(now, step);
     }
 
@@ -80,14 +85,12 @@ impl Core {
             AgentMessage::Heartbeat(beat) => self.heartbeat(&beat, now, step),
             AgentMessage::Status(status) => self.status(status, now, step),
             AgentMessage::Accepted(accepted) => {
-                if self.is_open(accepted.command_id) {
-                    self.drive(command::Input::Accepted, now, step);
-                }
+                self.drive_one(accepted.command_id, command::Input::Accepted, now, step);
             }
             AgentMessage::CommandRejected(rejected) => {
-                let names_another = rejected.command_id.is_some_and(|id| !self.is_open(id));
-                if !names_another {
-                    self.drive(command::Input::Rejected { reason: cut(&rejected.reason) }, now, step);
+                let meant = rejected.command_id.or(self.open.as_ref().map(|open| open.id));
+                if let Some(id) = meant {
+                    self.drive_one(id, command::Input::Rejected { reason: cut(&rejected.reason) }, now, step);
                 }
             }
             AgentMessage::Progress(progress) => {
@@ -110,6 +113,7 @@ impl Core {
 
     fn heartbeat(&mut self, beat: &Heartbeat, now: Time, step: &mut Step) {
         self.record.facts.heard(beat, now);
+        self.set_beside_apart();
         let first = self.link.as_mut().is_some_and(|link| std::mem::take(&mut link.fresh));
         if first && self.open.is_some() {
             let system = beat.update_status.as_ref().and_then(|status| status.system.clone()).unwrap_or_default();
@@ -124,19 +128,18 @@ impl Core {
         self.look_for_unknown(step);
     }
 
-    /// Commands that the agent runs and that are not the open one: perhaps the store was restored from a backup.
+    /// Commands that the agent runs and that are not known here: perhaps the store was restored from a backup, or it
+    /// is a journal that nobody reads any more.
     fn look_for_unknown(&mut self, step: &mut Step) {
-        if self.open.is_some() {
-            return;
-        }
-        for id in &self.record.facts.running {
+        let open = self.open.as_ref().map(|open| open.id);
+        for id in self.record.facts.running.iter().filter(|id| Some(**id) != open) {
             if self.looked_for.insert(*id) {
                 step.then.push(Effect::Find(*id));
             }
         }
     }
 
-    fn is_open(&self, id: CommandId) -> bool {
+    pub(super) fn is_open(&self, id: CommandId) -> bool {
         self.open.as_ref().is_some_and(|open| open.id == id)
     }
 

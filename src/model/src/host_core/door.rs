@@ -13,6 +13,7 @@ use crate::event::NewEvent;
 use crate::fleet_state::StateChange;
 use crate::host::HostRecord;
 use crate::remote::RemoteState;
+use crate::wake::Mac;
 
 /// An op that somebody wants on a host.
 #[derive(Clone, Debug)]
@@ -159,6 +160,11 @@ pub enum Input {
         /// Who wants it.
         actor: String,
     },
+    /// Nobody reads a log any more that was watched: see [`Effect::Watch`].
+    ReaderLeft {
+        /// Whose log.
+        command: CommandId,
+    },
     /// [`super::Core::next_wake`] has come.
     Timer,
 }
@@ -214,6 +220,10 @@ pub enum Effect {
     Find(CommandId),
     /// Bring what has come for a log to the disk, then come back with [`Input::LogFlushed`].
     FlushLog(CommandId),
+    /// Watch who reads a command's log; come back with [`Input::ReaderLeft`] when the last one left, or when none came.
+    Watch(CommandId),
+    /// Send magic packets to these hardware addresses.
+    Wake(Vec<Mac>),
     /// A command is over: nothing more is expected for its log.
     LogOver(CommandId),
     /// The host is removed: its actor ends.

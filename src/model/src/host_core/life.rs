@@ -13,8 +13,9 @@ use crate::command::{self, Command};
 use crate::compartments;
 use crate::event::NewEvent;
 use crate::host::{DeployedRecord, SwitchRun, TestRun};
-use crate::ops;
+use crate::ops::{self, PostCheck, RunsOn};
 use crate::view::command_view;
+use crate::wake;
 
 /// How long the remote may take before a pull is refused as `already_current`, or after one.
 const ASK_REMOTE: Duration = Duration::from_secs(5);
@@ -24,7 +25,16 @@ const FAILED_TESTS: usize = 20;
 impl Core {
     /// One step of the open command, with everything that follows from it.
     pub(super) fn drive(&mut self, input: command::Input, now: Time, step: &mut Step) {
-        let Some(mut command) = self.open.take() else { return };
+        if let Some(id) = self.open.as_ref().map(|open| open.id) {
+            self.drive_one(id, input, now, step);
+        }
+    }
+
+    /// One step of a command that is not over, in the slot or beside it.
+    pub(super) fn drive_one(&mut self, id: CommandId, input: command::Input, now: Time, step: &mut Step) {
+        let slot = self.is_open(id);
+        let taken = if slot { self.open.take() } else { self.beside.remove(&id) };
+        let Some(mut command) = taken else { return };
         let small = matches!(input, command::Input::Progress(_) | command::Input::LogGrew(_));
         let before = (!small).then(|| command.clone());
         let effects = command::step(&mut command, input, now);
@@ -35,14 +45,27 @@ impl Core {
         }
         if before.is_some_and(|before| before != command) {
             step.writes.host = Some(Box::new(self.record.clone()));
+            if !slot {
+                step.writes.commands.push(command.clone());
+            }
         }
-        self.open = Some(command);
+        if slot {
+            self.open = Some(command);
+        } else {
+            self.beside.insert(id, command);
+        }
     }
 
     fn perform(&mut self, effects: &[command::Effect], command: &Command, step: &mut Step) {
         for effect in effects {
             match effect {
+                command::Effect::Send if ops::spec(command.op).runs_on == RunsOn::Dashboard => {
+                    step.then.push(Effect::Wake(wake::addresses(&self.record.facts.mac_addresses)));
+                }
                 command::Effect::Send => {
+                    if command.is_read() {
+                        step.then.push(Effect::Watch(command.id));
+                    }
                     if let Some(link) = &mut self.link {
                         link.commands.insert(command.id);
                         let message = DashboardMessage::Command(order(command, link.protocol));
@@ -50,17 +73,19 @@ impl Core {
                     }
                 }
                 command::Effect::Kill => {
-                    let command_id = Some(command.id).filter(|_| self.protocol() >= Some(3));
-                    self.send(
-                        DashboardMessage::KillCommand(KillCommand { signal: Signal::Term, pid: 0, command_id }),
-                        step,
-                    );
+                    self.kill(command.id, step);
                 }
                 command::Effect::AckResult => self.ack(command.id, step),
                 command::Effect::AskRemote => self.judging = Some(self.ask_remote(ASK_REMOTE, step)),
                 command::Effect::Finished => {}
             }
         }
+    }
+
+    /// Asks the agent to stop a command; an old agent has one at most and knows no ids.
+    pub(super) fn kill(&self, id: CommandId, step: &mut Step) {
+        let command_id = Some(id).filter(|_| self.protocol() >= Some(3));
+        self.send(DashboardMessage::KillCommand(KillCommand { signal: Signal::Term, pid: 0, command_id }), step);
     }
 
     fn send(&self, message: DashboardMessage, step: &mut Step) {
@@ -117,7 +142,14 @@ impl Core {
             let head = self.remote.desired.as_ref().filter(|_| fresh).map(|desired| desired.commit.clone());
             self.drive(command::Input::RemoteRead(head), now, step);
         }
-        self.refreshed(number, now, step);
+    }
+
+    /// The verdict over a good pull still waits for the remote, and who asked it is gone.
+    pub(super) fn judge_again(&mut self, step: &mut Step) {
+        let waits = |open: &Command| open.life.noted.is_some() && ops::spec(open.op).post == PostCheck::CheckoutAtHead;
+        if self.open.as_ref().is_some_and(waits) {
+            self.judging = Some(self.ask_remote(ASK_REMOTE, step));
+        }
     }
 
     fn validated(&mut self, waiting: &super::Validating, now: Time, step: &mut Step) {
@@ -147,7 +179,8 @@ impl Core {
         if self.open.is_none() && self.record.open == Some(command.id) {
             self.record.open = None;
             self.judging = None;
-            self.results.remove(&command.id);
+            // What the agent runs besides may be looked for now: there is room.
+            self.looked_for.clear();
             if let Some(waiting) = self.validating.take() {
                 let view = Box::new(command_view(&command));
                 let answer = if command.state == CommandState::Blocked {
@@ -159,6 +192,7 @@ impl Core {
                 step.then.push(Effect::Answer { ask: waiting.ask, answer });
             }
         }
+        self.results.remove(&command.id);
         self.remember(&command, now);
         step.writes.events.push(finished_event(&command, now));
         step.then.push(Effect::LogOver(command.id));
@@ -189,6 +223,10 @@ impl Core {
                 stage: command.life.stage.clone(),
                 at,
             });
+        }
+        // Going back is the way out of a switch that failed: it says nothing about the host any more.
+        if command.op == Op::Rollback && ok && !newer_switch {
+            history.last_switch.take_if(|switch| !switch.ok);
         }
         let newer_test = history.last_test.as_ref().is_some_and(|last| last.at > at);
         if command.op == Op::Test && command.state != CommandState::Killed && !newer_test {
@@ -251,20 +289,23 @@ fn test_run(command: &Command, ok: bool, at: Time) -> TestRun {
 pub(super) fn command_event(command: &Command, level: Level, action: &str, message: String, now: Time) -> NewEvent {
     let mut event = NewEvent::new(now, Category::Audit, level, command.actor.clone(), action, message);
     event.host.clone_from(&command.host);
-    event.details = Some(
-        serde_json::json!({
-            "command_id": command.id,
-            "op": command.op,
-            "state": command.state,
-            "exit_code": command.exit_code,
-            "forced": command.force,
-        })
-        .to_string(),
-    );
+    let mut details = serde_json::json!({
+        "command_id": command.id,
+        "op": command.op,
+        "state": command.state,
+        "exit_code": command.exit_code,
+        "forced": command.force,
+    });
+    // Above all for `exec`: what was run is what the audit log is for.
+    let args = serde_json::from_str::<Value>(&command.args).ok();
+    if let Some(args) = args.filter(|args| args.as_object().is_some_and(|args| !args.is_empty())) {
+        details["args"] = args;
+    }
+    event.details = Some(details.to_string());
     event
 }
 
-fn finished_event(command: &Command, now: Time) -> NewEvent {
+pub(super) fn finished_event(command: &Command, now: Time) -> NewEvent {
     let (level, word) = match command.state {
         CommandState::Success => (Level::Success, "succeeded"),
         CommandState::Blocked => (Level::Warn, "was refused"),

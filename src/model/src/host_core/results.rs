@@ -21,12 +21,16 @@ impl Core {
             self.record.facts.told(&status, now);
             return self.facts_changed(now, step);
         };
-        let is_open = self.open.as_ref().is_some_and(|open| open.id == id);
-        if self.results.len() >= WAITING || (!is_open && old) {
+        let known = self.command(id).is_some();
+        if self.results.len() >= WAITING || (!known && old) {
+            return;
+        }
+        // Of two results of one command the first counts: an old agent's second one says nothing.
+        if self.results.contains_key(&id) {
             return;
         }
         self.results.insert(id, status);
-        step.then.push(if is_open { Effect::FlushLog(id) } else { Effect::Find(id) });
+        step.then.push(if known { Effect::FlushLog(id) } else { Effect::Find(id) });
     }
 
     /// Old agents name no id: what ended is what runs, where the op is the same or it is being stopped.
@@ -38,8 +42,8 @@ impl Core {
     }
 
     pub(super) fn log_grew(&mut self, id: CommandId, bytes: u64, now: Time, step: &mut Step) {
-        if self.open.as_ref().is_some_and(|open| open.id == id && open.log_bytes < bytes) {
-            self.drive(command::Input::LogGrew(bytes), now, step);
+        if self.command(id).is_some_and(|command| command.log_bytes < bytes) {
+            self.drive_one(id, command::Input::LogGrew(bytes), now, step);
             self.tell_progress(now, step);
         }
     }
@@ -55,9 +59,12 @@ impl Core {
             }
             return;
         }
-        if self.open.as_ref().is_some_and(|open| open.id == id) {
+        if self.command(id).is_some() {
             self.record.facts.told(&status, now);
-            self.drive(command::Input::Result(Box::new(Outcome::from(&*status))), now, step);
+            let facts = &self.record.facts;
+            let outcome =
+                Outcome { told_by: facts.instance, freshness: facts.freshness.clone(), ..Outcome::from(&*status) };
+            self.drive_one(id, command::Input::Result(Box::new(outcome)), now, step);
             self.facts_changed(now, step);
         } else if let Some(stray) = self.strays.remove(&id) {
             self.stray_result(stray, &status, bytes, now, step);
@@ -109,6 +116,12 @@ impl Core {
             return;
         }
         let runs = self.record.facts.running.contains(&id);
+        if command.as_ref().is_some_and(Command::is_read) && self.command(id).is_none() {
+            if runs {
+                self.end_unread(id, step);
+            }
+            return;
+        }
         match command {
             Some(command) if runs && self.open.is_none() && !command.state.is_final() => {
                 if !known {
@@ -122,6 +135,7 @@ impl Core {
                 self.open = Some(command);
                 step.writes.host = Some(Box::new(self.record.clone()));
             }
+            // Looked for again when the slot is free.
             Some(_) => {}
             // Which op it is, a later heartbeat may say.
             None => {

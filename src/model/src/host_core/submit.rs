@@ -1,7 +1,5 @@
 //! What people want: an op, or something of the command that runs. Ops of the dashboard itself are done here.
 
-use std::time::Duration;
-
 use nixfleet_protocol::api::{Category, CommandState, Level};
 use nixfleet_protocol::{CommandId, Op, Time};
 use serde_json::{Map, Value};
@@ -13,8 +11,6 @@ use crate::command::{self, Command};
 use crate::ops::{self, PostCheck, RunsOn};
 use crate::view::{color, command_view};
 
-/// How long `refresh-git` waits for the remote.
-const REFRESH: Duration = Duration::from_secs(10);
 /// The largest arguments of an op, in bytes of JSON.
 const MAX_ARGS: usize = 16 * 1024;
 /// Tags of a host, and characters of one.
@@ -40,6 +36,9 @@ impl Core {
                 self.validate(ask, request, now, step);
             }
             Err(refusal) => self.block(ask, command, refusal, now, step),
+            Ok(()) if command.is_read() || ops::spec(submit.op).post == PostCheck::Registered => {
+                self.begin_beside(ask, command, now, step);
+            }
             Ok(()) if ops::spec(submit.op).runs_on == RunsOn::Dashboard => {
                 self.own_op(ask, command, &submit.args, now, step);
             }
@@ -59,7 +58,7 @@ impl Core {
         }
     }
 
-    fn block(&mut self, ask: u64, mut command: Command, refusal: Refusal, now: Time, step: &mut Step) {
+    pub(super) fn block(&mut self, ask: u64, mut command: Command, refusal: Refusal, now: Time, step: &mut Step) {
         let refused = command::Input::Refused { code: refusal.code.to_owned(), message: refusal.message.clone() };
         command::step(&mut command, refused, now);
         let answer = Submitted::Blocked(Box::new(command_view(&command)), refusal);
@@ -67,15 +66,8 @@ impl Core {
         step.then.push(Effect::Answer { ask, answer });
     }
 
-    /// An op of the dashboard: done at once, save for what asks the remote.
+    /// An op of the dashboard that is done at once.
     fn own_op(&mut self, ask: u64, mut command: Command, args: &Map<String, Value>, now: Time, step: &mut Step) {
-        if ops::spec(command.op).post == PostCheck::RemoteAsked {
-            command.started_at = Some(now);
-            command.state = CommandState::Executing;
-            let number = self.ask_remote(REFRESH, step);
-            self.refreshing.push((number, ask, command));
-            return;
-        }
         let chosen = if command.op == Op::SetColor {
             chosen_color(args).map(|color| self.record.chosen.color = color)
         } else if command.op == Op::SetTags {
@@ -87,6 +79,11 @@ impl Core {
             return self.block(ask, command, refusal, now, step);
         }
         if command.op == Op::Remove {
+            // Whoever owned what is not over goes with the host.
+            for id in self.unfinished().map(|command| command.id).collect::<Vec<_>>() {
+                let message = Some("the host was removed: nobody can say how it ended".to_owned());
+                self.drive_one(id, command::Input::Done { state: CommandState::Orphaned, message }, now, step);
+            }
             step.writes.removed = Some(self.record.id.clone());
         }
         command.started_at = Some(now);
@@ -100,28 +97,8 @@ impl Core {
         }
     }
 
-    /// The remote was asked: those who wanted just that are answered. Nothing of it was on disk before: asking
-    /// changes nothing, and a restart in between leaves nothing behind.
-    pub(super) fn refreshed(&mut self, number: u64, now: Time, step: &mut Step) {
-        let (ready, waiting) = std::mem::take(&mut self.refreshing).into_iter().partition(|(n, _, _)| *n <= number);
-        self.refreshing = waiting;
-        let ready: Vec<(u64, u64, Command)> = ready;
-        for (_, ask, mut command) in ready {
-            let asked_since = self.remote.read_at.is_some_and(|read| read >= command.created_at);
-            let (state, message) = match (&self.remote.failing, asked_since) {
-                (Some(failing), _) => (CommandState::Error, Some(failing.why.clone())),
-                (None, true) => (CommandState::Success, None),
-                (None, false) => (CommandState::Error, Some("the remote did not answer in time".to_owned())),
-            };
-            command::step(&mut command, command::Input::Done { state, message }, now);
-            let answer = Submitted::Accepted(Box::new(command_view(&command)));
-            self.over(command, now, step);
-            step.then.push(Effect::Answer { ask, answer });
-        }
-    }
-
     pub(super) fn act(&mut self, ask: u64, id: CommandId, action: Act, actor: String, now: Time, step: &mut Step) {
-        let Some(open) = self.open.as_ref().filter(|open| open.id == id) else {
+        let Some(open) = self.command(id) else {
             return step.then.push(Effect::AnswerAct { ask, answer: Err(ActRefused::NotOpen) });
         };
         if let Err((code, message)) = possible(open, action) {
@@ -144,8 +121,8 @@ impl Core {
         event.category = Category::Audit;
         event.actor = actor;
         step.writes.events.push(event);
-        self.drive(input, now, step);
-        let after = self.open.as_ref().or_else(|| step.writes.commands.iter().find(|command| command.id == id));
+        self.drive_one(id, input, now, step);
+        let after = self.command(id).or_else(|| step.writes.commands.iter().find(|command| command.id == id));
         if let Some(command) = after {
             let answer = Ok(Box::new(command_view(command)));
             step.then.push(Effect::AnswerAct { ask, answer });
@@ -175,7 +152,7 @@ fn possible(open: &Command, action: Act) -> Result<(), (&'static str, &'static s
     }
 }
 
-fn refusal(code: &'static str, message: impl Into<String>) -> Refusal {
+pub(super) fn refusal(code: &'static str, message: impl Into<String>) -> Refusal {
     Refusal { code, message: message.into(), offer: None, command_id: None }
 }
 
@@ -185,7 +162,7 @@ fn bad_args(why: &str) -> Refusal {
 
 /// Ops of the registry that a host's actor can't do.
 fn offered(op: Op) -> Result<(), Refusal> {
-    if crate::checks::is_here(op) {
+    if crate::checks::is_here(op) && ops::spec(op).per_host {
         Ok(())
     } else {
         Err(refusal("not_available", format!("{op} is not available yet.")))

@@ -10,9 +10,15 @@ use super::*;
 use crate::checks::TotpProof;
 use crate::remote::Desired;
 
+mod crashes;
 mod memory;
+mod played;
+mod sequences;
+mod wishes;
 
 const HEAD: &str = "bbbbbbb";
+/// The first question of a core that began at second 0.
+const FIRST: u64 = 1_000_000_000_001;
 
 fn at(seconds: i64) -> Time {
     Time::from_millis(1_000_000_000_000 + seconds * 1000)
@@ -57,7 +63,7 @@ fn settings() -> Arc<Settings> {
 }
 
 fn core() -> Core {
-    Core::revive(settings(), HostRecord::new(host(), at(0)), None, remote(HEAD, 0), at(0)).0
+    Core::revive(settings(), HostRecord::new(host(), at(0)), Vec::new(), remote(HEAD, 0), at(0)).0
 }
 
 fn register(protocol: u32, generation: &str) -> Box<Register> {
@@ -153,10 +159,10 @@ fn a_pull_from_the_click_to_the_light() {
     let step = core.step(Input::LogFlushed { command: id(1), bytes: 100 }, at(3));
     assert_eq!(frames(&step), ["status_ack"], "acknowledged behind its commit");
     assert_eq!(state_of(&step, 1), Some(CommandState::Executing), "judged against the poll that follows");
-    assert!(step.then.iter().any(|effect| matches!(effect, Effect::AskRemote { number: 1, .. })));
+    assert!(step.then.iter().any(|effect| matches!(effect, Effect::AskRemote { number: FIRST, .. })));
 
     core.step(Input::Remote(remote(HEAD, 4)), at(4));
-    let step = core.step(Input::RemoteAsked { number: 1 }, at(4));
+    let step = core.step(Input::RemoteAsked { number: FIRST }, at(4));
     assert_eq!((state_of(&step, 1), actions(&step)), (Some(CommandState::Success), vec!["command_finished"]));
     assert_eq!(core.record().open, None);
     let lights = core.view(None, at(4)).host.lights.clone();
@@ -198,37 +204,12 @@ fn a_pull_asks_the_remote_before_it_is_refused_as_current() {
         core.step(Input::LinkUp { link: 1, register: register(3, HEAD) }, at(1));
         let step = submit(&mut core, 1, Op::Pull, 2);
         assert_eq!(state_of(&step, 1), Some(CommandState::Validating));
-        assert!(matches!(step.then[..], [Effect::AskRemote { number: 1, .. }]), "nobody is answered yet");
+        assert!(matches!(step.then[..], [Effect::AskRemote { number: FIRST, .. }]), "nobody is answered yet");
         core.step(Input::Remote(remote(head, 3)), at(3));
-        let step = core.step(Input::RemoteAsked { number: 1 }, at(3));
+        let step = core.step(Input::RemoteAsked { number: FIRST }, at(3));
         assert_eq!(state_of(&step, 1), Some(state), "{head}");
         assert!(step.then.iter().any(|effect| matches!(effect, Effect::Answer { ask: 1, .. })));
     }
-}
-
-#[test]
-fn people_choose_and_the_choice_is_written_with_its_event() {
-    let mut core = linked();
-    let mut wish = wish(Op::SetColor);
-    wish.args.insert("color".into(), json!("#ABCDEF"));
-    let step = core.step(Input::Submit { ask: 1, id: id(1), request: wish.clone() }, at(2));
-    assert_eq!(step.writes.host.unwrap().chosen.color.as_deref(), Some("#abcdef"));
-    assert_eq!(step.writes.events.len(), 1);
-    wish.args.insert("color".into(), json!("red"));
-    let step = core.step(Input::Submit { ask: 2, id: id(2), request: wish }, at(2));
-    assert_eq!(refusal(&step), Some("bad_args"));
-    assert_eq!(core.record().chosen.color.as_deref(), Some("#abcdef"));
-}
-
-#[test]
-fn a_linked_host_is_not_removed_and_a_lost_one_is() {
-    let mut core = linked();
-    assert_eq!(refusal(&submit(&mut core, 1, Op::Remove, 2)), Some("host_online"));
-    core.step(Input::LinkDown { link: 1 }, at(3));
-    let step = submit(&mut core, 2, Op::Remove, 4);
-    assert_eq!(step.writes.removed, Some(host()));
-    assert!(step.writes.host.is_none(), "what is removed is not written again");
-    assert!(matches!(step.then.last(), Some(Effect::Gone)));
 }
 
 #[test]
@@ -258,6 +239,22 @@ fn a_failed_switch_is_remembered_until_one_succeeds() {
 }
 
 #[test]
+fn a_good_rollback_ends_a_failed_switch_and_no_good_one() {
+    for (switched, rolled_back, remembered) in
+        [(1, 0, None), (1, 1, Some(false)), (0, 0, Some(true)), (0, 1, Some(true))]
+    {
+        let mut core = linked();
+        for (number, op, exit_code) in [(1, Op::Switch, switched), (2, Op::Rollback, rolled_back)] {
+            core.step(Input::Submit { ask: 1, id: id(number), request: Submit { force: true, ..wish(op) } }, at(2));
+            core.step(heard(AgentMessage::Status(status(number, op.as_str(), exit_code, 0))), at(3));
+            core.step(Input::LogFlushed { command: id(number), bytes: 0 }, at(3));
+        }
+        let run = core.record().history.last_switch.as_ref().map(|run| run.ok);
+        assert_eq!(run, remembered, "{switched} {rolled_back}");
+    }
+}
+
+#[test]
 fn tests_are_remembered_with_what_was_deployed() {
     let mut core = linked();
     submit(&mut core, 1, Op::Test, 2);
@@ -269,21 +266,6 @@ fn tests_are_remembered_with_what_was_deployed() {
     let run = core.record().history.last_test.clone().unwrap();
     assert_eq!((run.ok, run.passed, run.total), (false, 1, 2));
     assert_eq!((run.failed, run.commit), (vec!["dns".to_owned()], commit("aaaaaaa")));
-}
-
-#[test]
-fn a_command_goes_on_over_a_crash() {
-    let mut core = linked();
-    let sent = submit(&mut core, 1, Op::Switch, 2);
-    assert_eq!(frames(&sent), ["command"]);
-    let open = sent.writes.commands.last().cloned();
-    let (mut core, step) = Core::revive(settings(), *sent.writes.host.unwrap(), open, remote(HEAD, 0), at(9));
-    assert_eq!(state_of(&step, 1), Some(CommandState::AwaitingReconnect));
-    let mut back = register(3, "aaaaaaa");
-    back.running = vec![id(1)];
-    let step = core.step(Input::LinkUp { link: 2, register: back }, at(10));
-    assert_eq!((frames(&step).len(), state_of(&step, 1)), (0, Some(CommandState::Executing)));
-    assert!(matches!(&step.then[0], Effect::Registered { link: 2, commands } if commands[..] == [id(1)]));
 }
 
 #[test]
@@ -333,117 +315,4 @@ fn an_old_link_says_nothing_any_more() {
     assert!(step.writes.is_empty() && !step.publish);
     core.step(Input::LinkDown { link: 1 }, at(3));
     assert_eq!((core.record(), core.link()), (&before, Some(2)));
-}
-
-fn messages() -> impl Strategy<Value = AgentMessage> {
-    let op = prop::sample::select(vec!["pull", "switch", "test", "restart", "reboot", "nonsense", ""]);
-    prop_oneof![
-        (any::<bool>(), 0_u8..6, op.clone()).prop_map(|(runs, number, op)| {
-            AgentMessage::Heartbeat(Box::new(Heartbeat {
-                running: Some(if runs { vec![id(number)] } else { Vec::new() }),
-                pending_command: runs.then(|| op.to_owned()),
-                ..Heartbeat::default()
-            }))
-        }),
-        (0_u8..6, op, 0_i32..2, 0_u64..50).prop_map(|(number, op, code, end)| {
-            let mut status = status(number, op, code, end);
-            status.details = Some(Value::Null);
-            AgentMessage::Status(status)
-        }),
-        (0_u8..6)
-            .prop_map(|number| AgentMessage::Accepted(nixfleet_protocol::agent::Accepted { command_id: id(number) })),
-        Just(AgentMessage::CommandRejected(nixfleet_protocol::agent::CommandRejected::default())),
-    ]
-}
-
-fn inputs() -> impl Strategy<Value = Input> {
-    let op = prop::sample::select(Op::ALL.to_vec());
-    let act = prop_oneof![
-        Just(Act::Stop),
-        any::<u32>().prop_map(|minutes| Act::Extend { minutes }),
-        Just(Act::Ignore),
-        Just(Act::GiveUp),
-    ];
-    prop_oneof![
-        4 => (1_u64..3, 2_u32..4, any::<bool>(), 0_u8..6).prop_map(|(link, protocol, runs, number)| {
-            let mut register = register(protocol, HEAD);
-            if runs { register.running.push(id(number)) } else { register.results.push(id(number)) }
-            Input::LinkUp { link, register }
-        }),
-        2 => (1_u64..3).prop_map(|link| Input::LinkDown { link }),
-        6 => (1_u64..3, messages()).prop_map(|(link, message)| Input::Heard { link, message }),
-        2 => (0_u8..6, 0_u64..60).prop_map(|(number, bytes)| Input::LogGrew { command: id(number), bytes }),
-        4 => (0_u8..6, 0_u64..60).prop_map(|(number, bytes)| Input::LogFlushed { command: id(number), bytes }),
-        2 => (0_u8..6, any::<bool>()).prop_map(|(number, known)| {
-            let command = known.then(|| Box::new(Command::new(id(number), Some(host()), Op::Pull, "user".into(), at(0))));
-            Input::Found { id: id(number), command }
-        }),
-        2 => (0_i64..5000).prop_map(|read| Input::Remote(remote(HEAD, read))),
-        2 => (0_u64..10).prop_map(|number| Input::RemoteAsked { number }),
-        8 => (any::<bool>(), op, any::<u8>()).prop_map(|(force, op, ask)| {
-            Input::Submit { ask: u64::from(ask), id: id(0), request: Submit { force, ..wish(op) } }
-        }),
-        3 => (100_u8..160, act).prop_map(|(number, action)| {
-            Input::Act { ask: 1000, command: id(number), action, actor: "user".into() }
-        }),
-        3 => Just(Input::Timer),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
-
-    #[test]
-    fn no_sequence_breaks_a_host(steps in prop::collection::vec((inputs(), 0_i64..400), 1..60)) {
-        let mut core = core();
-        let mut now = 0;
-        let mut stored: BTreeMap<CommandId, Command> = BTreeMap::new();
-        let mut record = None;
-        for (number, (mut input, wait)) in (100_u8..).zip(steps) {
-            now += wait;
-            if let Input::Submit { id: submitted, .. } = &mut input {
-                *submitted = id(number);
-            }
-            let told = matches!(input, Input::Submit { .. } | Input::Act { .. });
-            let timer = matches!(input, Input::Timer);
-            let step = core.step(input, at(now));
-            if step.writes.removed.is_some() {
-                break;
-            }
-            for command in step.writes.commands {
-                if let Some(before) = stored.get(&command.id).filter(|before| before.state.is_final() && before.sent_at.is_some()) {
-                    prop_assert_eq!(before.state, command.state, "what is over on disk stays over");
-                }
-                stored.insert(command.id, command);
-            }
-            if !step.writes.changes.is_empty() {
-                prop_assert!(step.writes.host.is_some());
-            }
-            record = step.writes.host.or(record);
-            prop_assert_eq!(core.record().open, core.open().map(|open| open.id), "one slot, one truth");
-            prop_assert!(core.open().is_none_or(|open| !open.state.is_final()));
-            for command in stored.values() {
-                let over_or_open = command.state.is_final() || core.record().open == Some(command.id);
-                prop_assert!(over_or_open, "a command without an owner: {:?}", command);
-            }
-            // What is in memory is on disk, save for facts and what grows.
-            if let (Some(open), Some(record)) = (core.open(), &record) {
-                prop_assert_eq!(record.open, Some(open.id));
-                prop_assert_eq!(stored.get(&open.id).map(|command| command.state), Some(open.state));
-            }
-            if told {
-                let answers = |effect: &Effect| {
-                    matches!(effect, Effect::Answer { .. } | Effect::AnswerAct { .. } | Effect::AskRemote { .. })
-                };
-                prop_assert!(step.then.iter().any(answers));
-            }
-            if timer {
-                // A deadline that its own timer does not move would come again at once, for ever.
-                let wake = core.next_wake(at(now));
-                prop_assert!(wake.is_none_or(|wake| wake > at(now)), "{wake:?} at {:?}", at(now));
-            }
-            let view = core.view(None, at(now));
-            prop_assert_eq!(view.host.command.is_some(), core.open().is_some());
-        }
-    }
 }

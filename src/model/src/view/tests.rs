@@ -73,14 +73,14 @@ fn a_host_is_offered_what_would_start_and_refused_the_rest() {
         (
             Scene::current(),
             "test rollback restart reboot check-version refresh-lock refresh-system plan bump-flake force-rebuild gc \
-             set-color set-tags",
+             journal set-color set-tags",
         ),
         (
             Scene::current().after(&[Step::Push]),
             "pull test rollback restart reboot check-version refresh-lock refresh-system plan bump-flake force-rebuild \
-             gc set-color set-tags",
+             gc journal set-color set-tags",
         ),
-        (Scene::current().after(&[Step::Starts(Op::Gc)]), "set-color set-tags"),
+        (Scene::current().after(&[Step::Starts(Op::Gc)]), "journal set-color set-tags"),
         (Scene { linked: false, ..Scene::current() }, "set-color set-tags remove"),
         (
             Scene::current_v2(),
@@ -92,9 +92,9 @@ fn a_host_is_offered_what_would_start_and_refused_the_rest() {
         assert_eq!(names.join(" "), offered);
         for op in Op::ALL {
             let times = view.host.offers.iter().filter(|offer| *offer == op).count()
-                + view.refused.iter().filter(|(refused, _)| refused == op).count();
+                + view.refused.iter().filter(|refused| refused.op == *op).count();
             // Of those that are not of a host, or not there yet, nothing is said.
-            let said = !matches!(op, Op::RefreshGit | Op::MergePr | Op::RevertPr | Op::Wake | Op::Journal);
+            let said = !matches!(op, Op::RefreshGit | Op::MergePr | Op::RevertPr);
             assert_eq!(times, usize::from(said), "{op}");
         }
     }
@@ -104,7 +104,7 @@ fn a_host_is_offered_what_would_start_and_refused_the_rest() {
 fn what_the_agent_does_not_know_is_refused_for_that_also_while_it_is_away() {
     let mut scene = Scene { linked: false, ..Scene::current() };
     scene.host.facts.features = ["pull", "switch"].map(str::to_owned).to_vec();
-    let code = |op: Op| view(&scene).refused.into_iter().find(|(other, _)| *other == op).map(|(_, why)| why.code);
+    let code = |op: Op| view(&scene).refused.iter().find(|refused| refused.op == op).map(|refused| refused.code);
     assert_eq!(code(Op::Switch), Some("host_offline"));
     assert_eq!(code(Op::Gc), Some("unsupported_by_agent"));
 }
@@ -114,7 +114,7 @@ fn a_reboot_is_not_offered_where_nobody_could_look_at_a_code() {
     let scene = Scene { totp_configured: false, ..Scene::current() };
     let view = view(&scene);
     assert!(!view.host.offers.contains(&Op::Reboot));
-    assert!(view.refused.iter().any(|(op, refusal)| *op == Op::Reboot && refusal.code == "totp_not_configured"));
+    assert!(view.refused.iter().any(|refused| refused.op == Op::Reboot && refused.code == "totp_not_configured"));
 }
 
 #[test]

@@ -92,6 +92,9 @@ pub struct Register {
     /// SHA-256 of the checkout's `flake.lock`.
     #[serde(deserialize_with = "lenient::parsed", skip_serializing_if = "Option::is_none")]
     pub lock_hash: Option<LockHash>,
+    /// v3: `flake.lock` was changed on the host (`bump-flake`).
+    #[serde(deserialize_with = "lenient::optional", skip_serializing_if = "Option::is_none")]
+    pub lock_local: Option<bool>,
     /// v3: commands that still run, at most 100.
     #[serde(deserialize_with = "lenient::list")]
     pub running: Vec<CommandId>,
@@ -281,7 +284,7 @@ pub struct Status {
     /// v3: the system that runs now.
     #[serde(deserialize_with = "lenient::optional", skip_serializing_if = "Option::is_none")]
     pub system_path: Option<String>,
-    /// v3: per-test results, the plan, bytes freed …; at most 128 KiB of JSON.
+    /// v3: per-test results, or what [`super::details`] has: the plan, bytes freed …; at most 128 KiB of JSON.
     #[serde(deserialize_with = "lenient::optional", skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
 }

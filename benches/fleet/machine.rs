@@ -1,0 +1,59 @@
+//! The machine: what it is, and how many files this process may open.
+
+use std::fs;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::ensure;
+use nixfleet_protocol::Time;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::measure::Sample;
+
+/// A socket for each of 10,000 agents and 1,000 tabs, and some more. The daemon inherits it.
+const WANTED: u64 = 16_384;
+
+/// Raises the limit of open files as far as it goes.
+pub(crate) fn raise_open_files() -> anyhow::Result<()> {
+    let now = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: now.maximum, maximum: now.maximum })?;
+    let reached = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    ensure!(reached >= WANTED, "{reached} open files are allowed, {WANTED} are needed: ulimit -n {WANTED}");
+    Ok(())
+}
+
+/// One line: the date, the processors, the memory, the disk at this moment.
+pub(crate) fn describe(dir: &Path) -> String {
+    let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown processor");
+    let count = std::thread::available_parallelism().map_or(0, usize::from);
+    let memory = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = memory.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse().ok());
+    let gib = kib.unwrap_or(0_u64) / 1024 / 1024;
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let date = Time::now().to_string();
+    format!(
+        "{}: {count} × {}, {gib} GiB, Linux {}; load {}; {}",
+        date.split('T').next().unwrap_or(&date),
+        model.trim_start_matches(['\t', ' ', ':']).trim(),
+        kernel.trim(),
+        load.split(' ').next().unwrap_or("?"),
+        fdatasync(dir)
+            .map_or_else(|error| error.to_string(), |sample| format!("fdatasync of 4 KiB {}", sample.milliseconds())),
+    )
+}
+
+/// What the disk can do now: 4 KiB and `fdatasync`, one after the other. No commit is faster.
+pub(crate) fn fdatasync(dir: &Path) -> anyhow::Result<Sample> {
+    let file = tempfile::tempfile_in(dir)?;
+    let mut sample = Sample::default();
+    for at in 0..1_000 {
+        file.write_all_at(&[1; 4096], (at % 512) * 4096)?;
+        let begun = Instant::now();
+        file.sync_data()?;
+        sample.push(begun.elapsed());
+    }
+    Ok(sample)
+}
