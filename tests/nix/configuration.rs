@@ -55,7 +55,7 @@ impl Configuration {
         for (name, text) in &self.units {
             write!(units, "(builtins.toFile \"unit-{name}\" ''{text}'') ").unwrap();
         }
-        let names: String = self.units.iter().map(|(name, _)| format!("{name} ")).collect();
+        let names = self.units.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(" ");
         let (kernel, before, after) = (self.kernel, &self.before, &self.after);
         let toplevel = self.instead.as_deref().unwrap_or("toplevel");
         format!(

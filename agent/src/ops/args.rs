@@ -116,19 +116,19 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn named(names: &[&str]) -> Result<Inputs, &'static str> {
-        Ok(Inputs::Named(names.iter().map(|name| (*name).to_owned()).collect()))
+    fn named(names: &[&str]) -> Inputs {
+        Inputs::Named(names.iter().map(|name| (*name).to_owned()).collect())
     }
 
     #[test]
     fn inputs_are_all_or_names_and_what_does_not_fit_is_named() {
         for (args, read) in [
-            (json!(null), named(&["nixfleet"])),
-            (json!({}), named(&["nixfleet"])),
-            (json!({ "inputs": null }), named(&["nixfleet"])),
+            (json!(null), Ok(named(&["nixfleet"]))),
+            (json!({}), Ok(named(&["nixfleet"]))),
+            (json!({ "inputs": null }), Ok(named(&["nixfleet"]))),
             (json!({ "inputs": "all" }), Ok(Inputs::All)),
-            (json!({ "inputs": "nixpkgs" }), named(&["nixpkgs"])),
-            (json!({ "inputs": ["nixpkgs", "a/b_c.d"] }), named(&["nixpkgs", "a/b_c.d"])),
+            (json!({ "inputs": "nixpkgs" }), Ok(named(&["nixpkgs"]))),
+            (json!({ "inputs": ["nixpkgs", "a/b_c.d"] }), Ok(named(&["nixpkgs", "a/b_c.d"]))),
             (json!({ "inputs": [] }), Err("names no input")),
             (json!({ "inputs": ["all", "x"] }), Err("not both")),
             (json!({ "inputs": ["--override-input"] }), Err("\"--override-input\" is no name")),

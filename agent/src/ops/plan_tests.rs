@@ -43,7 +43,12 @@ fn told(steps: &[Step]) -> Vec<String> {
     steps
         .iter()
         .map(|step| match &step.action {
-            Action::Run(invocation) => invocation.argv.join(" "),
+            Action::Run(invocation)
+            | Action::Activate(invocation)
+            | Action::RunPlan(invocation)
+            | Action::Evaluate(invocation)
+            | Action::UpdateInputs { invocation, .. }
+            | Action::CollectGarbage { invocation, .. } => invocation.argv.join(" "),
             Action::RunFirst(some) => some.iter().map(|one| one.argv.join(" ")).collect::<Vec<_>>().join(" or "),
             Action::Build(invocation) => format!("build: {}", invocation.argv.last().unwrap()),
             Action::Tests(cases) => cases.iter().map(|case| case.name.clone()).collect::<Vec<_>>().join(" then "),
@@ -54,11 +59,7 @@ fn told(steps: &[Step]) -> Vec<String> {
             Action::Expect(Expectation::WentBack { running, profile, .. }) => {
                 format!("expect other than {}, {}", running.as_deref().unwrap(), profile.as_deref().unwrap())
             }
-            Action::Activate(invocation) | Action::CollectGarbage { invocation, .. } => invocation.argv.join(" "),
             Action::Compare => "compare".into(),
-            Action::RunPlan(invocation) | Action::Evaluate(invocation) | Action::UpdateInputs { invocation, .. } => {
-                invocation.argv.join(" ")
-            }
             Action::Remember(Remember::Deployed) => "remember".into(),
             Action::Remember(Remember::WentBack { to }) => {
                 format!("remember the way back to {}", to.as_ref().map_or("that system", |commit| commit.as_str()))

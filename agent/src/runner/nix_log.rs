@@ -4,6 +4,7 @@
 //! the next realisation starts over. Half of nix's lines repeat, so the progress is written at most ten times a
 //! second, and once more at the end. The tools that activate pass nix's log through, between lines of their own.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -126,12 +127,32 @@ struct Activity {
     bytes: u64,
 }
 
+/// Whose output is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Source {
+    /// Of nix alone.
+    Nix,
+    /// Of a tool that activates too: what it prints itself is what it does.
+    Activation,
+}
+
+/// A message that comes in several pieces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Joined {
+    /// None does.
+    #[default]
+    Nothing,
+    /// These came.
+    Pieces(String),
+    /// It is too long, and left out to its end.
+    TooLong,
+}
+
 /// What is known of one run of nix, or of a tool that runs nix.
 #[derive(Debug)]
 pub struct NixLog {
     path: PathBuf,
-    /// The tool activates too: what it prints itself is what it does.
-    activates: bool,
+    source: Source,
     activities: BTreeMap<u64, Activity>,
     work: Work,
     /// How many realisations began.
@@ -145,8 +166,7 @@ pub struct NixLog {
     evaluating: bool,
     saying: String,
     written: Option<(Instant, ProgressRecord)>,
-    /// A message in several pieces; `None` in it when it became too long.
-    joined: Option<Option<String>>,
+    joined: Joined,
 }
 
 impl NixLog {
@@ -154,7 +174,7 @@ impl NixLog {
     pub const fn new(path: PathBuf) -> Self {
         Self {
             path,
-            activates: false,
+            source: Source::Nix,
             activities: BTreeMap::new(),
             work: Work {
                 builds: Counter { done: 0, expected: 0 },
@@ -171,14 +191,14 @@ impl NixLog {
             evaluating: false,
             saying: String::new(),
             written: None,
-            joined: None,
+            joined: Joined::Nothing,
         }
     }
 
     /// Of a tool that builds with nix and then activates. All that it prints is for people.
     pub const fn of_activation(path: PathBuf) -> Self {
         let mut log = Self::new(path);
-        log.activates = true;
+        log.source = Source::Activation;
         log
     }
 
@@ -195,8 +215,8 @@ impl NixLog {
     /// Whether something is begun, or announced and not done.
     fn has_work(&self) -> bool {
         let begun = |activity: &Activity| matches!(activity.kind, activity::BUILD | activity::SUBSTITUTE);
-        let ((built, builds), (copied, copies)) = (self.work.announced, self.work.copying);
-        built < builds || copied < copies || self.activities.values().any(begun)
+        let missing = |(done, expected): (u64, u64)| done < expected;
+        missing(self.work.announced) || missing(self.work.copying) || self.activities.values().any(begun)
     }
 
     /// The first error in one line, without colours.
@@ -302,9 +322,10 @@ impl NixLog {
     fn progress(&self) -> ProgressRecord {
         let Work { builds, building, copies, .. } = self.work;
         let open = |kind: u64| self.activities.values().any(|activity| activity.kind == kind);
-        let between = self.activates && !open(activity::REALISE);
+        let activates = self.source == Source::Activation;
+        let between = activates && !open(activity::REALISE);
         if between || !building && copies.expected == 0 {
-            let phase = if self.activates { "activate" } else { "evaluate" };
+            let phase = if activates { "activate" } else { "evaluate" };
             return ProgressRecord { phase: phase.into(), text: self.saying.clone(), ..ProgressRecord::default() };
         }
         let count = |(what, counter): (&str, Counter)| {
@@ -350,24 +371,28 @@ impl NixLog {
     }
 
     /// A message of nix, whole; the pieces of one that is not whole yet are kept.
-    fn whole<'a>(&mut self, text: &'a str, partial: bool) -> Option<std::borrow::Cow<'a, str>> {
-        if self.joined.is_none() && !partial {
-            return Some(text.into());
+    fn whole<'a>(&mut self, text: &'a str, partial: bool) -> Option<Cow<'a, str>> {
+        let joined = match std::mem::take(&mut self.joined) {
+            Joined::Nothing if !partial => return Some(text.into()),
+            Joined::Nothing => Joined::Pieces(text.to_owned()),
+            Joined::Pieces(pieces) if pieces.len() + text.len() <= LONGEST => Joined::Pieces(pieces + text),
+            Joined::Pieces(_) | Joined::TooLong => Joined::TooLong,
+        };
+        match joined {
+            joined if partial => {
+                self.joined = joined;
+                None
+            }
+            Joined::Pieces(message) => Some(message.into()),
+            Joined::Nothing | Joined::TooLong => None,
         }
-        let joined = self.joined.take().unwrap_or_else(|| Some(String::new()));
-        let joined = joined.filter(|joined| joined.len() + text.len() <= LONGEST).map(|joined| joined + text);
-        if partial {
-            self.joined = Some(joined);
-            return None;
-        }
-        joined.map(Into::into)
     }
 }
 
 impl Reader for NixLog {
     fn line(&mut self, stream: Stream, text: &str, partial: bool) -> Option<String> {
-        if stream != Stream::Stderr || self.joined.is_none() && !text.starts_with("@nix ") {
-            if self.activates {
+        if stream != Stream::Stderr || self.joined == Joined::Nothing && !text.starts_with("@nix ") {
+            if self.source == Source::Activation {
                 self.saying = plain_cut(&masked(text), SENTENCE);
                 self.write_progress();
             }
@@ -381,7 +406,7 @@ impl Reader for NixLog {
     }
 
     fn captures(&self) -> bool {
-        !self.activates
+        self.source == Source::Nix
     }
 
     fn tick(&mut self) {

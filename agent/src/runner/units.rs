@@ -112,7 +112,7 @@ fn wanted(name: &str, text: &str) -> UnitAction {
     {
         return UnitAction::Keep;
     }
-    if says("X-ReloadIfChanged", ["true", "yes"]) || name.ends_with(".mount") {
+    if says("X-ReloadIfChanged", ["true", "yes"]) || Path::new(name).extension().is_some_and(|kind| kind == "mount") {
         return UnitAction::Reload;
     }
     UnitAction::Restart
