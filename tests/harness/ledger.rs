@@ -212,7 +212,9 @@ fn whole_output(account: &Account, shown: &Shown) -> Result<(), Finding> {
         }
         *count = number;
     }
-    if account.has(Excuse::RunnerKilled) || shown.message.contains("could not be kept") {
+    let says = |text: &str| text.contains("could not be kept");
+    let is_said = says(&shown.message) || account.log.iter().any(|row| row.stream == "note" && says(&row.text));
+    if account.has(Excuse::RunnerKilled) || is_said {
         // What was in the pipes went with the runner; or it is said that the disk could not take it.
         return Ok(());
     }

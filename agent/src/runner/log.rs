@@ -5,13 +5,16 @@
 //! same to a reader that stood inside. Where holes can't be punched, the middle is never written at all: the end
 //! of the log is kept in memory, 256 KiB of it, and written behind the mark when the command is over.
 //!
-//! A disk that fails costs the log, never the command: what could not be written is counted and said at the end.
+//! A disk that fails costs the log, never the command. What could not be written is written again, at the same place,
+//! when there is room: somebody may have read a part of it. What does not fit into memory until then is counted, and a
+//! note says so where it is missing.
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nixfleet_protocol::Time;
 use nixfleet_protocol::agent::Stream;
@@ -37,6 +40,12 @@ pub const BOUNDS: Bounds = Bounds { head: 32 << 20, tail: 28 << 20, most: 64 << 
 /// Records wait here until they are this many bytes, or until the caller has nothing more.
 const BUFFER: usize = 64 * 1024;
 
+/// What waits in memory while the disk can't be written, in bytes. What comes then is counted and not kept.
+const HELD: usize = 1024 * 1024;
+
+/// How often a disk that can't be written is tried.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// What is kept of the end where holes can't be punched.
 const REMEMBERED: usize = 256 * 1024;
 
@@ -56,6 +65,10 @@ pub struct LogFile {
     /// Records that were not written, because holes can't be punched here.
     held_back: Option<VecDeque<Vec<u8>>>,
     failure: Option<io::Error>,
+    /// When the disk that can't be written is tried again.
+    again_at: Option<Instant>,
+    /// Lines that did not fit into memory meanwhile.
+    lost: u64,
 }
 
 impl LogFile {
@@ -73,11 +86,20 @@ impl LogFile {
             hole_to: None,
             held_back: None,
             failure: None,
+            again_at: None,
+            lost: 0,
         })
     }
 
     /// Adds a line, or a piece of one.
     pub fn add(&mut self, stream: Stream, text: &str, partial: bool) {
+        if self.again_at.is_some() && self.buffer.len() >= HELD {
+            self.flush();
+            if self.again_at.is_some() {
+                self.lost += 1;
+                return;
+            }
+        }
         let record = Record { time: Time::now(), stream, partial, skip_to: None, text: text.to_owned() };
         let bytes = record.encode().into_bytes();
         self.end += bytes.len() as u64;
@@ -109,11 +131,23 @@ impl LogFile {
         if self.buffer.is_empty() {
             return;
         }
+        if self.again_at.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
         let at = self.end - self.buffer.len() as u64;
-        let written = self.file.write_all_at(&self.buffer, at).and_then(|()| self.cut_if_too_long());
+        if let Err(error) = self.file.write_all_at(&self.buffer, at) {
+            tracing::warn!(%error, "the log can't be written, trying again");
+            self.again_at = Some(Instant::now() + AGAIN);
+            return;
+        }
+        self.again_at = None;
         self.buffer.clear();
-        if let Err(error) = written {
+        if let Err(error) = self.cut_if_too_long() {
             self.failure.get_or_insert(error);
+        }
+        let lost = std::mem::take(&mut self.lost);
+        if lost > 0 {
+            self.note(&format!("{lost} lines could not be kept: the disk could not be written"));
         }
     }
 
@@ -148,9 +182,25 @@ impl LogFile {
         line_end.map(|at| position + at as u64 + 1).ok_or_else(|| io::Error::other("no record ends where one should"))
     }
 
+    /// What still waits is lost. The log ends behind the last record that is whole: the agent can't wait for more.
+    fn give_up(&mut self) {
+        if self.buffer.is_empty() {
+            return;
+        }
+        let at = self.end - self.buffer.len() as u64;
+        let written = self.file.metadata().map_or(0, |meta| meta.len()).saturating_sub(at);
+        let written = usize::try_from(written).unwrap_or(usize::MAX).min(self.buffer.len());
+        self.end = at + nixfleet_protocol::log::whole_length(&self.buffer[..written]) as u64;
+        self.buffer.clear();
+        let cut = self.file.set_len(self.end);
+        self.failure.get_or_insert(cut.err().unwrap_or_else(|| io::ErrorKind::StorageFull.into()));
+    }
+
     /// Ends the log, on disk. Returns its length and, if lines were lost to a failing disk, why.
     pub fn finish(mut self) -> (u64, Option<io::Error>) {
+        self.again_at = None;
         self.flush();
+        self.give_up();
         if let (Some(held), Some(from)) = (self.held_back.take(), self.hole_from) {
             let tail: Vec<u8> = held.into_iter().flatten().collect();
             let to = self.end - tail.len() as u64;
@@ -160,10 +210,6 @@ impl LogFile {
             }
         }
         let flushed = self.file.flush().and_then(|()| self.file.sync_all());
-        if self.failure.is_some() {
-            // Only what is in the file counts: the agent can't wait for more.
-            self.end = self.file.metadata().map_or(0, |meta| meta.len());
-        }
         (self.end, self.failure.or(flushed.err()))
     }
 }
@@ -221,6 +267,68 @@ mod tests {
         assert_eq!(records.len(), 5001);
         assert_eq!(records.last().unwrap().1, end);
         assert!(records.windows(2).all(|pair| pair[0].1 == pair[1].0));
+    }
+
+    /// A file that has never room.
+    fn full() -> File {
+        OpenOptions::new().write(true).open("/dev/full").unwrap()
+    }
+
+    #[test]
+    fn a_disk_that_is_full_for_a_while_costs_no_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogFile::create(dir.path(), BOUNDS).unwrap();
+        log.note("before");
+        let there = std::mem::replace(&mut log.file, full());
+        log.note("meanwhile");
+        // A part of it reached the disk, and perhaps the agent.
+        there.write_all_at(b"17", log.end - log.buffer.len() as u64).unwrap();
+        log.file = there;
+        log.again_at = None;
+        log.note("behind");
+        let (end, failure) = log.finish();
+        assert!(failure.is_none(), "{failure:?}");
+        let records = read_all(dir.path(), 0);
+        let texts: Vec<&str> = records.iter().map(|(_, _, record)| record.text.as_str()).collect();
+        assert_eq!(texts, ["before", "meanwhile", "behind"]);
+        assert_eq!(records.last().unwrap().1, end);
+    }
+
+    #[test]
+    fn what_does_not_fit_into_memory_is_counted_and_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogFile::create(dir.path(), BOUNDS).unwrap();
+        let there = std::mem::replace(&mut log.file, full());
+        let text = "x".repeat(1000);
+        for _ in 0..2000 {
+            log.add(Stream::Stdout, &text, false);
+        }
+        assert!(log.buffer.len() < HELD + 2 * text.len());
+        log.file = there;
+        log.again_at = None;
+        log.note("behind");
+        let (end, failure) = log.finish();
+        assert!(failure.is_none(), "{failure:?}");
+        let records = read_all(dir.path(), 0);
+        assert!(records.windows(2).all(|pair| pair[0].1 == pair[1].0));
+        let said = records.iter().filter(|(_, _, record)| record.text.contains("could not be kept")).count();
+        assert_eq!((said, records.last().unwrap().1), (1, end));
+    }
+
+    #[test]
+    fn a_log_on_a_disk_that_stays_full_ends_with_a_whole_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogFile::create(dir.path(), BOUNDS).unwrap();
+        log.note("before");
+        let end = log.end;
+        let there = std::mem::replace(&mut log.file, full());
+        log.note("never");
+        log.file = there;
+        log.file.write_all_at(b"1795240944007 n ne", end).unwrap();
+        log.give_up();
+        let (at, failure) = log.finish();
+        assert_eq!((at, failure.is_some()), (end, true));
+        assert_eq!(std::fs::metadata(dir.path().join(LOG)).unwrap().len(), end);
     }
 
     #[test]
