@@ -44,12 +44,12 @@ pub(super) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Heartbeats of one agent, one after the other, each told from the others by its load.
+/// Heartbeats, one after the other, each told from the others by its load.
 async fn facts(agents: &mut Agents, port: u16, count: usize) -> anyhow::Result<Sample> {
     let mut tab = Watcher::open(port).await?;
     let mut sample = Sample::default();
     for number in 1000..1000 + u32::try_from(count)? {
-        agents.beat(0, number)?;
+        agents.beat(number as usize, number)?;
         let sent = loop {
             if let News::Beat(beaten, at) = agents.news.recv().await.context("no agents")?
                 && beaten == number

@@ -6,7 +6,8 @@
 //! When the host's actor dies the link is closed with 1012: the agent comes back and tells the truth.
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::stream::{SplitSink, SplitStream};
@@ -166,13 +167,13 @@ pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 's
     let (outbox, outgoing) = mpsc::channel(OUTBOX);
     let link = LinkRef::new(id, outbox);
     let (sink, stream) = socket.split();
-    let (pongs, heard) = mpsc::channel(1);
-    let mut writer = tokio::spawn(write(sink, outgoing, heard));
+    let asked = Arc::<Asked>::default();
+    let mut writer = tokio::spawn(write(sink, outgoing, Arc::clone(&asked)));
     let cut = Arc::clone(&link.cut);
     let mut reader = Reader {
         link: link.clone(),
         stream,
-        pongs,
+        asked,
         host: None,
         malformed: 0,
         minute: Instant::now(),
@@ -199,11 +200,37 @@ pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 's
     link
 }
 
+/// Who asked whether the agent is there. The writer puts them in, the reader answers with the next frame; a heartbeat
+/// that nobody asked about wakes no second task.
+#[derive(Debug, Default)]
+struct Asked {
+    any: AtomicBool,
+    told: Mutex<Vec<oneshot::Sender<()>>>,
+}
+
+impl Asked {
+    fn add(&self, told: oneshot::Sender<()>) {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
+        self.any.store(true, Ordering::Release);
+    }
+
+    /// Anything that comes proves that the agent is there.
+    fn heard(&self) {
+        if !self.any.swap(false, Ordering::AcqRel) {
+            return;
+        }
+        for told in self.told.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            if told.send(()).is_err() {
+                tracing::trace!("nobody waits for this pong any more");
+            }
+        }
+    }
+}
+
 struct Reader {
     link: LinkRef,
     stream: SplitStream<Socket>,
-    /// Tells the writer that something was heard.
-    pongs: mpsc::Sender<()>,
+    asked: Arc<Asked>,
     /// Who hears what comes, once the agent was let in.
     host: Option<ActorRef<host::Msg>>,
     malformed: u32,
@@ -274,10 +301,7 @@ impl Reader {
                     return None;
                 }
             };
-            // Anything that comes proves that the agent is there. A full channel says so already.
-            if self.pongs.try_send(()).is_err() && self.pongs.is_closed() {
-                return None;
-            }
+            self.asked.heard();
             self.length = frame.len();
             let frame = match frame {
                 Message::Text(text) => codec::decode_agent(text.as_str()),
@@ -340,21 +364,15 @@ impl Reader {
     }
 }
 
-async fn write(
-    mut sink: SplitSink<Socket, Message>,
-    mut outgoing: mpsc::Receiver<Outgoing>,
-    mut heard: mpsc::Receiver<()>,
-) {
+async fn write(mut sink: SplitSink<Socket, Message>, mut outgoing: mpsc::Receiver<Outgoing>, asked: Arc<Asked>) {
     let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut asked: Vec<oneshot::Sender<()>> = Vec::new();
     loop {
         let sent = tokio::select! {
             next = outgoing.recv() => match next {
                 Some(Outgoing::Frame(message)) => sink.send(Message::text(codec::encode(&message))).await,
                 Some(Outgoing::Ping(told)) => {
-                    while heard.try_recv().is_ok() {} // what was heard before the question is no answer
-                    asked.push(told);
+                    asked.add(told);
                     sink.send(Message::Ping(Vec::new().into())).await
                 }
                 Some(Outgoing::Close { code, reason }) => {
@@ -367,12 +385,6 @@ async fn write(
                 }
                 None => return,
             },
-            Some(()) = heard.recv() => {
-                for told in asked.drain(..) {
-                    if told.send(()).is_err() { tracing::trace!("nobody waits for this pong any more"); }
-                }
-                Ok(())
-            }
             _ = ping.tick() => sink.send(Message::Ping(Vec::new().into())).await,
         };
         if let Err(error) = sent {

@@ -284,11 +284,15 @@ impl Core {
         [liveness, command, progress, self.facts_due()].into_iter().flatten().min()
     }
 
-    /// Facts of a fleet are not written in step: each host has a delay of its own.
+    /// Facts of a fleet are not written in step: each host has a delay of its own. Those of one second go together:
+    /// they are one commit and one sync of the disk.
     fn facts_due(&self) -> Option<Time> {
         let spread =
             self.record.id.as_str().bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte)));
-        self.unsaved.map(|since| since.plus(SAVE_FACTS).plus(Duration::from_millis(spread % 30_000)))
+        self.unsaved.map(|since| {
+            let due = since.plus(SAVE_FACTS).plus(Duration::from_millis(spread % 29_000)).millis();
+            Time::from_millis(due + 1000 - due.rem_euclid(1000))
+        })
     }
 
     /// To which log a line of output belongs; none: to no command that this agent may speak of.
