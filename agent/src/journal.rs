@@ -143,17 +143,26 @@ impl Journal {
             return Ok(found);
         }
         let folder = self.folder(order.id);
-        self.write(order, &folder).map_err(JournalError::at(&folder))?;
+        self.write(order, &folder, durable::sync_dir).map_err(JournalError::at(&folder))?;
         Ok(Admission::New(Entry::at(folder, order.id)))
     }
 
-    /// The order is written in a folder of another name and comes into being whole, by the rename.
-    fn write(&self, order: &Order, folder: &Path) -> io::Result<()> {
+    /// The order is written in a folder of another name and comes into being whole, by the rename. One that can't be
+    /// made durable is taken back: it is refused, so no later start of the agent may begin it.
+    fn write(&self, order: &Order, folder: &Path, sync: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
         let fresh = self.commands.join(format!(".new-{}", order.id));
         durable::private_dir(&fresh)?;
         durable::write_json(&fresh.join(entry::ORDER), order)?;
         fs::rename(&fresh, folder)?;
-        durable::sync_dir(&self.commands)
+        let Err(error) = sync(&self.commands) else { return Ok(()) };
+        match fs::rename(folder, &fresh).and_then(|()| fs::remove_dir_all(&fresh)) {
+            // It stands there for every later start to see: then it is taken, and not yet safe from a power cut.
+            Err(stays) if folder.exists() => {
+                tracing::warn!(command = %order.id, %error, %stays, "an order is not durable and can't be taken back");
+                Ok(())
+            }
+            Ok(()) | Err(_) => Err(error),
+        }
     }
 
     /// All commands whose folders are here, oldest first.

@@ -250,6 +250,11 @@ fn true_end(account: &Account, shown: &Shown) -> Result<(), String> {
         "SUCCESS" if codes.iter().all(|code| *code == Some(0)) && shown.exit_code.unwrap_or(0) == 0 => Ok(()),
         "SUCCESS" => Err(format!("its scripts ended with {codes:?}")),
         "ERROR" if account.has(Excuse::RunnerKilled) && shown.message.contains("interrupted") => Ok(()),
+        "ERROR" if shown.message.contains("agent_disk_full") => match account.witness.is_empty() {
+            true if account.has(Excuse::DiskWasFull) => Ok(()),
+            true => Err("its disk was never full".to_owned()),
+            false => Err("it was refused, and it ran".to_owned()),
+        },
         "ERROR" if account.has(Excuse::DiskWasFull) && says_disk => Ok(()),
         "ERROR" if account.op == "rollback" && account.witness.is_empty() && shown.message.contains("no earlier") => {
             Ok(())

@@ -222,7 +222,10 @@ impl Commands {
             Ok(None) => {}
             Ok(Some(Admission::Known(entry))) => return self.known(entry),
             Ok(Some(Admission::New(_) | Admission::Forgotten)) => return self.forgotten(id, command.command),
-            Err(error) => return reject(refused(&error)),
+            Err(error) => {
+                warn!(command = %id, %error, "refused: the journal can't take it");
+                return reject(refused(&error));
+            }
         }
         let Some(ops) = ops::meaning(&command.command, legacy, self.host.platform) else {
             info!(op = command.command, "unsupported");
@@ -255,7 +258,10 @@ impl Commands {
             Ok(Admission::New(entry)) => entry,
             Ok(Admission::Known(entry)) => return self.known(entry),
             Ok(Admission::Forgotten) => return self.forgotten(id, command.command),
-            Err(error) => return reject(refused(&error)),
+            Err(error) => {
+                warn!(command = %id, %error, "refused: the journal can't take it");
+                return reject(refused(&error));
+            }
         };
         info!(command = %id, op = order.word, "accepted");
         if restart {

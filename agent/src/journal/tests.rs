@@ -76,3 +76,16 @@ fn a_folder_that_never_became_a_command_is_swept() {
     let journal = Journal::open(dir.path()).unwrap();
     assert_eq!(fs::read_dir(journal.commands_dir()).unwrap().count(), 0);
 }
+
+#[test]
+fn an_order_that_could_not_be_made_durable_was_never_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = Journal::open(dir.path()).unwrap();
+    let folder = journal.folder(id(1));
+    let full = |_: &Path| Err(io::Error::from(io::ErrorKind::StorageFull));
+    let refused = journal.write(&order(id(1)), &folder, full).unwrap_err();
+    assert_eq!(refused.kind(), io::ErrorKind::StorageFull);
+    assert!(journal.entries().unwrap().is_empty(), "no later start of the agent finds it");
+    assert!(journal.find(id(1)).unwrap().is_none());
+    assert!(matches!(journal.admit(&order(id(1))).unwrap(), Admission::New(_)), "and it may come again");
+}

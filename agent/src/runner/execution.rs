@@ -283,7 +283,7 @@ impl<'a> Execution<'a> {
                 self.disk(step.stage, removed.map(|_| ()))
             }
             Action::Expect(expectation) => self.expect(expectation),
-            Action::Remember(remember) => self.remember(remember),
+            Action::Remember(remember) => self.remember(remember).await,
             Action::AwaitReboot => self.await_reboot().await,
         }
     }
@@ -331,35 +331,48 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    fn remember(&mut self, remember: &Remember) -> Result<(), Verdict> {
+    /// Writes the deployed record. The system runs already: a disk that is full for a while does not make that
+    /// untrue, so room is waited for.
+    async fn remember(&mut self, remember: &Remember) -> Result<(), Verdict> {
+        let (at, mut said) = (Time::now(), false);
+        loop {
+            let error = match self.record(remember, at) {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            if !matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) {
+                let message = format!("the switch worked, but its record can't be written: {error}");
+                return Err(Verdict::failed(1, Stage::Activation, message));
+            }
+            if !std::mem::replace(&mut said, true) {
+                self.log.note("the disk is full: waiting for room to write down what is deployed");
+            }
+            self.heed_stop()?;
+            tokio::time::sleep(LOCK_RETRY).await;
+        }
+    }
+
+    fn record(&self, remember: &Remember, at: Time) -> std::io::Result<()> {
         let host = self.host();
         let system_path = system::running_system(host);
-        let stored = DeployedRecord::load(&host.state_dir).and_then(|mut store| {
-            match remember {
-                Remember::Deployed => {
-                    if let Some(commit) = git::head(&host.checkout) {
-                        store.switched(Deployed {
-                            commit,
-                            lock_hash: hash::sha256(&host.checkout.join("flake.lock")).ok(),
-                            system_path,
-                            number: system::current_number(host),
-                            at: Time::now(),
-                        });
-                    }
-                }
-                Remember::WentBack { to } => {
-                    store.went_back(to.as_ref(), system_path.as_deref(), Time::now());
+        let mut store = DeployedRecord::load(&host.state_dir)?;
+        match remember {
+            Remember::Deployed => {
+                if let Some(commit) = git::head(&host.checkout) {
+                    store.switched(Deployed {
+                        commit,
+                        lock_hash: hash::sha256(&host.checkout.join("flake.lock")).ok(),
+                        system_path,
+                        number: system::current_number(host),
+                        at,
+                    });
                 }
             }
-            store.store(&host.state_dir)
-        });
-        stored.map_err(|error| {
-            Verdict::failed(
-                1,
-                Stage::Activation,
-                format!("the switch worked, but its record can't be written: {error}"),
-            )
-        })
+            Remember::WentBack { to } => {
+                store.went_back(to.as_ref(), system_path.as_deref(), at);
+            }
+        }
+        store.store(&host.state_dir)
     }
 
     async fn await_reboot(&mut self) -> Result<(), Verdict> {

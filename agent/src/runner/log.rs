@@ -69,6 +69,8 @@ pub struct LogFile {
     again_at: Option<Instant>,
     /// Lines that did not fit into memory meanwhile.
     lost: u64,
+    /// All such lines so far.
+    lost_in_all: u64,
 }
 
 impl LogFile {
@@ -88,6 +90,7 @@ impl LogFile {
             failure: None,
             again_at: None,
             lost: 0,
+            lost_in_all: 0,
         })
     }
 
@@ -97,6 +100,7 @@ impl LogFile {
             self.flush();
             if self.again_at.is_some() {
                 self.lost += 1;
+                self.lost_in_all += 1;
                 return;
             }
         }
@@ -210,6 +214,9 @@ impl LogFile {
             }
         }
         let flushed = self.file.flush().and_then(|()| self.file.sync_all());
+        if self.lost_in_all > 0 {
+            self.failure.get_or_insert_with(|| io::Error::other(format!("{} lines are missing", self.lost_in_all)));
+        }
         (self.end, self.failure.or(flushed.err()))
     }
 }

@@ -63,7 +63,9 @@ async fn a_disk_that_fills_up_during_a_command_costs_lines_and_says_so() {
             "mounting a tmpfs needs root",
         );
     };
-    world.commit(&[("hosts/h1/switch", "#!/bin/sh\nseq 1 1000000\necho over\nexit 0\n")]);
+    let printed = world.path("printed");
+    let script = format!("#!/bin/sh\nseq 1 1000000\necho over\n: > {}\nexit 0\n", printed.display());
+    world.commit(&[("hosts/h1/switch", &script)]);
     let _agent = world.start();
     let mut link = world.dashboard.registered().await;
     world.dashboard.run(&mut link, "pull").await;
@@ -75,6 +77,7 @@ async fn a_disk_that_fills_up_during_a_command_costs_lines_and_says_so() {
         rustix::fs::statvfs(&folder).is_ok_and(|stat| stat.f_bavail * stat.f_frsize < 64 * 1024)
     })
     .await;
+    crate::world::until("the command has printed more than waits in memory", || printed.exists()).await;
     world.dashboard.heartbeats.clear();
     world.dashboard.until(&mut link, "heartbeats go on", |dashboard| !dashboard.heartbeats.is_empty()).await;
     let mount = Command::new("mount").args(["-o", "remount,size=64m"]).arg(world.path("state")).status().unwrap();

@@ -166,6 +166,9 @@ fn what_an_agent_says_of_others_changes_nothing() {
     fleet.wait("the line is there", |fleet| {
         fleet.output(&id) == ["mine"] && fleet.command(&id)["log_bytes"].as_u64() == u64::try_from(end).ok()
     });
+    fleet.wait("the remote was asked about the victim's commit", |fleet| {
+        fleet.get("/api/v1/hosts/victim").1["lights"]["git"]["message"].to_string().contains("does not know")
+    });
     let before = (fleet.command(&id), fleet.get("/api/v1/hosts/victim").1["lights"].clone());
     // Claimed at the register too, as if it ran there.
     bad.again(&fleet, &json!({ "running": [id], "results": [id] }));
