@@ -244,8 +244,9 @@ fn true_end(account: &Account, shown: &Shown) -> Result<(), String> {
     let parts = parts_of(&account.op);
     let seen = |part: &&str| account.witness.get(*part).cloned().unwrap_or_default();
     let codes: Vec<Option<i64>> = parts.iter().map(|part| seen(part).code).collect();
-    let says_disk = ["No space", "os error 28", "disk is full"].iter().any(|word| shown.message.contains(word))
-        || account.log.iter().any(|row| row.text.contains("No space"));
+    let says_disk =
+        ["No space", "os error 28", "disk is full", "agent_disk_full"].iter().any(|word| shown.message.contains(word))
+            || account.log.iter().any(|row| row.text.contains("No space"));
     match shown.state.as_str() {
         "SUCCESS" if codes.iter().all(|code| *code == Some(0)) && shown.exit_code.unwrap_or(0) == 0 => Ok(()),
         "SUCCESS" => Err(format!("its scripts ended with {codes:?}")),
