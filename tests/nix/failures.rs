@@ -80,7 +80,10 @@ fn an_activation_that_fails_with_4_leaves_the_profile_and_the_rollback_mends_it(
     // The same system ran all the time, and the rollback is a success: the profile names it again.
     machine.run("rollback", "SUCCESS");
     assert_eq!((machine.running(), machine.named()), (one.clone(), one.clone()));
-    machine.expect_lights("🟢🟢🟢🟡⚪");
+    // Red until a switch succeeds, and it says that the way out was taken.
+    machine.expect_lights("🟢🟢🟢🔴⚪");
+    let light = machine.host()["lights"]["system"]["message"].to_string();
+    assert!(light.contains("was rolled back to"), "{light}");
 
     // A good one in between: the generation before the next failure is one that ran.
     machine.bring(&Configuration { kernel: "6.7", ..Configuration::default() }, "a good one");

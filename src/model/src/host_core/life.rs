@@ -224,10 +224,6 @@ impl Core {
                 at,
             });
         }
-        // Going back is the way out of a switch that failed: it says nothing about the host any more.
-        if command.op == Op::Rollback && ok && !newer_switch {
-            history.last_switch.take_if(|switch| !switch.ok);
-        }
         let newer_test = history.last_test.as_ref().is_some_and(|last| last.at > at);
         if command.op == Op::Test && command.state != CommandState::Killed && !newer_test {
             history.last_test =

@@ -147,6 +147,19 @@ fn system() {
                  already: try again, or roll back.",
             ),
             (
+                "rolled back after the activation failed",
+                |scene| {
+                    go(scene, &[Step::SwitchFails]);
+                    let switch = scene.host.history.last_switch.as_mut().unwrap();
+                    switch.stage = Some("activation".to_owned());
+                    let at = switch.at.plus(std::time::Duration::from_secs(1));
+                    scene.host.facts.deployed.as_mut().unwrap().at = at;
+                },
+                "🔴 log; switch",
+                "Switch of 0000001 failed (activation) on 2026-11-21 06:02 UTC. The host was rolled back to 0000001 \
+                 since.",
+            ),
+            (
                 "no history",
                 |scene| *scene = Scene::first_connect(),
                 "⚪ details; switch",
