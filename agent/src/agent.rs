@@ -38,6 +38,9 @@ use session::SessionEnd;
 
 /// How often old command folders are looked at.
 const PRUNE_EVERY: Duration = Duration::from_hours(1);
+/// How long the lock of the state directory is tried, and how often.
+const TAKE_OVER: Duration = Duration::from_secs(2);
+const TAKE_OVER_RETRY: Duration = Duration::from_millis(50);
 
 /// Journals that nobody has read for so long are stopped: whoever followed them is gone.
 const JOURNALS_ALONE: Duration = Duration::from_mins(10);
@@ -103,13 +106,25 @@ pub struct Agent {
     _lock: std::fs::File,
 }
 
+/// Takes the lock of the state directory. An agent that was killed in the moment in which it started a program leaves
+/// the lock with that program's first instant: so it is tried for a while.
+fn own(state_dir: &std::path::Path) -> Result<Option<std::fs::File>, AgentError> {
+    let until = std::time::Instant::now() + TAKE_OVER;
+    loop {
+        let lock = crate::durable::try_lock(&state_dir.join("agent.lock"))?;
+        if lock.is_some() || std::time::Instant::now() >= until {
+            return Ok(lock);
+        }
+        std::thread::sleep(TAKE_OVER_RETRY);
+    }
+}
+
 impl Agent {
     /// Reads the journal and settles what happened while no agent was there.
     pub fn new(config: Config) -> Result<Self, AgentError> {
         let state_dir = config.host.state_dir.clone();
         crate::durable::private_dir(&state_dir).map_err(|error| AgentError::StateDir(state_dir.clone(), error))?;
-        let lock = crate::durable::try_lock(&state_dir.join("agent.lock"))?
-            .ok_or_else(|| AgentError::Taken(state_dir.clone()))?;
+        let lock = own(&state_dir)?.ok_or_else(|| AgentError::Taken(state_dir.clone()))?;
         let journal = Journal::open(&state_dir)?;
         let path = config.host.environment.get("PATH").cloned().unwrap_or_default();
         let launcher = Launcher::here(config.sudo.clone(), path, config.host.environment.get("XDG_RUNTIME_DIR"))?;

@@ -83,7 +83,7 @@ fn an_activation_that_fails_with_4_leaves_the_profile_and_the_rollback_mends_it(
     // Red until a switch succeeds, and it says that the way out was taken.
     machine.expect_lights("🟢🟢🟢🔴⚪");
     let light = machine.host()["lights"]["system"]["message"].to_string();
-    assert!(light.contains("was rolled back to"), "{light}");
+    assert!(light.contains("It was rolled back on"), "{light}");
 
     // A good one in between: the generation before the next failure is one that ran.
     machine.bring(&Configuration { kernel: "6.7", ..Configuration::default() }, "a good one");

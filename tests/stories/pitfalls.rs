@@ -64,6 +64,7 @@ fn lights_do_not_depend_on_the_kind_of_message_that_came_last() {
         "deployed": { "commit": COMMIT, "lock_hash": "0".repeat(64), "at": "2026-11-21T06:00:00Z" },
         "system_path": "/nix/store/a",
     });
+    fleet.wait("the remote is read", |fleet| !fleet.get("/api/v1/remote").1["commit"].is_null());
     let mut agent = Played::saying(&fleet, "hsb0", &facts);
     let mut tab = Tab::open(&fleet);
     let mut load = 0;

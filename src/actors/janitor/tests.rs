@@ -111,8 +111,15 @@ async fn what_is_past_its_time_goes_with_its_logs_and_one_event_says_so() {
     let place = Place::new().await;
     let dir = place.dir.path();
     let mut record = HostRecord::new(host("hsb0"), days_ago(100));
-    record.history.last_switch =
-        Some(SwitchRun { command: id(11), op: Op::Switch, ok: false, commit: None, stage: None, at: days_ago(80) });
+    record.history.last_switch = Some(SwitchRun {
+        command: id(11),
+        op: Op::Switch,
+        ok: false,
+        commit: None,
+        stage: None,
+        at: days_ago(80),
+        rolled_back: None,
+    });
     let mut all = vec![
         command(10, "hsb0", Op::Gc, S::Success, 90),
         command(11, "hsb0", Op::Switch, S::Error, 80),

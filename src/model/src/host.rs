@@ -198,6 +198,8 @@ pub struct SwitchRun {
     pub stage: Option<String>,
     /// When it ended.
     pub at: Time,
+    /// When the host went back after it failed.
+    pub rolled_back: Option<Time>,
 }
 
 /// A test run, and what was deployed when it ran.

@@ -265,8 +265,15 @@ mod tests {
     #[test]
     fn what_a_record_names_stays() {
         let mut record = host("a");
-        record.history.last_switch =
-            Some(SwitchRun { command: id(3), op: Op::Switch, ok: true, commit: None, stage: None, at: days_ago(50) });
+        record.history.last_switch = Some(SwitchRun {
+            command: id(3),
+            op: Op::Switch,
+            ok: true,
+            commit: None,
+            stage: None,
+            at: days_ago(50),
+            rolled_back: None,
+        });
         record.history.last_test = Some(TestRun {
             command: id(2),
             ok: true,

@@ -89,6 +89,7 @@ frozen_structs! {
         commit: Option<Commit>,
         stage: Option<String>,
         at: Time,
+        rolled_back: Option<Time>,
     }
     TestRun = host::TestRun {
         command: CommandId,

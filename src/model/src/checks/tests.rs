@@ -127,6 +127,7 @@ fn half_way(stage: &str) -> crate::host::SwitchRun {
         commit: None,
         stage: Some(stage.to_owned()),
         at: Time::from_millis(0),
+        rolled_back: None,
     }
 }
 
@@ -386,16 +387,16 @@ fn an_op_of_the_fleet_is_checked_without_a_host() {
 
 #[test]
 fn a_refusal_says_what_is_in_the_way_in_sentences() {
-    let scenes = [
-        Scene::current(),
-        Scene::current_v2(),
-        Scene::first_connect(),
-        Scene::current().after(&[Step::RemoteFails]),
-        Scene::current().after(&[Step::PushLock]),
-        Scene { linked: false, ..Scene::current() },
-        Scene { reboots: 5, ..Scene::current() },
+    let scenes: [fn() -> Scene; 7] = [
+        Scene::current,
+        Scene::current_v2,
+        Scene::first_connect,
+        || Scene::current().after(&[Step::RemoteFails]),
+        || Scene::current().after(&[Step::PushLock]),
+        || Scene { linked: false, ..Scene::current() },
+        || Scene { reboots: 5, ..Scene::current() },
     ];
-    for (scene, op) in scenes.iter().flat_map(|scene| Op::ALL.iter().map(move |op| (scene, *op))) {
+    for (scene, op) in scenes.iter().flat_map(|scene| Op::ALL.iter().map(move |op| (scene(), *op))) {
         let Err(refusal) = check(op, &Request { totp: TotpProof::NotGiven, ..ASKED }, &scene.standing()) else {
             continue;
         };

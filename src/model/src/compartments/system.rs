@@ -39,9 +39,8 @@ fn failed(seen: &Seen<'_>, switch: &SwitchRun) -> Light {
     let of = switch.commit.as_ref().map(|commit| format!(" of {}", commit.short())).unwrap_or_default();
     let stage = switch.stage.as_deref().map(quoted).filter(|stage| !stage.is_empty());
     let within = stage.as_deref().map(|stage| format!(" ({stage})")).unwrap_or_default();
-    let back = seen.host.facts.deployed.as_ref().filter(|deployed| deployed.at > switch.at);
-    let so = if let Some(deployed) = back {
-        &format!(" The host was rolled back to {} since.", deployed.commit.short())
+    let so = if let Some(at) = switch.rolled_back {
+        &format!(" It was rolled back on {}: what runs is what ran before.", moment(at))
     // Where the platform has a profile at all.
     } else if stage.as_deref() == Some("activation") && seen.host.facts.platform != Some(Platform::Script) {
         " The profile names the new generation already: try again, or roll back."
@@ -60,7 +59,7 @@ fn failed(seen: &Seen<'_>, switch: &SwitchRun) -> Light {
     let retry = (!matches!(seen.lock, Lock::Behind)).then(|| actions::start_as(switch.op, "Try again"));
     also(
         light(LightStatus::Error, message, actions::failed_log(switch.command)),
-        fix.into_iter().chain(retry).chain(back.is_none().then(|| actions::start(Op::Rollback))),
+        fix.into_iter().chain(retry).chain(switch.rolled_back.is_none().then(|| actions::start(Op::Rollback))),
     )
 }
 

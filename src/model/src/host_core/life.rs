@@ -222,7 +222,14 @@ impl Core {
                 commit: facts.generation.clone(),
                 stage: command.life.stage.clone(),
                 at,
+                rolled_back: None,
             });
+        }
+        if command.op == Op::Rollback
+            && ok
+            && let Some(switch) = history.last_switch.as_mut().filter(|switch| !switch.ok && switch.at <= at)
+        {
+            switch.rolled_back = Some(at);
         }
         let newer_test = history.last_test.as_ref().is_some_and(|last| last.at > at);
         if command.op == Op::Test && command.state != CommandState::Killed && !newer_test {

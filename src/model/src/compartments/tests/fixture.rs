@@ -217,6 +217,7 @@ impl Scene {
             commit,
             stage: (!ok).then(|| "build".to_owned()),
             at: self.now,
+            rolled_back: None,
         });
     }
 

@@ -152,12 +152,11 @@ fn system() {
                     go(scene, &[Step::SwitchFails]);
                     let switch = scene.host.history.last_switch.as_mut().unwrap();
                     switch.stage = Some("activation".to_owned());
-                    let at = switch.at.plus(std::time::Duration::from_secs(1));
-                    scene.host.facts.deployed.as_mut().unwrap().at = at;
+                    switch.rolled_back = Some(switch.at.plus(std::time::Duration::from_mins(3)));
                 },
                 "🔴 log; switch",
-                "Switch of 0000001 failed (activation) on 2026-11-21 06:02 UTC. The host was rolled back to 0000001 \
-                 since.",
+                "Switch of 0000001 failed (activation) on 2026-11-21 06:02 UTC. It was rolled back on 2026-11-21 \
+                 06:05 UTC: what runs is what ran before.",
             ),
             (
                 "no history",
