@@ -39,8 +39,7 @@ pub const SUPPORTED: &[Op] = &[
 
 /// Whether it carries an op out on this platform.
 pub fn is_supported(op: Op, platform: Platform) -> bool {
-    let needs_nix = matches!(op, Op::RefreshSystem | Op::BumpFlake | Op::ForceRebuild | Op::Gc);
-    (SUPPORTED.contains(&op) || own::OPS.contains(&op)) && !(needs_nix && platform == Platform::Script)
+    (SUPPORTED.contains(&op) || own::OPS.contains(&op)) && !(op.needs_nix() && platform == Platform::Script)
 }
 
 /// What a word of a dashboard means on this platform, in ops; `None` for one that this agent does not know.

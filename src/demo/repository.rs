@@ -169,6 +169,8 @@ mod tests {
         let update = repository.update(&hosts).await.unwrap();
         git(&checkout, &["pull", "--quiet"]).await.unwrap();
         assert_eq!(git(&checkout, &["rev-parse", "HEAD"]).await.unwrap(), update);
+        let (ok, said) = script(&checkout, "atlas", "hosts/atlas/plan");
+        assert!(ok && said.contains("openssl: 3.4.1 → 3.4.2"), "{said}");
         fs::write(checkout.join("lib/pace"), "0.01\n").unwrap();
         let (ok, said) = script(&checkout, "nova", "hosts/nova/switch");
         assert!(!ok && said.contains("gpu-driver.patch"), "{said}");

@@ -28,11 +28,13 @@ pub(super) fn first(hosts: &[Host], location: &str, catalogue: &str) -> Vec<File
         File::text("flake.lock", lock(location, catalogue)),
         File::text("lib/pace", "0.02\n"),
         File::script("lib/switch.sh", SWITCH),
+        File::script("lib/plan.sh", PLAN),
         File::text("lib/test.sh", TEST_LIB),
     ];
     for host in hosts {
         let folder = format!("hosts/{}", host.name);
         files.push(File::script(format!("{folder}/switch"), "#!/bin/sh\nexec \"$PWD/lib/switch.sh\"\n"));
+        files.push(File::script(format!("{folder}/plan"), "#!/bin/sh\nexec \"$PWD/lib/plan.sh\"\n"));
         files.push(File::text(format!("{folder}/configuration.nix"), configuration(host)));
         files.push(File::text(format!("{folder}/packages"), packages(host, false)));
         files.push(File::script(format!("{folder}/tests/10-generation.sh"), TEST_GENERATION));
@@ -106,7 +108,7 @@ const README: &str = "\
 # A small fleet's configuration
 
 The repository of `nixfleet demo`. `hosts/<name>/packages` lists what a host has installed, `hosts/<name>/switch`
-deploys it, and each `hosts/<name>/tests/*.sh` is a test. Change something, commit, push, and look at the page.
+deploys it, `hosts/<name>/plan` says what that would change, and each `hosts/<name>/tests/*.sh` is a test. Change something, commit, push, and look at the page.
 
 Two things here are broken on purpose:
 
@@ -221,6 +223,29 @@ echo "restarting the following units: nscd.service, sshd.service, systemd-journa
 wait_a_bit
 echo "starting the following units: systemd-modules-load.service, systemd-udevd.service"
 echo "${green}Done.${plain} $total packages; generation $number is $system"
+"#;
+
+const PLAN: &str = r#"#!/bin/sh
+# What a switch would change: the packages that differ from those of the current generation, one line each.
+set -eu
+wanted=hosts/$NIXFLEET_HOST/packages
+current=$(dirname "$PWD")/profiles/system/packages
+[ -e "$current" ] || current=/dev/null
+same=true
+while read -r name version; do
+  before=$(sed -n "s/^$name //p" "$current")
+  if [ "$before" != "$version" ]; then
+    echo "$name: ${before:-∅} → $version"
+    same=false
+  fi
+done <"$wanted"
+while read -r name version; do
+  if ! grep -q "^$name " "$wanted"; then
+    echo "$name: $version → ∅"
+    same=false
+  fi
+done <"$current"
+if $same; then echo "nothing would change"; fi
 "#;
 
 const TEST_LIB: &str = r#"# For the tests: where the current generation lies.

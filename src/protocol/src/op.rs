@@ -18,6 +18,11 @@ macro_rules! ops {
             /// Every op, in the order in which people meet them.
             pub const ALL: &'static [Op] = &[$(Op::$variant,)*];
 
+            /// Whether it is about Nix's store or flakes: hosts that are deployed by scripts have neither.
+            pub const fn needs_nix(self) -> bool {
+                matches!(self, Op::RefreshSystem | Op::BumpFlake | Op::ForceRebuild | Op::Gc)
+            }
+
             /// Its id: lower case, hyphens.
             pub const fn as_str(self) -> &'static str {
                 match self {

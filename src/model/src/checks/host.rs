@@ -1,6 +1,7 @@
 //! Checks that ask about a host.
 
 use nixfleet_protocol::Op;
+use nixfleet_protocol::agent::Platform;
 use nixfleet_protocol::api::CommandState;
 
 use super::{Refusal, Request, Standing, UNSUPPORTED};
@@ -46,7 +47,12 @@ pub(super) fn supported(spec: &OpSpec, standing: &Standing<'_>) -> Result<(), Re
         return Err(Refusal::new(UNSUPPORTED, message));
     }
     if !names(spec, &host.facts) {
-        let message = format!("The agent of {} does not know {}: update the agent.", host.id, spec.id);
+        let script = host.facts.platform == Some(Platform::Script);
+        let message = if script && spec.id.needs_nix() {
+            format!("{} is for hosts with Nix; {} is deployed by scripts.", spec.label, host.id)
+        } else {
+            format!("The agent of {} does not know {}: update the agent.", host.id, spec.id)
+        };
         return Err(Refusal::new(UNSUPPORTED, message));
     }
     Ok(())

@@ -188,6 +188,16 @@ fn what_asks_for_more() {
         ("exec is not allowed", |_| (), Op::Exec, Some("exec_disabled"), ""),
         ("exec is allowed", |s| s.host.facts.features = vec!["exec".to_owned()], Op::Exec, None, ""),
         ("the agent names its ops", |s| s.host.facts.features = ours(), Op::Gc, Some("unsupported_by_agent"), ""),
+        (
+            "a host without Nix has no store",
+            |s| {
+                s.host.facts.features = ours();
+                s.host.facts.platform = Some(nixfleet_protocol::agent::Platform::Script);
+            },
+            Op::Gc,
+            Some("unsupported_by_agent"),
+            "",
+        ),
         ("one that it names", |s| s.host.facts.features = ours(), Op::Test, None, ""),
         ("exec is no matter of knowing", |s| s.host.facts.features = ours(), Op::Exec, Some("exec_disabled"), ""),
         ("what the dashboard does itself", |s| s.host.facts.features = ours(), Op::SetTags, None, ""),
