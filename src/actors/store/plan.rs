@@ -225,7 +225,9 @@ impl Draft<'_, '_> {
                     self.set(Tree::CommandsByHost, trees::command_of(host, command.id), Some(Vec::new()));
                 }
                 let open = !command.state.is_final();
-                if open != self.get(Tree::CommandsOpen, &key)?.is_some() {
+                // A command that was not there has no entry either, and most that come are over at once or new.
+                let was_open = !added && self.get(Tree::CommandsOpen, &key)?.is_some();
+                if open != was_open {
                     self.set(Tree::CommandsOpen, key, open.then(Vec::new));
                 }
             }
