@@ -2,6 +2,9 @@
 //!
 //! The agent owns one. One command at a time; an id at most once; `accepted` only when the journal has it.
 
+mod remnant;
+mod words;
+
 use std::io;
 use std::time::Duration;
 
@@ -15,10 +18,9 @@ use crate::durable;
 use crate::facts::Identity;
 use crate::facts::lights::Last;
 use crate::journal::entry::{Abandoned, Claim, Entry, GROUP, RESULT, STARTED, Standing, judge};
-use crate::journal::past::Past;
 use crate::journal::{Admission, Journal, JournalError};
 use crate::launch::Launcher;
-use crate::ops::{self, own, words};
+use crate::ops::{self, own};
 use crate::record::{HostSettings, Order, Outcome, Stage};
 use crate::runner::{facts_now, remains};
 
@@ -178,7 +180,7 @@ impl Commands {
             stage,
             message: message.into(),
             started_at: claim.map(|claim| claim.at),
-            output_end: cut_log(entry)?,
+            output_end: remnant::cut_log(entry)?,
             ..facts_now(order)
         };
         durable::write_json(&entry.file(RESULT), &outcome)
@@ -189,7 +191,7 @@ impl Commands {
         let order = self.order(entry.id(), String::new(), Vec::new(), None, false);
         if entry.standing()? != Standing::Ended {
             let message = "the command's order can't be read".to_owned();
-            let outcome = Outcome { message, output_end: cut_log(entry)?, ..facts_now(&order) };
+            let outcome = Outcome { message, output_end: remnant::cut_log(entry)?, ..facts_now(&order) };
             durable::write_json(&entry.file(RESULT), &outcome)?;
         }
         self.deliveries.add(Delivery::new(entry.clone(), &order));
@@ -224,14 +226,14 @@ impl Commands {
             Ok(Some(Admission::New(_) | Admission::Forgotten)) => return self.forgotten(id, command.command),
             Err(error) => {
                 warn!(command = %id, %error, "refused: the journal can't take it");
-                return reject(refused(&error));
+                return reject(words::refused(&error));
             }
         }
         let Some(ops) = ops::meaning(&command.command, legacy, self.host.platform) else {
             info!(op = command.command, "unsupported");
             return reject("unsupported".into());
         };
-        let args = command.args.clone().or_else(|| words::implied(&command.command).filter(|_| legacy));
+        let args = command.args.clone().or_else(|| ops::words::implied(&command.command).filter(|_| legacy));
         if let Some(refusal) = own::refusal(&ops, args.as_ref(), &self.host) {
             info!(op = command.command, refusal, "refused");
             return reject(refusal);
@@ -260,7 +262,7 @@ impl Commands {
             Ok(Admission::Forgotten) => return self.forgotten(id, command.command),
             Err(error) => {
                 warn!(command = %id, %error, "refused: the journal can't take it");
-                return reject(refused(&error));
+                return reject(words::refused(&error));
             }
         };
         info!(command = %id, op = order.word, "accepted");
@@ -341,13 +343,22 @@ impl Commands {
             && self.deliveries.running().is_none()
     }
 
-    /// The result of a command whose folder was deleted.
+    /// What is known of a command whose folder was deleted.
     fn forgotten(&self, id: CommandId, word: String) -> Answer {
         let past = self.journal.past(id).unwrap_or_else(|error| {
             warn!(command = %id, error = %crate::chain(&error), "what became of it can't be read");
             None
         });
-        Answer::Forgotten(Box::new(status_of_past(id, word, past)))
+        match past {
+            Some(past) => Answer::Forgotten(Box::new(words::status_of(past))),
+            // Nobody knows how it ended, and the dashboard is to say just that.
+            None => Answer::Rejected(CommandRejected {
+                reason: words::FORGOTTEN.to_owned(),
+                current_command: Some(word),
+                command_id: Some(id),
+                ..CommandRejected::default()
+            }),
+        }
     }
 
     /// Notices which commands ended, and which were abandoned. True when one ended just now.
@@ -409,101 +420,6 @@ fn ask_to_stop(delivery: &Delivery, signal: Signal) {
     }
 }
 
-/// Why a command could not be written down, for the person who asked for it.
-fn refused(error: &JournalError) -> String {
-    let (place, kind) = (error.path.display(), error.source.kind());
-    if matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        return format!(
-            "agent_disk_full: the disk of the agent's state directory is full, so nothing was begun: free some space \
-             for {place}, and try again"
-        );
-    }
-    if kind == io::ErrorKind::ReadOnlyFilesystem {
-        return format!("agent_disk_read_only: {place} can't be written, so nothing was begun");
-    }
-    crate::chain(error)
-}
-
-/// The result of a command of which only its line is left. Its log is gone, so it ends where any log is.
-fn status_of_past(id: CommandId, word: String, past: Option<Past>) -> Status {
-    let Some(past) = past else {
-        return Status {
-            status: "error".into(),
-            command: word,
-            exit_code: Some(1),
-            message: Some("this command ran before, and how it ended is not known any more".into()),
-            command_id: Some(id),
-            output_end: Some(0),
-            stage: Some(Stage::Interrupted.as_str().into()),
-            ..Status::default()
-        };
-    };
-    let outcome_word = match (past.exit_code, past.stage) {
-        (0, _) => "ok",
-        (_, Some(Stage::Stopped)) => "stopped",
-        _ => "error",
-    };
-    Status {
-        status: outcome_word.into(),
-        command: past.word,
-        exit_code: Some(past.exit_code),
-        message: Some(format!("{} (it ran before; its log is not kept any more)", past.message)),
-        generation: past.generation,
-        command_id: Some(id),
-        started_at: past.started_at,
-        finished_at: Some(past.finished_at),
-        output_end: Some(0),
-        stage: past.stage.map(|stage| stage.as_str().to_owned()),
-        deployed: past.deployed,
-        ..Status::default()
-    }
-}
-
-/// Cuts half a record off the end of a log whose writer died. Returns the length that is left.
-fn cut_log(entry: &Entry) -> io::Result<u64> {
-    let path = entry.file(crate::journal::entry::LOG);
-    let file = match std::fs::OpenOptions::new().read(true).write(true).open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    let length = file.metadata()?.len();
-    let hole = crate::transcript::hole(entry.dir());
-    let mut whole = whole_records(&file, length)?;
-    // Nothing is left behind the hole: the mark in front of it leads to its end, so there the log ends.
-    if let Some((from, to)) = hole
-        && from < whole
-    {
-        whole = whole.max(to);
-    }
-    if whole != length {
-        file.set_len(whole)?;
-        file.sync_all()?;
-    }
-    Ok(whole)
-}
-
-/// How much of a log is whole records. What a power cut left behind the last of them is half a record, or blocks of
-/// zeros that never reached the disk, however many.
-fn whole_records(file: &std::fs::File, length: u64) -> io::Result<u64> {
-    use std::os::unix::fs::FileExt as _;
-    let mut end = length;
-    let mut block = vec![0; nixfleet_protocol::log::MAX_RECORD];
-    while end > 0 {
-        let from = end.saturating_sub(block.len() as u64);
-        let piece = &mut block[..usize::try_from(end - from).unwrap_or_default()];
-        file.read_exact_at(piece, from)?;
-        // A line end in front of which a zero stands ends no record: our texts hold none.
-        let zeros = piece.iter().rposition(|byte| *byte != 0).map_or(0, |at| at + 1);
-        let whole = nixfleet_protocol::log::whole_length(&piece[..zeros]);
-        if whole > 0 {
-            return Ok(from + whole as u64);
-        }
-        end = from;
-    }
-    Ok(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -528,78 +444,23 @@ mod tests {
         assert!(matches!(commands.take(order(), false), Answer::Accepted(_)), "an id runs at most once");
     }
 
-    fn log_of(bytes: &[u8]) -> (tempfile::TempDir, Entry) {
+    #[test]
+    fn an_id_of_which_nothing_else_is_known_is_said_to_be_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let entry = Entry::at(dir.path().to_owned(), CommandId::from_uuid(Uuid::from_u128(7)));
-        std::fs::write(entry.file(crate::journal::entry::LOG), bytes).unwrap();
-        (dir, entry)
-    }
-
-    #[test]
-    fn what_a_power_cut_left_of_a_log_ends_at_its_last_whole_record() {
-        let zeros = vec![0; 300_000];
-        for (log, whole) in [
-            (b"1 o a\n2 o b\n".to_vec(), 12),
-            (b"1 o a\n2 o".to_vec(), 6),
-            ([&b"1 o a\n2 o b"[..], &zeros].concat(), 6),
-            ([&b"1 o a\n"[..], &zeros].concat(), 6),
-            (zeros.clone(), 0),
-            (b"1 o a".to_vec(), 0),
-            (Vec::new(), 0),
-        ] {
-            let (_dir, entry) = log_of(&log);
-            assert_eq!(cut_log(&entry).unwrap(), whole, "{} bytes", log.len());
-            assert_eq!(entry.log_length(), whole);
-        }
-    }
-
-    #[test]
-    fn a_log_whose_end_behind_the_hole_is_lost_ends_where_its_mark_leads() {
-        let mark = nixfleet_protocol::log::Record::mark(Time::from_millis(2), 20_000_000, "cut").encode();
-        let kept = format!("1 o a\n{mark}");
-        for length in [kept.len() as u64, 9_000_000, 20_000_000] {
-            let (_dir, entry) = log_of(kept.as_bytes());
-            std::fs::File::options()
-                .write(true)
-                .open(entry.file(crate::journal::entry::LOG))
-                .unwrap()
-                .set_len(length)
-                .unwrap();
-            std::fs::write(entry.file(crate::journal::entry::HOLE), "6 20000000").unwrap();
-            assert_eq!(cut_log(&entry).unwrap(), 20_000_000);
-            // A reader gets there from the beginning, and from the middle of the hole, over more than 8 MiB.
-            let transcript = crate::transcript::Transcript::open(entry.dir()).unwrap().unwrap();
-            let ends = |from| transcript.read(from, 1 << 16).unwrap().last().unwrap().end;
-            assert_eq!((ends(0), ends(6), ends(10_000_001)), (20_000_000, 20_000_000, 20_000_000));
-            assert!(transcript.read(20_000_000, 1 << 16).unwrap().is_empty());
-        }
-    }
-
-    #[test]
-    fn a_full_disk_is_said_in_words_that_help() {
-        let error = |kind| JournalError { path: "/state/commands/x".into(), source: io::Error::from(kind) };
-        assert!(refused(&error(io::ErrorKind::StorageFull)).starts_with("agent_disk_full"));
-        assert!(refused(&error(io::ErrorKind::ReadOnlyFilesystem)).contains("can't be written"));
-        assert!(refused(&error(io::ErrorKind::PermissionDenied)).contains("can't be used"));
-    }
-
-    #[test]
-    fn an_id_whose_folder_is_gone_answers_with_how_it_ended() {
         let id = CommandId::from_uuid(Uuid::from_u128(7));
-        let past = Past {
-            id,
-            word: "switch".into(),
-            exit_code: 0,
-            stage: None,
-            message: "abc is deployed".into(),
-            started_at: None,
-            finished_at: Time::from_millis(1),
-            generation: None,
-            deployed: None,
-        };
-        let status = status_of_past(id, "switch".into(), Some(past));
-        assert_eq!((status.status.as_str(), status.exit_code, status.output_end), ("ok", Some(0), Some(0)));
-        let unknown = status_of_past(id, "switch".into(), None);
-        assert_eq!((unknown.exit_code, unknown.stage.as_deref()), (Some(1), Some("interrupted")));
+        let mut journal = Journal::open(dir.path()).unwrap();
+        let Admission::New(entry) = journal.admit(&crate::record::tests_support::order(id)).unwrap() else { panic!() };
+        // A result that nobody can read.
+        durable::write(&entry.file(RESULT), b"{}").unwrap();
+        entry.acknowledge(Time::from_millis(0)).unwrap();
+        assert_eq!(journal.prune(Time::from_millis(8 * 24 * 3600 * 1000)).unwrap(), 1);
+        let identity =
+            Identity { journal: journal.id(), instance: InstanceId::from_uuid(Uuid::from_u128(1)), boot: None };
+        let launcher = Launcher::here(Vec::new(), String::new(), None).unwrap();
+        let settings = settings(Platform::Script);
+        let mut commands = Commands::new(journal, launcher, settings, &identity, AgentProgram::default()).unwrap();
+        let order = Command { command: "switch".into(), command_id: Some(id), args: None, hard_limit_s: None };
+        let Answer::Rejected(answer) = commands.take(order, false) else { panic!("it is no new command") };
+        assert_eq!((answer.reason.as_str(), answer.command_id), ("forgotten", Some(id)));
     }
 }
