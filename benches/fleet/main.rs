@@ -28,12 +28,16 @@ mod tabs;
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, anyhow, bail, ensure};
 
 use self::report::Table;
 use self::repository::Repository;
 use self::sections::Section;
+
+/// A section that takes longer hangs: somebody ended the daemon, or a frame never came.
+const LONGEST: Duration = Duration::from_mins(12);
 
 /// What all sections need.
 struct Bench {
@@ -117,7 +121,9 @@ fn main() -> anyhow::Result<()> {
     println!("{}", machine::describe(&wanted.parent));
     for section in wanted.sections {
         eprintln!("\n# {}", section.name());
-        if let Err(error) = runtime.block_on(section.run(&bench, &mut table)) {
+        let run = async { tokio::time::timeout(LONGEST, section.run(&bench, &mut table)).await };
+        let ended = runtime.block_on(run).unwrap_or_else(|_| Err(anyhow!("it did not end within {LONGEST:?}")));
+        if let Err(error) = ended {
             table.failed(section.name(), &error);
         }
     }
