@@ -14,31 +14,45 @@ pub(super) type Frame = Utf8Bytes;
 
 /// Frames that may wait for a slow tab: a burst of a busy fleet.
 const ROOM: usize = 256;
-/// Bytes that may wait for it, where it is more than one frame: states are large, and a tab may ask for many.
+/// Bytes of deltas that may wait for it. Behind a whole state too, which may be larger than this: while it is read,
+/// the fleet goes on.
 const ROOM_BYTES: usize = 1024 * 1024;
+
+/// What waits for a tab.
+#[derive(Debug)]
+enum Waiting {
+    /// A change.
+    Delta(Frame),
+    /// All there is, or all that was missed. A tab may ask for many, and is owed one.
+    Whole(Frame),
+}
 
 /// The sending side, held by sync.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    frames: mpsc::Sender<Frame>,
+    frames: mpsc::Sender<Waiting>,
     lagging: Arc<AtomicBool>,
-    waiting: Arc<AtomicUsize>,
+    /// Bytes of deltas that wait.
+    deltas: Arc<AtomicUsize>,
+    /// A whole state waits.
+    whole: Arc<AtomicBool>,
 }
 
 /// The reading side, held by the task that writes to the socket.
 #[derive(Debug)]
 pub struct OutboxReader {
-    frames: mpsc::Receiver<Frame>,
+    frames: mpsc::Receiver<Waiting>,
     lagging: Arc<AtomicBool>,
-    waiting: Arc<AtomicUsize>,
+    deltas: Arc<AtomicUsize>,
+    whole: Arc<AtomicBool>,
 }
 
 /// An outbox and its reader.
 pub fn outbox() -> (Outbox, OutboxReader) {
     let (sender, receiver) = mpsc::channel(ROOM);
-    let (lagging, waiting) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
-    let outbox = Outbox { frames: sender, lagging: Arc::clone(&lagging), waiting: Arc::clone(&waiting) };
-    (outbox, OutboxReader { frames: receiver, lagging, waiting })
+    let outbox = Outbox { frames: sender, lagging: Arc::default(), deltas: Arc::default(), whole: Arc::default() };
+    let (lagging, deltas, whole) = (Arc::clone(&outbox.lagging), Arc::clone(&outbox.deltas), Arc::clone(&outbox.whole));
+    (outbox, OutboxReader { frames: receiver, lagging, deltas, whole })
 }
 
 #[derive(Serialize)]
@@ -72,18 +86,23 @@ impl Outbox {
     /// `false`: there is no room.
     fn put(&self, frame: &Frame) -> bool {
         // Counted before it is there, so that its reader never takes off what was not put on.
-        let before = self.waiting.fetch_add(frame.len(), Ordering::AcqRel);
+        let before = self.deltas.fetch_add(frame.len(), Ordering::AcqRel);
         let room = before == 0 || before.saturating_add(frame.len()) <= ROOM_BYTES;
-        let put = room && self.frames.try_send(frame.clone()).is_ok();
+        let put = room && self.frames.try_send(Waiting::Delta(frame.clone())).is_ok();
         if !put {
-            self.waiting.fetch_sub(frame.len(), Ordering::AcqRel);
+            self.deltas.fetch_sub(frame.len(), Ordering::AcqRel);
         }
         put
     }
 
     /// Puts a frame in that makes good for all that was left out.
     pub(super) fn catch_up(&self, frame: &Frame) {
-        self.lagging.store(!self.put(frame), Ordering::Release);
+        let first = !self.whole.swap(true, Ordering::AcqRel);
+        let put = first && self.frames.try_send(Waiting::Whole(frame.clone())).is_ok();
+        if first && !put {
+            self.whole.store(false, Ordering::Release);
+        }
+        self.lagging.store(!put, Ordering::Release);
     }
 
     /// Whether deltas were left out.
@@ -95,9 +114,16 @@ impl Outbox {
 impl OutboxReader {
     /// The next frame; `None` when sync has dropped its side.
     pub async fn next(&mut self) -> Option<Frame> {
-        let frame = self.frames.recv().await?;
-        self.waiting.fetch_sub(frame.len(), Ordering::AcqRel);
-        Some(frame)
+        match self.frames.recv().await? {
+            Waiting::Delta(frame) => {
+                self.deltas.fetch_sub(frame.len(), Ordering::AcqRel);
+                Some(frame)
+            }
+            Waiting::Whole(frame) => {
+                self.whole.store(false, Ordering::Release);
+                Some(frame)
+            }
+        }
     }
 
     /// Whether all is read and something was left out: time to ask for the full state.
@@ -138,14 +164,27 @@ mod tests {
         for _ in 0..100 {
             outbox.catch_up(&state);
         }
-        assert_eq!(reader.waiting.load(Ordering::Acquire), state.len(), "one state waits, and no hundred");
+        assert_eq!(reader.frames.len(), 1, "one state waits, and no hundred");
         assert_eq!(reader.next().await, Some(state.clone()));
         assert!(reader.needs_state(), "what was asked for afterwards is owed");
+    }
+
+    #[tokio::test]
+    async fn what_happens_while_a_large_state_is_read_waits_behind_it() {
+        let (outbox, mut reader) = outbox();
         let large: Frame = "l".repeat(5 * ROOM_BYTES).into();
+        let delta: Frame = "d".repeat(4096).into();
         outbox.catch_up(&large);
-        assert!(!reader.needs_state(), "one that is larger than the room has it for itself");
-        outbox.offer(&"next".into());
-        assert!(outbox.is_lagging());
+        for _ in 0..100 {
+            outbox.offer(&delta);
+        }
+        assert!(!outbox.is_lagging(), "the tab of a large fleet would else never get further than its state");
         assert_eq!(reader.next().await, Some(large));
+        assert_eq!(reader.next().await, Some(delta.clone()));
+        for _ in 0..ROOM {
+            outbox.offer(&"d".repeat(ROOM_BYTES / 16).into());
+        }
+        assert!(outbox.is_lagging(), "and it has a bound of its own");
+        assert!(reader.deltas.load(Ordering::Acquire) <= ROOM_BYTES);
     }
 }
