@@ -14,29 +14,53 @@ pub(super) type Frame = Utf8Bytes;
 
 /// Frames that may wait for a slow tab: a burst of a busy fleet.
 const ROOM: usize = 256;
-/// Bytes that may wait for it, where it is more than one frame: states are large, and a tab may ask for many.
+/// Bytes of deltas that may wait for it, and bytes of states, where it is more than one frame: states are large, and a
+/// tab may ask for many. Each has its own room: a delta right behind the state of a large fleet has to find some, or
+/// the tab would be sent state after state until once nothing happens meanwhile.
 const ROOM_BYTES: usize = 1024 * 1024;
 
 /// The sending side, held by sync.
 #[derive(Clone, Debug)]
 pub struct Outbox {
-    frames: mpsc::Sender<Frame>,
+    frames: mpsc::Sender<(Kind, Frame)>,
     lagging: Arc<AtomicBool>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
 }
 
 /// The reading side, held by the task that writes to the socket.
 #[derive(Debug)]
 pub struct OutboxReader {
-    frames: mpsc::Receiver<Frame>,
+    frames: mpsc::Receiver<(Kind, Frame)>,
     lagging: Arc<AtomicBool>,
-    waiting: Arc<AtomicUsize>,
+    waiting: Arc<Waiting>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Delta,
+    State,
+}
+
+/// Bytes that wait.
+#[derive(Debug, Default)]
+struct Waiting {
+    deltas: AtomicUsize,
+    states: AtomicUsize,
+}
+
+impl Waiting {
+    fn of(&self, kind: Kind) -> &AtomicUsize {
+        match kind {
+            Kind::Delta => &self.deltas,
+            Kind::State => &self.states,
+        }
+    }
 }
 
 /// An outbox and its reader.
 pub fn outbox() -> (Outbox, OutboxReader) {
     let (sender, receiver) = mpsc::channel(ROOM);
-    let (lagging, waiting) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let (lagging, waiting) = (Arc::<AtomicBool>::default(), Arc::<Waiting>::default());
     let outbox = Outbox { frames: sender, lagging: Arc::clone(&lagging), waiting: Arc::clone(&waiting) };
     (outbox, OutboxReader { frames: receiver, lagging, waiting })
 }
@@ -64,26 +88,27 @@ pub(crate) fn frame(kind: &str, version: Version, epoch: Epoch, payload: &impl S
 impl Outbox {
     /// Puts a frame in, unless the subscriber lags or begins to.
     pub(super) fn offer(&self, frame: &Frame) {
-        if !self.is_lagging() && !self.put(frame) {
+        if !self.is_lagging() && !self.put(Kind::Delta, frame) {
             self.lagging.store(true, Ordering::Release);
         }
     }
 
     /// `false`: there is no room.
-    fn put(&self, frame: &Frame) -> bool {
+    fn put(&self, kind: Kind, frame: &Frame) -> bool {
         // Counted before it is there, so that its reader never takes off what was not put on.
-        let before = self.waiting.fetch_add(frame.len(), Ordering::AcqRel);
+        let waiting = self.waiting.of(kind);
+        let before = waiting.fetch_add(frame.len(), Ordering::AcqRel);
         let room = before == 0 || before.saturating_add(frame.len()) <= ROOM_BYTES;
-        let put = room && self.frames.try_send(frame.clone()).is_ok();
+        let put = room && self.frames.try_send((kind, frame.clone())).is_ok();
         if !put {
-            self.waiting.fetch_sub(frame.len(), Ordering::AcqRel);
+            waiting.fetch_sub(frame.len(), Ordering::AcqRel);
         }
         put
     }
 
     /// Puts a frame in that makes good for all that was left out.
     pub(super) fn catch_up(&self, frame: &Frame) {
-        self.lagging.store(!self.put(frame), Ordering::Release);
+        self.lagging.store(!self.put(Kind::State, frame), Ordering::Release);
     }
 
     /// Whether deltas were left out.
@@ -95,8 +120,8 @@ impl Outbox {
 impl OutboxReader {
     /// The next frame; `None` when sync has dropped its side.
     pub async fn next(&mut self) -> Option<Frame> {
-        let frame = self.frames.recv().await?;
-        self.waiting.fetch_sub(frame.len(), Ordering::AcqRel);
+        let (kind, frame) = self.frames.recv().await?;
+        self.waiting.of(kind).fetch_sub(frame.len(), Ordering::AcqRel);
         Some(frame)
     }
 
@@ -138,14 +163,30 @@ mod tests {
         for _ in 0..100 {
             outbox.catch_up(&state);
         }
-        assert_eq!(reader.waiting.load(Ordering::Acquire), state.len(), "one state waits, and no hundred");
+        assert_eq!(reader.waiting.states.load(Ordering::Acquire), state.len(), "one state waits, and no hundred");
         assert_eq!(reader.next().await, Some(state.clone()));
         assert!(reader.needs_state(), "what was asked for afterwards is owed");
         let large: Frame = "l".repeat(5 * ROOM_BYTES).into();
         outbox.catch_up(&large);
-        assert!(!reader.needs_state(), "one that is larger than the room has it for itself");
-        outbox.offer(&"next".into());
-        assert!(outbox.is_lagging());
+        assert!(!outbox.is_lagging(), "one that is larger than the room has it for itself");
         assert_eq!(reader.next().await, Some(large));
+    }
+
+    #[tokio::test]
+    async fn a_delta_right_behind_a_large_state_is_no_reason_for_another_state() {
+        let (outbox, mut reader) = outbox();
+        let large: Frame = "l".repeat(5 * ROOM_BYTES).into();
+        outbox.catch_up(&large);
+        outbox.offer(&"next".into());
+        assert!(!outbox.is_lagging());
+        assert_eq!(reader.next().await, Some(large));
+        assert_eq!(reader.next().await, Some("next".into()));
+        assert!(!reader.needs_state());
+        // Deltas have a bound of their own.
+        let delta: Frame = "d".repeat(ROOM_BYTES / 4).into();
+        for _ in 0..5 {
+            outbox.offer(&delta);
+        }
+        assert!(outbox.is_lagging());
     }
 }
