@@ -4,16 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::{FutureExt, SinkExt, StreamExt};
 use nixfleet_protocol::codec::{self, Decoded};
 use ractor::ActorRef;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data as OpData, OpCode};
-use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::Msg;
 use crate::actors::links::link::{Socket, close};
@@ -26,7 +26,8 @@ const PING_EVERY: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(75);
 /// The most frames of any kind that a client may send in ten seconds; a page sends a handful a minute.
 const FRAMES_PER_TEN_SECONDS: u32 = 200;
-/// How long one frame may take to be written: a tab that reads nothing at all is let go.
+/// How long the socket may take for one piece: a tab that reads nothing at all is let go, one on a slow network is not,
+/// however long the whole state takes it.
 const WRITE_WITHIN: Duration = Duration::from_mins(1);
 
 /// The most that is given to the socket at once. Its buffer keeps the room of the longest frame that it ever had: with
@@ -107,7 +108,7 @@ async fn end(session: &ActorRef<Msg>, code: u16, reason: &'static str) {
 }
 
 async fn write(
-    mut sink: SplitSink<Socket, Message>,
+    sink: SplitSink<Socket, Message>,
     mut frames: OutboxReader,
     mut log: mpsc::Receiver<Utf8Bytes>,
     mut control: mpsc::Receiver<Control>,
@@ -115,6 +116,7 @@ async fn write(
 ) {
     let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut tab = Tab { sink, ping };
     // The state was asked for and has not come: output that goes out meanwhile is no reason to ask again.
     let mut asked = false;
     loop {
@@ -132,12 +134,11 @@ async fn write(
                 None => return,
             },
             Some(lines) = log.recv() => Message::Text(lines),
-            _ = ping.tick() => Message::Ping(Vec::new().into()),
+            _ = tab.ping.tick() => Message::Ping(Vec::new().into()),
         };
         let over = matches!(message, Message::Close(_));
-        match tokio::time::timeout(WRITE_WITHIN, put(&mut sink, message)).await {
-            Ok(Ok(())) if !over => {}
-            Ok(_) | Err(_) => return,
+        if !tab.put(message).await || over {
+            return;
         }
         if frames.needs_state() && !std::mem::replace(&mut asked, true) {
             tell(session, Msg::CaughtUp);
@@ -145,25 +146,121 @@ async fn write(
     }
 }
 
-/// Sends a message; a long one in pieces, each on its way before the next is made.
-async fn put(sink: &mut SplitSink<Socket, Message>, message: Message) -> Result<(), tungstenite::Error> {
-    let Message::Text(text) = message else { return sink.send(message).await };
-    if text.len() <= PIECE {
-        return sink.send(Message::Text(text)).await;
+/// The sending half of a tab's socket.
+struct Tab {
+    sink: SplitSink<Socket, Message>,
+    ping: Interval,
+}
+
+impl Tab {
+    /// Sends a message; a long one in pieces, each on its way before the next is made, and a ping between them when it
+    /// is time: the reader hears whether anybody is there. False: the tab is gone, or reads nothing.
+    async fn put(&mut self, message: Message) -> bool {
+        let Message::Text(text) = message else { return self.piece(message).await };
+        if text.len() <= PIECE {
+            return self.piece(Message::Text(text)).await;
+        }
+        let mut rest = Bytes::from(text);
+        let mut kind = OpData::Text;
+        while !rest.is_empty() {
+            let piece = rest.split_to(PIECE.min(rest.len()));
+            let frame = Frame::message(piece, OpCode::Data(kind), rest.is_empty());
+            let due = self.ping.tick().now_or_never().is_some();
+            if due && !self.piece(Message::Ping(Vec::new().into())).await || !self.piece(Message::Frame(frame)).await {
+                return false;
+            }
+            kind = OpData::Continue;
+        }
+        true
     }
-    let mut rest = Bytes::from(text);
-    let mut kind = OpData::Text;
-    while !rest.is_empty() {
-        let piece = rest.split_to(PIECE.min(rest.len()));
-        let frame = Frame::message(piece, OpCode::Data(kind), rest.is_empty());
-        sink.send(Message::Frame(frame)).await?;
-        kind = OpData::Continue;
+
+    async fn piece(&mut self, piece: Message) -> bool {
+        matches!(tokio::time::timeout(WRITE_WITHIN, self.sink.send(piece)).await, Ok(Ok(())))
     }
-    Ok(())
 }
 
 fn tell(session: &ActorRef<Msg>, message: Msg) {
     if session.cast(message).is_err() {
         tracing::trace!("session is gone");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ractor::{Actor, ActorProcessingErr};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex, split};
+    use tokio_tungstenite::WebSocketStream;
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+    use crate::actors::links::link::Io;
+    use crate::actors::sync::outbox;
+
+    /// A session that only listens.
+    struct Listener;
+
+    impl Actor for Listener {
+        type Msg = Msg;
+        type State = mpsc::UnboundedSender<Msg>;
+        type Arguments = mpsc::UnboundedSender<Msg>;
+
+        async fn pre_start(
+            &self,
+            _: ActorRef<Msg>,
+            heard: mpsc::UnboundedSender<Msg>,
+        ) -> Result<mpsc::UnboundedSender<Msg>, ActorProcessingErr> {
+            Ok(heard)
+        }
+
+        async fn handle(
+            &self,
+            _: ActorRef<Msg>,
+            message: Msg,
+            heard: &mut mpsc::UnboundedSender<Msg>,
+        ) -> Result<(), ActorProcessingErr> {
+            heard.send(message).unwrap();
+            Ok(())
+        }
+    }
+
+    /// A network that brings 2 KiB a second to the tab, and everything back at once.
+    fn slow(near: DuplexStream, far: DuplexStream) {
+        let ((mut from, mut back), (mut answers, mut to)) = (split(near), split(far));
+        tokio::spawn(async move {
+            let mut piece = [0; 2048];
+            while let Ok(read @ 1..) = from.read(&mut piece).await {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                to.write_all(&piece[..read]).await.unwrap();
+            }
+        });
+        tokio::spawn(async move { tokio::io::copy(&mut answers, &mut back).await });
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tab_on_a_slow_network_gets_a_long_frame_however_long_it_takes() {
+        let ((server, near), (far, client)) = (duplex(2048), duplex(2048));
+        slow(near, far);
+        let server: Box<dyn Io> = Box::new(server);
+        let server = WebSocketStream::from_raw_socket(server, Role::Server, None).await;
+        let mut client = WebSocketStream::from_raw_socket(client, Role::Client, None).await;
+        let (heard, mut news) = mpsc::unbounded_channel();
+        let (session, _) = Actor::spawn(None, Listener, heard).await.unwrap();
+        let (_outbox, frames) = outbox();
+        let (log, logs) = mpsc::channel(1);
+        let (_control, controls) = mpsc::channel(1);
+        let _tasks = start(server, frames, logs, controls, &session);
+        let text = Utf8Bytes::from("x".repeat(400 * 1024));
+        let begun = Instant::now();
+        log.send(text.clone()).await.unwrap();
+        let whole = loop {
+            match client.next().await.unwrap().unwrap() {
+                Message::Text(text) => break text,
+                Message::Ping(_) => {}
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(whole == text);
+        assert!(begun.elapsed() > WRITE_WITHIN.max(SILENCE) * 2, "slow enough to show it: {:?}", begun.elapsed());
+        assert!(news.try_recv().is_err(), "the session goes on");
     }
 }
