@@ -240,13 +240,11 @@ impl Core {
         step.writes
             .changes
             .extend(step.writes.commands.iter().map(|it| StateChange::Command(Arc::new(command_view(it)))));
-        match &step.writes.removed {
-            Some(host) => step.writes.changes.push(StateChange::HostRemoved(host.clone())),
-            None => {
-                let change = self.host_change(now);
-                step.writes.changes.push(change);
-            }
-        }
+        let change = match &step.writes.removed {
+            Some(host) => StateChange::HostRemoved(host.clone()),
+            None => self.host_change(now),
+        };
+        step.writes.changes.push(change);
         self.told = Some(now);
         self.untold = false;
         step.publish = false;
