@@ -432,7 +432,7 @@ mod tests {
         let agent = tokio::spawn(async move {
             let mut agent = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
             for _ in 0..5 {
-                tokio::time::sleep(SILENCE - Duration::from_secs(10)).await;
+                tokio::time::sleep(SILENCE / 6 * 5).await;
                 agent.send(Message::text("{}")).await.unwrap();
             }
             agent

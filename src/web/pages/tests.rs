@@ -279,7 +279,7 @@ fn nothing_from_outside_becomes_markup() {
     let lights = Arc::make_mut(&mut host.lights);
     lights.git.message = evil();
     lights.git.action.label = evil();
-    host.lights.lock.action.pipeline = Some(evil());
+    lights.lock.action.pipeline = Some(evil());
     lights.system.also[0].label = evil();
     let mut command = sample::command(1, "csb0", Op::Switch, CommandState::Error);
     command.message = Some(evil());
