@@ -75,7 +75,7 @@ pub fn host_view(standing: &Standing<'_>, broken: Option<&str>) -> HostView {
         failed_units: facts.failed_units.clone(),
         repo_error: facts.repo_error.clone().filter(|why| !why.is_empty()),
         lights: without_dead_ends(next_step::of_lights(lights(sight), &Seen::of(sight)), &refused),
-        command: sight.open().map(command_view),
+        command: sight.open().map(|open| Box::new(command_view(open))),
         offers,
         broken: broken.map(str::to_owned),
     };
