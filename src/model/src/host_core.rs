@@ -48,7 +48,7 @@ const TELL_PROGRESS: Duration = Duration::from_millis(250);
 pub struct Core {
     settings: Arc<Settings>,
     record: HostRecord,
-    open: Option<Command>,
+    open: Option<Box<Command>>,
     /// Commands that take no slot and are not over.
     beside: BTreeMap<CommandId, Command>,
     /// Commands without a slot that are over here, and that the agent was told to end.
@@ -110,7 +110,7 @@ impl Core {
     ) -> (Self, Step) {
         let unfinished = unfinished.into_iter().filter(|command| !command.state.is_final());
         let (open, others): (Vec<_>, Vec<_>) = unfinished.partition(|command| record.open == Some(command.id));
-        let open = open.into_iter().next();
+        let open = open.into_iter().next().map(Box::new);
         let mut core = Self {
             settings,
             record,
@@ -133,7 +133,7 @@ impl Core {
             kept: None,
         };
         let mut step = Step { publish: true, ..Step::default() };
-        core.record.open = core.open.as_ref().map(|command| command.id);
+        core.record.open = core.open.as_deref().map(|command| command.id);
         if core.record.first_seen.is_some() {
             // The link that was there is gone; when it went nobody saw.
             core.record.facts.lost_at.get_or_insert(now);
@@ -229,7 +229,7 @@ impl Core {
         if step.writes.removed.is_none() {
             self.unsaved = None;
             step.writes.host = Some(Box::new(self.record.clone()));
-            step.writes.commands.extend(self.open.clone());
+            step.writes.commands.extend(self.open.as_deref().cloned());
         }
         let written = &mut step.writes.commands;
         // Of one command the last word counts.
@@ -274,23 +274,23 @@ impl Core {
         let link = self.link.as_ref().filter(|current| current.id == link)?;
         match output.command_id {
             Some(id) => link.commands.contains(&id).then_some(id),
-            None => self.open.as_ref().filter(|open| !open.waits() && link.protocol < 3).map(|open| open.id),
+            None => self.open.as_deref().filter(|open| !open.waits() && link.protocol < 3).map(|open| open.id),
         }
     }
 
     /// What is not over: the open command, and those beside it.
     pub fn unfinished(&self) -> impl Iterator<Item = &Command> {
-        self.open.iter().chain(self.beside.values())
+        self.open.as_deref().into_iter().chain(self.beside.values())
     }
 
     /// A command that is not over, in the slot or beside it.
     pub fn command(&self, id: CommandId) -> Option<&Command> {
-        self.open.as_ref().filter(|open| open.id == id).or_else(|| self.beside.get(&id))
+        self.open.as_deref().filter(|open| open.id == id).or_else(|| self.beside.get(&id))
     }
 
     /// The command that is not over and has the slot.
     pub fn open(&self) -> Option<&Command> {
-        self.open.as_ref()
+        self.open.as_deref()
     }
 
     /// The record.

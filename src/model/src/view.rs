@@ -108,7 +108,7 @@ pub(crate) fn shown(standing: &Standing<'_>, broken: Option<&str>, judged: Judge
         failed_units: facts.failed_units.clone(),
         repo_error: facts.repo_error.clone().filter(|why| !why.is_empty()),
         lights,
-        command: sight.open().map(command_view),
+        command: sight.open().map(|open| Box::new(command_view(open))),
         offers,
         broken: broken.map(str::to_owned),
     };

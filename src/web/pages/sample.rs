@@ -252,7 +252,7 @@ pub(super) fn state() -> FleetState {
     });
     Arc::make_mut(&mut switching.lights).system = light(Working, "Switch is running.", ActionKind::Stop, None, "Stop");
     Arc::make_mut(&mut switching.lights).system.action.command_id = Some(run.id);
-    switching.command = Some(run.clone());
+    switching.command = Some(Box::new(run.clone()));
     switching.offers = Arc::default();
     switching.metrics = Some(Metrics { cpu: Some(97.0), ram: Some(83.0), swap: Some(4.0), load: Some(8.2) });
 
@@ -291,7 +291,7 @@ pub(super) fn state() -> FleetState {
     late_run.started_at = Some(ago(640));
     Arc::make_mut(&mut late.lights).tests = light(Working, "Tests are running.", ActionKind::Log, None, "Show the log");
     Arc::make_mut(&mut late.lights).tests.action.command_id = Some(late_run.id);
-    late.command = Some(late_run.clone());
+    late.command = Some(Box::new(late_run.clone()));
     late.offers = Arc::default();
 
     let mut pulled = host("gpc0", Gaming, "#db2777", green());
@@ -348,7 +348,7 @@ pub(super) fn state() -> FleetState {
 
     let mut waiting = host("hsb2", Machine, "#0d9488", green());
     let lost = command(4, "hsb2", Op::Restart, CommandState::AwaitingReconnect);
-    waiting.command = Some(lost.clone());
+    waiting.command = Some(Box::new(lost.clone()));
     waiting.state = HostState::Stale;
     waiting.last_seen = Some(ago(21));
     Arc::make_mut(&mut waiting.lights).agent =

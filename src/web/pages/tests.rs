@@ -105,7 +105,7 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     let mut changes = Vec::new();
 
     let mut busy = before.clone();
-    busy.command = Some(sample::command(1, "hsb0", Op::Test, CommandState::Executing));
+    busy.command = Some(Box::new(sample::command(1, "hsb0", Op::Test, CommandState::Executing)));
     busy.offers = Arc::default();
     let mut moved = before.clone();
     moved.device_type = DeviceType::Gaming;

@@ -5,7 +5,7 @@ use nixfleet_protocol::agent::{DeviceType, Heartbeat, HostType, Location, Regist
 use nixfleet_protocol::text::plain_cut;
 use nixfleet_protocol::{Op, Time};
 
-use super::{Facts, Freshness, HostRecord};
+use super::{Facts, Features, Freshness, HostRecord};
 use crate::view::color;
 
 /// The longest text of an agent that is kept, in characters.
@@ -105,12 +105,12 @@ impl HostRecord {
         facts.pending = None;
         if protocol >= 3 {
             facts.tags = clean_list(&register.tags);
-            facts.features = clean_list(&register.features);
+            facts.features = clean_list(&register.features).into_iter().collect();
             if !register.mac_addresses.is_empty() {
                 facts.mac_addresses = clean_list(&register.mac_addresses);
             }
         } else {
-            facts.features.clear();
+            facts.features = Features::default();
         }
     }
 }

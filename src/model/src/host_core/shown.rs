@@ -37,11 +37,11 @@ impl Core {
             Some(kept) if kept.holds(now) => kept.judged.clone(),
             Some(_) | None => self.judge(now),
         };
-        StateChange::Host(Arc::new(shown(&self.standing(self.open.as_ref(), now), None, judged)))
+        StateChange::Host(Arc::new(shown(&self.standing(self.open.as_deref(), now), None, judged)))
     }
 
     fn judge(&mut self, now: Time) -> Judged {
-        let judged = judge(&self.standing(self.open.as_ref(), now));
+        let judged = judge(&self.standing(self.open.as_deref(), now));
         let until = judged_until(&self.remote, &self.record.history.reboots, now);
         self.kept = Some(Kept { judged: judged.clone(), from: now, until });
         judged
@@ -57,7 +57,7 @@ impl Core {
 
     /// The host as everyone sees it, judged now.
     pub fn view(&self, broken: Option<&str>, now: Time) -> HostView {
-        host_view(&self.standing(self.open.as_ref(), now), broken)
+        host_view(&self.standing(self.open.as_deref(), now), broken)
     }
 
     /// What the checks look at; the same that is shown.

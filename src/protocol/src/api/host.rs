@@ -87,7 +87,7 @@ pub struct Host {
     /// The lights.
     pub lights: Arc<Lights>,
     /// The command that is not over.
-    pub command: Option<Command>,
+    pub command: Option<Box<Command>>,
     /// Ops that would not be refused now.
     pub offers: Arc<[Op]>,
     /// The host's actor keeps failing; its last state is shown and the fleet goes on.

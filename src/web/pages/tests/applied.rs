@@ -54,7 +54,7 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
     let before = host_of(&old, "hsb0").clone();
     let mut changes = Vec::new();
     let mut busy = before.clone();
-    busy.command = Some(sample::command(1, "hsb0", Op::Test, CommandState::Executing));
+    busy.command = Some(Box::new(sample::command(1, "hsb0", Op::Test, CommandState::Executing)));
     let mut gone = before.clone();
     gone.state = HostState::Offline;
     let mut warm = before.clone();
