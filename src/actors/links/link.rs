@@ -224,12 +224,12 @@ impl Task {
         loop {
             let message = self.next().await?;
             let weight = u32::try_from(self.length / 1024).unwrap_or(IN_FLIGHT).clamp(SMALLEST, IN_FLIGHT);
-            let permit = match Arc::clone(&permits).try_acquire_many_owned(weight) {
-                Ok(permit) => permit,
-                Err(_) => {
-                    let waiting = Arc::clone(&permits).acquire_many_owned(weight);
-                    Box::pin(self.meanwhile(waiting)).await?.map_err(|_| End::Gone)?
-                }
+            let permit = if let Ok(permit) = Arc::clone(&permits).try_acquire_many_owned(weight) {
+                permit
+            } else {
+                // In a box: it is rare, and takes room for as long as the link lives.
+                let waiting = Arc::clone(&permits).acquire_many_owned(weight);
+                Box::pin(self.meanwhile(waiting)).await?.map_err(|_| End::Gone)?
             };
             if host.cast(host::Msg::FromAgent { link: self.link.id(), message, permit }).is_err() {
                 return Err(self.end(close::RESTART, "the host is being restarted, come back").await);
