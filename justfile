@@ -37,3 +37,7 @@ build:
 # The documentation of the code, opened in a browser.
 doc:
     cargo doc --workspace --no-deps --document-private-items --open
+
+# The page's script and stylesheet, made of src/web/script and src/web/style.
+page:
+    cd tests/browser && npm run page

@@ -1,5 +1,5 @@
 //! What can be clicked. The script knows no op: all that a click sends or shows stands in data attributes, which
-//! are made here and nowhere else. The list of them is the contract with `static/act.js`.
+//! are made here and nowhere else. The list of them is the contract with `script/act.js`.
 
 use askama::Template;
 use nixfleet_protocol::api::{Action, ActionKind, Host};

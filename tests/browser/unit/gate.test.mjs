@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { coalesce, delay, gate } from "../../../src/web/static/gate.js";
+import { coalesce, delay, gate } from "../../../src/web/script/gate.js";
 
 const own = { epoch: "e", version: 7 };
 const morph = (id, html = "") => ({ id, place: "morph", html });

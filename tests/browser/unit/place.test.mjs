@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ours, place } from "../../../src/web/static/place.js";
+import { ours, place } from "../../../src/web/script/place.js";
 
 // As much of a document as placing needs: elements with ids in a list.
 class Element {

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { pieces, plain } from "../../../src/web/static/sgr.js";
+import { pieces, plain } from "../../../src/web/script/sgr.js";
 
 const read = (line, state = plain()) => pieces(line, state).map(({ text, cls }) => (cls ? `[${cls}]${text}` : text));
 

@@ -3,10 +3,9 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-const folder = new URL("../../../src/web/static/", import.meta.url);
-const css = readFileSync(new URL("app.css", folder), "utf8");
+const read = (path) => readFileSync(new URL(`../../../src/web/${path}`, import.meta.url), "utf8");
 const tokens = Object.fromEntries(
-  [...css.matchAll(/--([\w-]+): light-dark\((#\w+), (#\w+)\)/g)].map(([, name, light, dark]) => [name, { light, dark }]),
+  [...read("style/tokens.css").matchAll(/--([\w-]+): light-dark\((#\w+), (#\w+)\)/g)].map(([, name, light, dark]) => [name, { light, dark }]),
 );
 
 function light(hex) {
@@ -39,5 +38,7 @@ for (const theme of ["light", "dark"]) {
 }
 
 test("nothing is loaded from elsewhere", () => {
-  for (const [, url] of css.matchAll(/url\("([^"]+)"\)/g)) assert.match(url, /^vendor\/[\w-]+\.woff2$/);
+  const urls = [...read("static/app.css").matchAll(/url\(([^)]+)\)/g)].map(([, url]) => url);
+  assert.equal(urls.length, 2);
+  for (const url of urls) assert.match(url, /^\.\/vendor\/[\w-]+\.woff2$/);
 });

@@ -1,0 +1,42 @@
+// The live page: what arrives is put in place, what is clicked is sent. It knows no op, no state and no colour.
+import { actions, copy, refill, signIn, toast } from "./act.js";
+import { keys, search, tips } from "./keys.js";
+import { live } from "./live.js";
+import { logs, remember } from "./log.js";
+import { browser, place } from "./place.js";
+import { tick } from "./time.js";
+
+const { page, epoch, version } = document.body.dataset;
+const doc = browser(window.Idiomorph);
+const finder = search();
+let dock;
+
+const socket = live({
+  own: { epoch, version: Number(version) },
+  page,
+  take(fragments) {
+    place(fragments, doc);
+    finder.refresh();
+    refill();
+    dock.refresh();
+    tick();
+  },
+  log: (payload) => dock.take(payload),
+  show: (state) => (document.documentElement.dataset.link = state),
+  async out() {
+    await signIn();
+    socket.signedIn();
+  },
+});
+dock = logs({ socket, copy, toast });
+actions({
+  opened: dock.open,
+  signedIn: socket.signedIn,
+  query: finder.query,
+});
+keys({ dock: dock.size });
+tips();
+tick();
+setInterval(tick, 1_000);
+addEventListener("beforeunload", remember);
+for (const origin of document.querySelectorAll("[data-origin]")) origin.textContent = `${location.origin.replace("http", "ws")}/ws`;
