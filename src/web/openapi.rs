@@ -85,6 +85,8 @@ fn parameters(route: &Route) -> Vec<Value> {
         Endpoint::Commands => &["host", "limit", "before"],
         Endpoint::Events => &["host", "category", "level", "action", "q", "limit", "before"],
         Endpoint::CommandLog => &["from", "follow", "raw"],
+        Endpoint::CommandLogLines => &["line", "count", "view"],
+        Endpoint::CommandLogSearch => &["text", "from"],
         Endpoint::Socket => &["view", "page", "epoch", "version"],
         _ => &[],
     };
@@ -125,6 +127,8 @@ fn responses(route: &Route) -> Value {
         Endpoint::Runs => ("200", Some(list("runs", "Run"))),
         Endpoint::Run => ("200", Some(reference("Run"))),
         Endpoint::StartRun | Endpoint::CancelRun => ("202", Some(reference("Run"))),
+        Endpoint::CommandLogLines => ("200", Some(reference("LogWindow"))),
+        Endpoint::CommandLogSearch | Endpoint::CommandLogError => ("200", Some(reference("LogFound"))),
         Endpoint::Events => ("200", Some(list("events", "Event"))),
         Endpoint::Remote => ("200", Some(reference("Remote"))),
         Endpoint::Ops => ("200", Some(list("ops", "OpEntry"))),
@@ -240,6 +244,8 @@ fn schemas() -> Value {
         ("OpEntry", "id label description runs_on warn_s hard_s retry totp interrupts_link confirm"),
         ("Outcome", "host command problem"),
         ("LogLine", "offset end time stream line partial"),
+        ("LogWindow", "line count next lines html"),
+        ("LogFound", "count lines seen"),
         ("MadeToken", "id token kind name host scopes created_at last_used expires_at"),
         ("Problem", "type title status detail code message offer command_id"),
     ] {

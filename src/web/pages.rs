@@ -26,6 +26,7 @@ mod fleet;
 mod fragments;
 mod host;
 mod lights;
+mod log;
 #[cfg(test)]
 mod preview;
 mod row;
@@ -51,6 +52,7 @@ pub use events::events_page;
 pub use fleet::fleet_page;
 pub use fragments::{fragments, full_fragments};
 pub use host::host_page;
+pub use log::{log_head, log_rows};
 
 /// Everything that the pages read. Borrowed for one render, so it costs nothing to make.
 #[derive(Clone, Copy)]

@@ -117,6 +117,19 @@ impl Does {
         Self { tip, ..self }
     }
 
+    /// The same op with these arguments, and with force.
+    #[must_use]
+    pub(super) fn with(self, args: &serde_json::Value, force: bool) -> Self {
+        let mut body = json!({});
+        if args.as_object().is_some_and(|args| !args.is_empty()) {
+            body["args"] = args.clone();
+        }
+        if force {
+            body["force"] = json!(true);
+        }
+        Self { body: body.to_string(), ..self }
+    }
+
     /// The same, not offered now.
     #[must_use]
     pub(super) fn not(self, why: Option<String>) -> Self {

@@ -42,6 +42,11 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
             PageKind::Command(id),
             Change::CommandStarted(command) | Change::CommandProgress(command) | Change::CommandFinished(command),
         ) if command.id == *id => vec![morph("command-head", html(&commands::head(fleet, command)))],
+        // What is offered after a command goes by its host.
+        (PageKind::Command(id), Change::HostUpdated(host)) if !before.is_some_and(|before| only_load(before, host)) => {
+            let of_host = fleet.command(*id).filter(|command| command.host.as_ref() == Some(&host.id));
+            of_host.map(|command| morph("command-head", html(&commands::head(fleet, command)))).into_iter().collect()
+        }
         (
             PageKind::Fleet | PageKind::Host(_) | PageKind::Events | PageKind::Command(_),
             Change::HostAdded(_)

@@ -189,6 +189,23 @@ pub(super) const fn meaning(state: CommandState) -> Option<&'static str> {
     }
 }
 
+/// The stage that failed: the verdict, and what it means for the host.
+pub(super) fn stage(stage: &str) -> Option<(&'static str, &'static str)> {
+    Some(match stage {
+        "checkout" => ("Failed in the checkout", "Nothing was built: the host runs what it ran before."),
+        "evaluation" => ("Failed in the evaluation", "Nothing was built: the host runs what it ran before."),
+        "build" => ("Failed in the build", "Nothing was activated: the host runs what it ran before."),
+        "activation" => {
+            ("Failed in the activation", "The host may run part of the new system. Go back, or fix it and try again.")
+        }
+        "tests" => ("Tests failed", "The log of each test says why."),
+        "interrupted" => {
+            ("Interrupted", "Its runner ended before it did, with a reboot perhaps. Nobody can say how far it came.")
+        }
+        _ => return None,
+    })
+}
+
 pub(super) const fn level(level: Level) -> &'static str {
     match level {
         Level::Info => "unknown",

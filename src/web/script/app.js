@@ -18,7 +18,6 @@ const socket = live({
     place(fragments, doc);
     finder.refresh();
     refill();
-    dock.refresh();
     tick();
   },
   log: (payload) => dock.take(payload),
@@ -28,7 +27,7 @@ const socket = live({
     socket.signedIn();
   },
 });
-dock = logs({ socket, copy, toast });
+dock = logs({ socket, copy, toast, doc });
 actions({
   opened: dock.open,
   signedIn: socket.signedIn,
