@@ -11,7 +11,7 @@ use nixfleet_protocol::{HostId, RunId};
 use super::answer::Answer;
 use super::api::commands;
 use super::auth::Caller;
-use super::pages::{Session, command_page, events_page, fleet_page, host_page};
+use super::pages::{Session, command_page, events_page, fleet_page, host_page, run_page};
 use super::problem::Refused;
 use super::router::Endpoint;
 use super::{App, Asked};
@@ -28,10 +28,7 @@ pub(super) async fn page(app: &App, asked: &Asked) -> Result<Answer, Refused> {
     } else {
         None
     };
-    if endpoint == Endpoint::RunPage {
-        let id: RunId = asked.matched.id("id")?;
-        return Err(Refused::new(StatusCode::NOT_FOUND, "no_such_run", format!("There is no run {id}.")));
-    }
+    let run = if endpoint == Endpoint::RunPage { Some(asked.matched.id::<RunId>("id")?) } else { None };
     let snapshot = app.handles.sync.snapshot().await?;
     let html = app.pages.whole(&snapshot, |fleet| match endpoint {
         Endpoint::HostPage => {
@@ -43,6 +40,11 @@ pub(super) async fn page(app: &App, asked: &Asked) -> Result<Answer, Refused> {
             let command = command.as_ref().ok_or_else(Refused::no_such_path)?;
             // What is in the state is as new as its version.
             Ok(command_page(fleet, fleet.command(command.id).unwrap_or(command), session))
+        }
+        Endpoint::RunPage => {
+            let id = run.ok_or_else(Refused::no_such_path)?;
+            let none = || Refused::new(StatusCode::NOT_FOUND, "no_such_run", format!("There is no run {id}."));
+            Ok(run_page(fleet, fleet.run(id).ok_or_else(none)?, session))
         }
         Endpoint::EventsPage => Ok(events_page(fleet, session)),
         Endpoint::FleetPage => Ok(fleet_page(fleet, session)),

@@ -81,6 +81,7 @@ fn page_kind(page: pages::PageKind) -> PageKind {
         pages::PageKind::Host(id) => PageKind::Host(id),
         pages::PageKind::Events => PageKind::Events,
         pages::PageKind::Command(id) => PageKind::Command(id),
+        pages::PageKind::Run(id) => PageKind::Run(id),
     }
 }
 

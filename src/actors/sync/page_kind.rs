@@ -1,6 +1,6 @@
 //! The kinds of page: tabs of one kind are sent the same bytes.
 
-use nixfleet_protocol::{CommandId, HostId};
+use nixfleet_protocol::{CommandId, HostId, RunId};
 
 /// The kinds of page that are live. Fragments are made once for each that is open.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +13,8 @@ pub enum PageKind {
     Events,
     /// `/commands/{id}`
     Command(CommandId),
+    /// `/runs/{id}`
+    Run(RunId),
 }
 
 impl PageKind {
@@ -23,6 +25,7 @@ impl PageKind {
             None if text == "events" => Some(Self::Events),
             Some(("host", id)) => id.parse().ok().map(Self::Host),
             Some(("command", id)) => id.parse().ok().map(Self::Command),
+            Some(("run", id)) => id.parse().ok().map(Self::Run),
             _ => None,
         }
     }
@@ -35,6 +38,7 @@ impl std::fmt::Display for PageKind {
             Self::Host(id) => write!(f, "host/{id}"),
             Self::Events => f.write_str("events"),
             Self::Command(id) => write!(f, "command/{id}"),
+            Self::Run(id) => write!(f, "run/{id}"),
         }
     }
 }

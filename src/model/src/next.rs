@@ -31,18 +31,19 @@ pub fn next_steps(command: &Command, host: &Host) -> Vec<NextStep> {
     }
     let blocked = command.state == CommandState::Blocked;
     if !blocked
-        && let Some((_, light)) = host.lights.each().into_iter().find(|(_, light)| {
-            light.action.kind == ActionKind::Log && light.action.command_id == Some(command.id)
-        })
+        && let Some((_, light)) = host
+            .lights
+            .each()
+            .into_iter()
+            .find(|(_, light)| light.action.kind == ActionKind::Log && light.action.command_id == Some(command.id))
     {
         let steps = light.also.iter().filter(|action| action.kind != ActionKind::Log);
         return ordered(command, steps.cloned().collect());
     }
     let retry = || {
-        spec(command.op).retry.then(|| NextStep {
-            same: true,
-            ..NextStep::new(actions::start_as(command.op, "Try again"))
-        })
+        spec(command.op)
+            .retry
+            .then(|| NextStep { same: true, ..NextStep::new(actions::start_as(command.op, "Try again")) })
     };
     let force = || NextStep {
         force: true,
@@ -117,7 +118,11 @@ mod tests {
             status: LightStatus::Error,
             message: String::new(),
             action: actions::failed_log(of),
-            also: vec![actions::start(Op::Pull), actions::start_as(Op::Switch, "Try again"), actions::start(Op::Rollback)],
+            also: vec![
+                actions::start(Op::Pull),
+                actions::start_as(Op::Switch, "Try again"),
+                actions::start(Op::Rollback),
+            ],
         };
         host
     }

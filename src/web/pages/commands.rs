@@ -72,6 +72,23 @@ pub(super) fn text(command: &Command) -> String {
     }
 }
 
+#[derive(Template)]
+#[template(path = "said.html")]
+struct Said {
+    text: String,
+}
+
+/// What is told to those who can't see it: the command that ended last, and how. One that was refused never began;
+/// who asked for it is told by the answer.
+pub(super) fn said(fleet: &Fleet<'_>) -> String {
+    let ended = fleet.state.commands.values().filter(|command| command.sent_at.is_some() && command.state.is_final());
+    let last = ended.max_by_key(|command| (command.finished_at, command.id));
+    let text = |command: &std::sync::Arc<Command>| {
+        format!("{}: {}. {}", title(fleet, command), words::command(command.state).1, text(command))
+    };
+    html(&Said { text: last.map(text).unwrap_or_default() })
+}
+
 fn took(command: &Command) -> String {
     match (command.started_at, command.finished_at) {
         (Some(from), Some(to)) => words::span(from, to),

@@ -10,7 +10,7 @@ use nixfleet_protocol::{Time, Version};
 
 use super::{
     ErrorPage, Fleet, LoginPage, Session, command_page, error_page, events_page, fleet_page, host_page, login_page,
-    sample,
+    run_page, sample,
 };
 
 fn view<'a>(state: &'a FleetState, ops: &'a [nixfleet_protocol::api::OpEntry]) -> Fleet<'a> {
@@ -62,6 +62,7 @@ fn every_page_renders() {
         ("host-busy", host_page(&fleet, host("hsb1"), session)),
         ("events", events_page(&fleet, session)),
         ("command", command_page(&fleet, failed, session)),
+        ("run", run_page(&fleet, state.runs.values().next_back().unwrap(), session)),
         ("login", login_page(LoginPage { csrf_token: "x", totp: true, error: Some("That was not right. Try again.") })),
         (
             "error",

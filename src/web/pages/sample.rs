@@ -7,7 +7,7 @@ use nixfleet_model::view::HostView;
 use nixfleet_protocol::agent::{DeviceType, Disk, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{
     Action, ActionKind, Category, Command, CommandState, Deployed, Event, Host, HostState, Level, Light, LightStatus,
-    Lights, OpEntry, Progress, PullRequest, Remote, Server,
+    Lights, OpEntry, Progress, PullRequest, Remote, Run, RunState, Server,
 };
 use nixfleet_protocol::{EventId, Op, Time};
 use serde_json::{Value, json};
@@ -191,6 +191,43 @@ pub(super) fn command(n: u64, host: &str, op: Op, state: CommandState) -> Comman
         progress: None,
         details: Value::Null,
     }
+}
+
+pub(super) fn run(n: u64, state: RunState, stage: u32, hosts: &[(&str, [CommandState; 3])]) -> Run {
+    let over = !matches!(state, RunState::Running | RunState::Halted);
+    Run {
+        id: format!("01920000-0000-7000-8000-{n:012x}").parse().unwrap(),
+        pipeline: "do-all".to_owned(),
+        actor: "user".to_owned(),
+        state,
+        stage,
+        ops: vec![Op::Pull, Op::Switch, Op::Test],
+        hosts: hosts.iter().map(|(host, states)| (host.parse().unwrap(), states.to_vec())).collect(),
+        options: json!({}),
+        created_at: ago(140),
+        finished_at: over.then(|| ago(20)),
+    }
+}
+
+/// One that goes on, and two of the history.
+fn runs() -> [Run; 3] {
+    use CommandState::{Error, Executing, Pending, Skipped, Success};
+    [
+        run(21, RunState::Complete, 2, &[("hsb0", [Success; 3]), ("hsb8", [Success; 3])]),
+        run(22, RunState::Partial, 2, &[("csb0", [Success, Error, Skipped]), ("gpc0", [Success; 3])]),
+        run(
+            23,
+            RunState::Running,
+            1,
+            &[
+                ("hsb0", [Success, Success, Pending]),
+                ("hsb1", [Success, Executing, Pending]),
+                ("hsb8", [Success, Pending, Pending]),
+                ("csb0", [Success, Error, Skipped]),
+                ("imac0", [Success, Executing, Pending]),
+            ],
+        ),
+    ]
 }
 
 pub(super) fn event(n: u64, seconds: i64, level: Level, host: Option<&str>, action: &str, message: &str) -> Event {
@@ -407,6 +444,7 @@ pub(super) fn state() -> FleetState {
     for host in hosts {
         put(&mut all, host);
     }
+    all.runs.extend(runs().into_iter().map(|run| (run.id, Arc::new(run))));
     let commands = [run, failed_run, late_run, lost, done, blocked, partial];
     all.commands.extend(commands.map(|command| (command.id, Arc::new(command))));
     all.events.extend(events.into_iter().map(Arc::new));

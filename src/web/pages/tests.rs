@@ -1,6 +1,8 @@
 //! The fragments against the fresh render, and everything from outside against the markup.
 
 mod applied;
+mod clicks;
+mod runs;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -12,7 +14,8 @@ use nixfleet_protocol::browser::{Change, Fragment, Place};
 use nixfleet_protocol::{Op, Version};
 
 use super::{
-    Fleet, PageKind, Session, command_page, events_page, fleet_page, fragments, full_fragments, host_page, sample,
+    Fleet, PageKind, Session, command_page, events_page, fleet_page, fragments, full_fragments, host_page, run_page,
+    sample,
 };
 
 const SESSION: Session<'static> = Session { csrf_token: "session-secret" };
@@ -34,6 +37,7 @@ fn page(fleet: &Fleet<'_>, kind: &PageKind) -> String {
         PageKind::Host(id) => host_page(fleet, fleet.host(id).unwrap(), SESSION),
         PageKind::Events => events_page(fleet, SESSION),
         PageKind::Command(id) => command_page(fleet, fleet.command(*id).unwrap(), SESSION),
+        PageKind::Run(id) => run_page(fleet, fleet.run(*id).unwrap(), SESSION),
     }
 }
 
@@ -90,6 +94,7 @@ fn kinds(state: &FleetState) -> Vec<PageKind> {
         PageKind::Events,
         PageKind::Host("hsb0".parse().unwrap()),
         PageKind::Command(*state.commands.keys().next().unwrap()),
+        PageKind::Run(*state.runs.keys().next().unwrap()),
     ]
 }
 
@@ -130,6 +135,11 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     changes.push((Change::CommandFinished(command.clone()), ended.clone()));
     changes.push((Change::CommandProgress(command), ended));
 
+    for (run, change) in runs::changes() {
+        let mut state = sample::state();
+        state.runs.insert(run.id, run);
+        changes.push((change, state));
+    }
     let mut told = sample::state();
     let event = Arc::new(sample::event(10, 0, Level::Warn, Some("hsb0"), "host_stale", "Heard nothing."));
     told.events.push_front(event.clone());
@@ -158,7 +168,7 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     less.hosts.remove(&before.id);
     let fleet = view(&less, &ops);
     let made = fragments(&Change::HostRemoved(before.id.clone()), Some(&before), &fleet, &PageKind::Fleet);
-    assert_eq!(ids(&made), ["host:hsb0", "counts"]);
+    assert_eq!(ids(&made), ["host:hsb0", "counts", "filters"]);
     assert_fresh(&made, &page(&fleet, &PageKind::Fleet), "removed");
 }
 
@@ -320,10 +330,12 @@ fn nothing_from_outside_becomes_markup() {
 #[test]
 fn a_page_kind_reads_back() {
     let id = "01920000-0000-7000-8000-000000000001".parse().unwrap();
-    for page in [PageKind::Fleet, PageKind::Events, PageKind::Host("a.b".parse().unwrap()), PageKind::Command(id)] {
+    let run = "01920000-0000-7000-8000-000000000002".parse().unwrap();
+    let named = PageKind::Host("a.b".parse().unwrap());
+    for page in [PageKind::Fleet, PageKind::Events, named, PageKind::Command(id), PageKind::Run(run)] {
         assert_eq!(PageKind::parse(&page.to_string()), Some(page));
     }
-    for bad in ["", "fleets", "host/", "host/<b>", "command/7", "fleet/x"] {
+    for bad in ["", "fleets", "host/", "host/<b>", "command/7", "run/x", "fleet/x"] {
         assert_eq!(PageKind::parse(bad), None, "{bad}");
     }
 }

@@ -128,12 +128,20 @@ export function actions({ opened, signedIn, query }) {
     const answer = await send(url, given).catch(() => null);
     if (!answer) return toast(`${title || "It"} was not sent: the dashboard can’t be reached.`, () => post(data));
     const result = await answer.json().catch(() => ({}));
-    if (answer.ok) return "opens" in data && result.id && opened(result.id, title);
+    if (answer.ok) return "opens" in data ? result.id && opened(result.id, title) : told(title, result.outcomes);
     const text = result.message || result.detail || `The dashboard answered ${answer.status}.`;
     if (/^totp_(required|invalid)$/.test(result.code)) return post({ ...data, confirm: text, totp: "" });
     const next = result.offer && offered(result.offer, url);
     if (!next) return say(title || result.title, text);
     if (await confirmed({ title, text, yes: result.offer.label })) act(next);
+  }
+
+  // How it went for each of many hosts.
+  function told(title, outcomes) {
+    if (!outcomes) return;
+    const not = outcomes.filter(({ problem }) => problem);
+    toast(`${title}: begun on ${outcomes.length - not.length} of ${outcomes.length}.`);
+    if (not[0]) say(title, not.map(({ host, problem }) => `${host}: ${problem.detail}`).join("\n"));
   }
 
   // What a refused command offers instead, in the same attributes as everything that can be clicked.
@@ -150,13 +158,13 @@ export function actions({ opened, signedIn, query }) {
     return host && { go: `/hosts/${host}` };
   }
 
-  function act(data) {
+  function act(data, on) {
     if (data.post) post(data);
     else if (data.log) opened(data.log, data.title);
     else if (data.go) location.assign(data.go);
     else if (data.help) say(data.title, data.help);
     else if (data.dialog) $(data.dialog).showModal();
-    else if (data.query !== undefined) query(data.query);
+    else if (data.query !== undefined) query(on);
     else if (data.copy) copy(data.copy);
     else return false;
     return true;
@@ -170,7 +178,7 @@ export function actions({ opened, signedIn, query }) {
     if (on.dataset.menu) return menu(on);
     const item = on.closest("[popover]");
     const data = item && opener ? filled(on, opener.dataset) : { ...on.dataset };
-    if (act(data)) item?.hidePopover();
+    if (act(data, on)) item?.hidePopover();
   });
 }
 
@@ -206,6 +214,8 @@ function fill(box) {
     const at = line.indexOf(": ");
     for (const key of line.slice(0, at).split(" ")) why[key] = line.slice(at + 2);
   }
+  const list = box.querySelector("[data-fill]");
+  if (list) list.innerHTML = opener.dataset.card ?? "";
   for (const name of box.querySelectorAll("[data-text]")) name.textContent = filled(name, opener.dataset).text;
   for (const item of box.querySelectorAll("[role=menuitem]")) {
     const { key, about, post, log } = item.dataset;

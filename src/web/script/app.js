@@ -4,11 +4,13 @@ import { keys, search, tips } from "./keys.js";
 import { live } from "./live.js";
 import { logs, remember } from "./log.js";
 import { browser, place } from "./place.js";
+import { selection } from "./select.js";
 import { tick } from "./time.js";
 
 const { page, epoch, version } = document.body.dataset;
 const doc = browser(window.Idiomorph);
-const finder = search();
+const picks = selection();
+const finder = search(picks.refresh);
 let dock;
 
 const socket = live({
@@ -17,6 +19,7 @@ const socket = live({
   take(fragments) {
     place(fragments, doc);
     finder.refresh();
+    picks.refresh();
     refill();
     tick();
   },
@@ -33,7 +36,7 @@ actions({
   signedIn: socket.signedIn,
   query: finder.query,
 });
-keys({ dock: dock.size });
+keys({ dock: dock.size, ...picks });
 tips();
 tick();
 setInterval(tick, 1_000);

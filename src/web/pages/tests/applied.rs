@@ -82,6 +82,17 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
     broken.server = Arc::new(Server { store_error: Some("disk full".to_owned()), ..sample::server() });
     changes.push((Change::ServerUpdated(broken.server.clone()), broken));
 
+    for (run, change) in runs::changes() {
+        let mut state = sample::state();
+        state.runs.insert(run.id, run);
+        changes.push((change, state));
+    }
+    let mut ended = sample::state();
+    let mut command = sample::command(1, "hsb1", Op::Switch, CommandState::Success);
+    command.finished_at = Some(sample::ago(0));
+    ended.commands.insert(command.id, Arc::new(command.clone()));
+    changes.push((Change::CommandFinished(Arc::new(command)), ended));
+
     for (change, state) in &changes {
         let what = change.kind();
         let shown = page(&view(&old, &ops), &PageKind::Fleet);
