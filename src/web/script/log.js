@@ -15,7 +15,7 @@ if (marks) CSS.highlights.set("found", marks);
 
 // A browser that keeps no storage keeps no cookie either, and never gets here.
 const store = { tabs: [], active: "", small: false, wrap: true, at: {}, ...JSON.parse(sessionStorage.logs ?? "{}") };
-export const remember = () => (sessionStorage.logs = JSON.stringify(store));
+const remember = () => (sessionStorage.logs = JSON.stringify(store));
 
 // `#L120` or `#L120-L140` → [120, 140]
 export function range(hash) {
@@ -53,10 +53,9 @@ export function logs({ socket, copy, toast, doc }) {
     const page = `/commands/${id}`;
     const api = `/api/v1${page}/log`;
     const kept = store.at[id];
-    let marked = homely(id) && range(location.hash);
-    let follow = !marked && !(kept?.line > 0);
+    let follow = !(kept?.line > 0);
     let [from, to, total, top] = [1, 0, 0, 0]; // lines from…to are on the page
-    let busy, asked;
+    let busy, asked, marked;
     let [query, hits, found, seen, at] = ["", [], 0, 0, -1];
     const own = { root, take, show, sign, seen: look, go, keep: () => (store.at[id] = { line: follow ? 0 : number(first()) }) };
     views.set(id, own);
@@ -132,7 +131,7 @@ export function logs({ socket, copy, toast, doc }) {
 
     // What the socket tells: lines that follow on what is here, how the command stands, the end.
     function take({ line, html, over, head }) {
-      if (head) doc.morph(one(".log-head"), doc.make(head));
+      if (head) root.isConnected ? doc.morph(one(".log-head"), doc.make(head)) : one(".log-head").replaceWith(doc.make(head));
       sign();
       steady(() => {
         total = Math.max(total, line - 1);
@@ -157,19 +156,16 @@ export function logs({ socket, copy, toast, doc }) {
       place.replaceChildren(head.querySelector("svg").cloneNode(true));
     }
 
-    // Asks for lines, and gives them to `then`.
-    async function fill(what, then) {
-      if (busy) return;
-      busy = true;
-      const window = await read(`lines?view=html&count=${LINES}${what}`);
-      busy = false;
-      if (!window) return;
-      steady(() => {
-        total = Math.max(total, window.count);
-        then(window);
-      });
-      look();
-    }
+    // Asks for lines, and gives them to `then`; one thing at a time.
+    const fill = (what, then) =>
+      (busy = read(`lines?view=html&count=${LINES}${what}`).then((window) => {
+        busy = null;
+        if (!window) return;
+        steady(() => {
+          total = Math.max(total, window.count);
+          then(window);
+        });
+      }));
 
     const anew = ({ line, html }) => {
       clear(line);
@@ -177,26 +173,27 @@ export function logs({ socket, copy, toast, doc }) {
     };
 
     // Line `n` is looked at, which may be anywhere; with `b` it is marked, up to `b`.
-    async function go(n, b) {
+    async function go(n, b, share = 1 / 3) {
       follow = false;
       if (b) mark([n, b]);
       show();
+      await busy;
       if (!row(n)) await fill(`&line=${Math.max(1, n - LINES / 2)}`, anew);
-      if (row(n)) box.scrollTop = top = box.scrollTop + edge(row(n)) - edge(box) - box.clientHeight / 3;
+      if (row(n)) box.scrollTop = top = box.scrollTop + edge(row(n)) - edge(box) - box.clientHeight * share;
       look();
     }
 
     // What is near the edges of the window is asked for.
     function look() {
       if (busy || !box.clientHeight) return;
-      if (follow && to < total) return fill("", anew);
+      if (follow && to < total) return fill("", anew).then(look);
       if (follow) bottom();
       const up = edge(box);
       const down = edge(box, "bottom");
       const a = edge(above, "bottom");
       const b = edge(below);
       if (from > 1 && a > up - NEAR) {
-        if (a > down) return go(Math.ceil(box.scrollTop / high()) || 1);
+        if (a > down) return go(Math.ceil(box.scrollTop / high()) || 1, 0, 0);
         const begin = Math.max(1, from - LINES);
         fill(`&line=${begin}`, ({ html }) => {
           const fresh = block(html);
@@ -205,13 +202,13 @@ export function logs({ socket, copy, toast, doc }) {
           from = begin;
           [...fresh.children].forEach(dress);
           if (!follow) trim();
-        });
+        }).then(look);
       } else if (to < total && b < down + NEAR) {
-        if (b < up) return go(Math.min(total, to + Math.ceil((up - b) / high())));
+        if (b < up) return go(Math.min(total, to + Math.ceil((up - b) / high())), 0, 0);
         fill(`&line=${to + 1}`, ({ html }) => {
           trim(true);
           add(block(html));
-        });
+        }).then(look);
       }
     }
 
@@ -231,7 +228,7 @@ export function logs({ socket, copy, toast, doc }) {
     }
     function mark(lines) {
       marked = lines;
-      rows().forEach(dress);
+      tell();
       if (homely(id)) history.replaceState(null, "", hash(lines));
       named("page").href = page + hash(lines);
     }
@@ -246,8 +243,7 @@ export function logs({ socket, copy, toast, doc }) {
       tell();
     }
     function tell() {
-      const count = found.toLocaleString();
-      one("output").textContent = query && (at < 0 ? `${count} found` : `${at + 1} of ${count}`);
+      one("output").textContent = query && `${at < 0 ? "" : `${at + 1} of `}${found.toLocaleString()}`;
       for (const one of marks ?? []) if (box.contains(one.startContainer)) marks.delete(one);
       rows().forEach(dress);
     }
@@ -255,7 +251,7 @@ export function logs({ socket, copy, toast, doc }) {
       if (total > seen) await search();
       if (!hits.length) return;
       const near = at < 0 ? hits.findIndex((n) => n >= number(first())) : -1;
-      at = near < 0 ? (at + by + hits.length) % hits.length : near;
+      at = near < 0 ? (at + (by || 1) + hits.length) % hits.length : near;
       tell();
       go(hits[at]);
     }
@@ -285,37 +281,41 @@ export function logs({ socket, copy, toast, doc }) {
       if (key === "Enter") step(shiftKey ? -1 : 1);
       if (key === "Escape") box.focus();
     });
-    root.addEventListener("click", async (event) => {
-      const what = event.target.closest("[data-log-do]")?.dataset.logDo;
-      const n = Number(event.target.dataset.n);
-      if (n && !event.ctrlKey && !event.metaKey) {
-        event.preventDefault();
-        mark([n, (event.shiftKey && marked?.[0]) || n].sort((x, y) => x - y));
-      } else if (what === "follow") follow = !follow;
-      else if (what === "wrap") {
+    const tools = {
+      follow: () => (follow = !follow),
+      wrap() {
         store.wrap = !store.wrap;
         for (const other of views.values()) other.show();
-      } else if (what === "next") step(1);
-      else if (what === "back") step(-1);
-      else if (what === "error") {
+      },
+      next: () => step(1),
+      back: () => step(-1),
+      async error() {
         const n = (await read("first-error"))?.lines[0];
         if (n) go(n, n);
-        else toast("No line of this log reads as an error.");
-      } else if (what === "copy") {
+        else toast("No error was found.");
+      },
+      async copy() {
         const chosen = getSelection();
         if (box.contains(chosen.anchorNode) && String(chosen)) return copy(String(chosen));
-        if (total > HUGE) return toast("This log is too long to be copied. Download it.");
-        const answer = await fetch(`${api}?raw=1`).catch(() => null);
+        const answer = total < HUGE && (await fetch(`${api}?raw=1`).catch(() => null));
         if (answer?.ok) copy(await answer.text());
-        else toast("The log could not be read.");
-      } else return;
+        else toast("Too much to copy. Download it.");
+      },
+    };
+    root.addEventListener("click", (event) => {
+      const { target: on, shiftKey, ctrlKey, metaKey } = event;
+      const n = Number(on.dataset.n);
+      if (n && !ctrlKey && !metaKey) {
+        event.preventDefault();
+        mark([n, (shiftKey && marked?.[0]) || n].sort((x, y) => x - y));
+      }
+      tools[on.closest("[data-log-do]")?.dataset.logDo]?.();
       show();
       look();
     });
     show();
     socket.follow(id, () => ({ line: total || 1, last }));
-    if (marked) go(...marked);
-    else if (!follow) go(kept.line);
+    if (!follow) go(kept.line, 0, 0);
     return own;
   }
 
@@ -405,7 +405,11 @@ export function logs({ socket, copy, toast, doc }) {
     },
     true,
   );
-  addEventListener("hashchange", () => home && range(location.hash) && view(home.dataset.logview).go(...range(location.hash)));
+  function linked() {
+    const lines = home && range(location.hash);
+    if (lines) view(home.dataset.logview).go(...lines);
+  }
+  addEventListener("hashchange", linked);
   addEventListener("pagehide", () => {
     for (const { keep } of views.values()) keep();
     remember();
@@ -417,6 +421,7 @@ export function logs({ socket, copy, toast, doc }) {
   }
 
   home?.append(view(home.dataset.logview).root);
+  linked();
   draw();
   return { open, size, take: (payload) => views.get(payload.command_id)?.take(payload) };
 }
