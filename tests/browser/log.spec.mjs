@@ -220,7 +220,7 @@ test('the dock on another host’s page: signs on the tabs, keys, copy', async (
   const tabs = page.locator('.dock .tab');
   await expect(tabs).toHaveCount(2);
   for (const tab of await tabs.all()) await expect(tab.locator('.tab-state.is-ok svg, .tab-state.is-error svg')).toBeVisible();
-  await page.keyboard.press('[');
+  await page.keyboard.press(',');
   await expect(tabs.first().locator('.tab-open')).toHaveAttribute('aria-current', 'true');
   await expect(page.getByText('second', { exact: true })).toBeVisible();
   await page.getByRole('button', { name: 'Copy' }).click();

@@ -53,15 +53,14 @@ export function logs({ socket, copy, toast, doc }) {
     const page = `/commands/${id}`;
     const api = `/api/v1${page}/log`;
     const kept = store.at[id];
-    let follow = !(kept?.line > 0);
+    let follow = !(kept > 0);
     let [from, to, total, top] = [1, 0, 0, 0]; // lines from…to are on the page
     let busy, asked, marked;
     let [query, hits, found, seen, at] = ["", [], 0, 0, -1];
-    const own = { root, take, show, sign, seen: look, go, keep: () => (store.at[id] = { line: follow ? 0 : number(first()) }) };
+    const own = { root, take, show, sign, seen: look, go, keep: () => (store.at[id] = follow ? 0 : number(first())) };
     views.set(id, own);
     named("raw").href = `${api}?raw=1`;
     named("page").href = page;
-    named("page").hidden = homely(id);
 
     const rows = () => [...box.querySelectorAll(".ln")];
     const row = (n) => box.querySelector(`[data-n="${n}"]`)?.parentElement;
@@ -103,6 +102,7 @@ export function logs({ socket, copy, toast, doc }) {
       const row = !follow && first();
       const before = row && edge(row);
       change();
+      root.dataset.some = total > 0;
       above.style.height = `${(from - 1) * high()}px`;
       below.style.height = `${(total - to) * high()}px`;
       box.style.setProperty("--digits", String(total).length);
@@ -116,15 +116,14 @@ export function logs({ socket, copy, toast, doc }) {
       box.scrollTop = top = box.scrollHeight;
     }
 
-    // Too many blocks: those at the other end go.
+    // Too many blocks: one at the other end goes.
     function trim(front) {
-      while (box.children.length > BLOCKS + 2) {
-        const block = front ? above.nextElementSibling : below.previousElementSibling;
-        if (front) from += block.children.length;
-        else to -= block.children.length;
-        block.remove();
-      }
-      for (const one of marks ?? []) if (!one.startContainer.isConnected) marks.delete(one);
+      if (box.children.length <= BLOCKS + 2) return;
+      const block = front ? above.nextElementSibling : below.previousElementSibling;
+      if (front) from += block.children.length;
+      else to -= block.children.length;
+      block.remove();
+      tell();
     }
 
     const block = (html) => doc.make(`<div>${html}</div>`);
@@ -139,11 +138,7 @@ export function logs({ socket, copy, toast, doc }) {
         if (html) add(block(html));
         if (follow) trim(true);
       });
-      if (over) {
-        socket.done(id);
-        root.dataset.over = "";
-      }
-      root.toggleAttribute("data-some", total > 0);
+      if (over) socket.done(id);
       if (query && total > seen) asked ||= setTimeout(search, 500);
       look();
     }
@@ -244,7 +239,7 @@ export function logs({ socket, copy, toast, doc }) {
     }
     function tell() {
       one("output").textContent = query && `${at < 0 ? "" : `${at + 1} of `}${found.toLocaleString()}`;
-      for (const one of marks ?? []) if (box.contains(one.startContainer)) marks.delete(one);
+      for (const one of marks ?? []) if (!one.startContainer.isConnected || box.contains(one.startContainer)) marks.delete(one);
       rows().forEach(dress);
     }
     async function step(by) {
@@ -269,6 +264,14 @@ export function logs({ socket, copy, toast, doc }) {
       top = box.scrollTop;
       show();
       look();
+    });
+    // The browser would glide there, past blocks that come and go.
+    box.addEventListener("keydown", (event) => {
+      const to_end = event.key === "End";
+      if (!to_end && event.key !== "Home") return;
+      event.preventDefault();
+      if ((follow = to_end)) look();
+      else go(1);
     });
     input.addEventListener("input", () => {
       query = input.value.toLowerCase();
@@ -315,7 +318,7 @@ export function logs({ socket, copy, toast, doc }) {
     });
     show();
     socket.follow(id, () => ({ line: total || 1, last }));
-    if (!follow) go(kept.line, 0, 0);
+    if (!follow) go(kept, 0, 0);
     return own;
   }
 
@@ -336,7 +339,6 @@ export function logs({ socket, copy, toast, doc }) {
     }
     dock.hidden = !store.tabs.length;
     dock.classList.toggle("small", store.small);
-    document.body.toggleAttribute("data-dock", !dock.hidden);
     if (!dock.hidden && !store.small && store.active) {
       const shown = view(store.active);
       if (body.firstElementChild !== shown.root) body.replaceChildren(shown.root);
@@ -379,8 +381,8 @@ export function logs({ socket, copy, toast, doc }) {
   });
 
   const keys = {
-    "[": () => turn(-1),
-    "]": () => turn(1),
+    ",": () => turn(-1),
+    ".": () => turn(1),
     x: () => store.active && close(store.active),
   };
   function turn(step) {
@@ -398,8 +400,8 @@ export function logs({ socket, copy, toast, doc }) {
       const inside = on.closest(".log") ?? (!document.getElementById("search") && home);
       const control = ctrlKey || metaKey;
       if (inside && key === (control ? "f" : "/")) inside.querySelector("input").select();
-      else if (control || !keys[key]) return;
-      else keys[key]();
+      else if (!control && keys[key]) keys[key]();
+      else return;
       event.preventDefault();
       event.stopPropagation();
     },
