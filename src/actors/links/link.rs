@@ -6,6 +6,7 @@
 //! When the host's actor dies the link is closed with 1012: the agent comes back and tells the truth.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,11 +19,11 @@ use ractor::{ActorRef, RpcReplyPort};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, Sleep};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
 use crate::actors::host;
 use crate::actors::socket::{self, Pace};
@@ -170,18 +171,7 @@ pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 's
     let asked = Arc::<Asked>::default();
     let mut writer = tokio::spawn(write(sink, outgoing, Arc::clone(&asked)));
     let cut = Arc::clone(&link.cut);
-    let mut reader = Reader {
-        link: link.clone(),
-        stream,
-        asked,
-        host: None,
-        malformed: 0,
-        minute: Instant::now(),
-        unknown: HashSet::new(),
-        pace: Pace::new(BURST, ONE_IN),
-        length: 0,
-        broken: false,
-    };
+    let mut reader = Reader::new(link.clone(), stream, asked);
     tokio::spawn(async move {
         tokio::select! {
             () = reader.run(&tell) => {}
@@ -237,6 +227,8 @@ struct Reader {
     minute: Instant,
     unknown: HashSet<String>,
     pace: Pace,
+    /// Fires when the link may have been silent for too long; a timer for each frame would cost more.
+    silence: Pin<Box<Sleep>>,
     /// Bytes of the last frame.
     length: usize,
     /// What it sent broke the rules of WebSocket.
@@ -244,6 +236,22 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(link: LinkRef, stream: SplitStream<Socket>, asked: Arc<Asked>) -> Self {
+        Self {
+            link,
+            stream,
+            asked,
+            host: None,
+            malformed: 0,
+            minute: Instant::now(),
+            unknown: HashSet::new(),
+            pace: Pace::new(BURST, ONE_IN),
+            silence: Box::pin(tokio::time::sleep(SILENCE)),
+            length: 0,
+            broken: false,
+        }
+    }
+
     async fn run(&mut self, tell: &(impl Fn(LinkNews) + Sync)) {
         let Ok(Some(register)) = tokio::time::timeout(REGISTER_WITHIN, self.register()).await else {
             self.end(close::POLICY, "the first message must be register").await;
@@ -285,9 +293,9 @@ impl Reader {
     /// The next message in good form; `None` when the link is over.
     async fn next(&mut self) -> Option<AgentMessage> {
         loop {
-            let frame = match tokio::time::timeout(SILENCE, self.stream.next()).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => {
+            let frame = match self.frame().await {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
                     tracing::debug!(link = self.link.id(), %error, "link broke");
                     if let Some((code, reason)) = socket::fault(&error) {
                         self.broken = true;
@@ -295,11 +303,7 @@ impl Reader {
                     }
                     return None;
                 }
-                Ok(None) => return None,
-                Err(_) => {
-                    tracing::info!(link = self.link.id(), "silent for {SILENCE:?}, dropped");
-                    return None;
-                }
+                None => return None,
             };
             self.asked.heard();
             self.length = frame.len();
@@ -330,6 +334,25 @@ impl Reader {
                         self.end(close::POLICY, "too many malformed messages").await;
                         return None;
                     }
+                }
+            }
+        }
+    }
+
+    /// The next frame; `None` when the link is over, or was silent for too long.
+    async fn frame(&mut self) -> Option<Result<Message, Error>> {
+        let silent = Instant::now() + SILENCE;
+        loop {
+            tokio::select! {
+                biased;
+                frame = self.stream.next() => return frame,
+                () = self.silence.as_mut() => {
+                    // It was set for a frame before this one: it fires early, and looks again.
+                    if silent <= Instant::now() {
+                        tracing::info!(link = self.link.id(), "silent for {SILENCE:?}, dropped");
+                        return None;
+                    }
+                    self.silence.as_mut().reset(silent);
                 }
             }
         }
@@ -391,5 +414,38 @@ async fn write(mut sink: SplitSink<Socket, Message>, mut outgoing: mpsc::Receive
             tracing::debug!(%error, "link can't be written");
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_tungstenite::tungstenite::protocol::Role;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_link_is_dropped_a_minute_after_its_last_frame() {
+        let (ours, theirs) = tokio::io::duplex(1024);
+        let ours: Box<dyn Io> = Box::new(ours);
+        let (_, stream) = WebSocketStream::from_raw_socket(ours, Role::Server, None).await.split();
+        let mut reader = Reader::new(LinkRef::new(1, mpsc::channel(1).0), stream, Arc::default());
+        let agent = tokio::spawn(async move {
+            let mut agent = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
+            for _ in 0..5 {
+                tokio::time::sleep(SILENCE / 6 * 5).await;
+                agent.send(Message::text("{}")).await.unwrap();
+            }
+            agent
+        });
+        for _ in 0..5 {
+            assert!(matches!(reader.frame().await, Some(Ok(Message::Text(_)))));
+        }
+        let _connected = agent.await.unwrap();
+        // A moment that the host's actor took is no silence of the agent.
+        tokio::time::sleep(SILENCE * 2).await;
+        let quiet = Instant::now();
+        assert!(reader.frame().await.is_none());
+        let silent = quiet.elapsed();
+        assert!(silent >= SILENCE && silent < SILENCE + Duration::from_secs(1), "{silent:?}");
     }
 }

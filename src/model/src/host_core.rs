@@ -8,13 +8,14 @@
 //!
 //! Invariants (`tests.rs`): at most one command is open; the open command of the record is the one in memory; beside
 //! it are only commands that take no slot (`journal`, `wake`), and what is neither is over; whatever changes a command or a choice is written, with its event, in the step that changes it; facts alone
-//! are written at leisure; what is checked is what is shown, one [`Standing`] for both.
+//! are written at leisure; what is checked is what is shown, one [`crate::checks::Standing`] for both.
 
 mod agent;
 mod beside;
 mod door;
 mod life;
 mod results;
+mod shown;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -23,19 +24,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nixfleet_protocol::agent::{Output, Status};
+use nixfleet_protocol::agent::{AgentMessage, Output, Status};
 use nixfleet_protocol::{CommandId, Commit, Time};
 
 pub use self::beside::abandon;
 pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, Writes};
-use crate::checks::{Request, Standing};
+use self::shown::Kept;
+use crate::checks::Request;
 use crate::command::{self, Command};
-use crate::compartments::Sight;
 use crate::fleet_state::StateChange;
 use crate::host::HostRecord;
 use crate::liveness;
 use crate::remote::RemoteState;
-use crate::view::{HostView, command_view, host_view};
+use crate::view::command_view;
 
 /// How long facts may wait to be written, when nothing else is.
 const SAVE_FACTS: Duration = Duration::from_mins(1);
@@ -74,6 +75,8 @@ pub struct Core {
     told: Option<Time>,
     /// Progress waits to be told.
     untold: bool,
+    /// What was judged last, while that is still true.
+    kept: Option<Kept>,
 }
 
 /// The agent's link.
@@ -127,6 +130,7 @@ impl Core {
             unsaved: None,
             told: None,
             untold: false,
+            kept: None,
         };
         let mut step = Step { publish: true, ..Step::default() };
         core.record.open = core.open.as_ref().map(|command| command.id);
@@ -145,6 +149,9 @@ impl Core {
     /// One step.
     pub fn step(&mut self, input: Input, now: Time) -> Step {
         let mut step = Step::default();
+        if !matches!(input, Input::Heard { message: AgentMessage::Heartbeat(_), .. }) {
+            self.kept = None;
+        }
         match input {
             Input::LinkUp { link, register } => self.link_up(link, &register, now, &mut step),
             Input::LinkDown { link } => self.link_down(link, now, &mut step),
@@ -233,47 +240,14 @@ impl Core {
         step.writes
             .changes
             .extend(step.writes.commands.iter().map(|it| StateChange::Command(Arc::new(command_view(it)))));
-        match &step.writes.removed {
-            Some(host) => step.writes.changes.push(StateChange::HostRemoved(host.clone())),
-            None => step.writes.changes.push(self.host_change(now)),
-        }
+        let change = match &step.writes.removed {
+            Some(host) => StateChange::HostRemoved(host.clone()),
+            None => self.host_change(now),
+        };
+        step.writes.changes.push(change);
         self.told = Some(now);
         self.untold = false;
         step.publish = false;
-    }
-
-    fn host_change(&self, now: Time) -> StateChange {
-        StateChange::Host(Arc::new(self.view(None, now)))
-    }
-
-    /// Everything of this host as it is now, for those who may see it: only while no commit is under way.
-    pub fn changes(&self, now: Time) -> Vec<StateChange> {
-        let commands = self.unfinished().map(|command| StateChange::Command(Arc::new(command_view(command))));
-        commands.chain([self.host_change(now)]).collect()
-    }
-
-    /// The host as everyone sees it.
-    pub fn view(&self, broken: Option<&str>, now: Time) -> HostView {
-        host_view(&self.standing(self.open.as_ref(), now), broken)
-    }
-
-    /// What the checks look at; the same that is shown.
-    fn standing<'a>(&'a self, running: Option<&'a Command>, now: Time) -> Standing<'a> {
-        let reboots = self.record.history.reboots.iter().filter(|at| now.since(**at) < Duration::from_hours(1)).count();
-        Standing {
-            sight: Sight {
-                host: &self.record,
-                running,
-                remote: &self.remote,
-                server_version: &self.settings.server_version,
-                now,
-            },
-            linked: self.link.is_some(),
-            run: None,
-            reboots_last_hour: u32::try_from(reboots).unwrap_or(u32::MAX),
-            daemon_started: self.settings.daemon_started,
-            totp_configured: self.settings.totp_configured,
-        }
     }
 
     /// When the core wants [`Input::Timer`] next.

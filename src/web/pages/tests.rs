@@ -106,7 +106,7 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
 
     let mut busy = before.clone();
     busy.command = Some(sample::command(1, "hsb0", Op::Test, CommandState::Executing));
-    busy.offers = vec![];
+    busy.offers = Arc::default();
     let mut moved = before.clone();
     moved.device_type = DeviceType::Gaming;
     let mut gone = before.clone();
@@ -243,7 +243,7 @@ fn what_is_not_offered_is_off_and_says_why() {
 fn what_is_neither_offered_nor_refused_is_not_shown() {
     let ops = sample::op_entries();
     let state = sample::state();
-    let host = Host { offers: vec![Op::Test], ..host_of(&state, "hsb0").clone() };
+    let host = Host { offers: [Op::Test].into(), ..host_of(&state, "hsb0").clone() };
     let state = with_host(state, host.clone());
     let refused = |_: &Host| vec![(Op::Pull, "At the head.".to_owned())];
     let fleet = Fleet { refused: &refused, ..view(&state, &ops) };
@@ -276,10 +276,11 @@ fn nothing_from_outside_becomes_markup() {
     host.repo_error = Some(evil());
     host.broken = Some(evil());
     host.deployed.as_mut().unwrap().system_path = Some(evil());
-    host.lights.git.message = evil();
-    host.lights.git.action.label = evil();
-    host.lights.lock.action.pipeline = Some(evil());
-    host.lights.system.also[0].label = evil();
+    let lights = Arc::make_mut(&mut host.lights);
+    lights.git.message = evil();
+    lights.git.action.label = evil();
+    lights.lock.action.pipeline = Some(evil());
+    lights.system.also[0].label = evil();
     let mut command = sample::command(1, "csb0", Op::Switch, CommandState::Error);
     command.message = Some(evil());
     command.actor = evil();

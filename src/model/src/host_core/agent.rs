@@ -112,9 +112,12 @@ impl Core {
     }
 
     fn heartbeat(&mut self, beat: &Heartbeat, now: Time, step: &mut Step) {
-        self.record.facts.heard(beat, now);
+        let news = self.record.facts.heard(beat, now);
         self.set_beside_apart();
         let first = self.link.as_mut().is_some_and(|link| std::mem::take(&mut link.fresh));
+        if news || first {
+            self.kept = None;
+        }
         if first && self.open.is_some() {
             let system = beat.update_status.as_ref().and_then(|status| status.system.clone()).unwrap_or_default();
             let beat = Beat {

@@ -14,7 +14,7 @@ use crate::compartments;
 use crate::event::NewEvent;
 use crate::host::{DeployedRecord, SwitchRun, TestRun};
 use crate::ops::{self, PostCheck, RunsOn};
-use crate::view::command_view;
+use crate::view::{REBOOT_COUNTS, command_view};
 use crate::wake;
 
 /// How long the remote may take before a pull is refused as `already_current`, or after one.
@@ -112,7 +112,7 @@ impl Core {
         let Some(command) = &self.open else { return };
         if command.op == Op::Reboot {
             let reboots = &mut self.record.history.reboots;
-            reboots.retain(|at| now.since(*at) < Duration::from_hours(1));
+            reboots.retain(|at| now.since(*at) < REBOOT_COUNTS);
             reboots.push(now);
         }
         let event = command_event(command, Level::Info, "command_started", format!("{} starts", command.op), now);

@@ -50,7 +50,7 @@ fn a_view_has_all_that_is_known() {
     assert_eq!(shown.failed_units, ["web.service"]);
     assert_eq!(shown.command.as_ref().map(|command| command.op), Some(Op::Test));
     assert_eq!(shown.broken.as_deref(), Some("its actor keeps failing"));
-    assert_eq!(shown.lights, scene.lights());
+    assert_eq!(*shown.lights, scene.lights());
 }
 
 #[test]
