@@ -24,6 +24,7 @@ mod entry;
 mod events;
 mod fleet;
 mod fragments;
+mod graph;
 mod host;
 mod lights;
 #[cfg(test)]
@@ -50,7 +51,7 @@ pub use entry::{ErrorPage, LoginPage, error_page, login_page};
 pub use events::events_page;
 pub use fleet::fleet_page;
 pub use fragments::{fragments, full_fragments};
-pub use host::host_page;
+pub use host::{HostPart, Stored, host_page, host_part};
 
 /// Everything that the pages read. Borrowed for one render, so it costs nothing to make.
 #[derive(Clone, Copy)]

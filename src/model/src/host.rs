@@ -4,9 +4,13 @@
 
 mod merge;
 
+use std::sync::Arc;
+
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, Time};
 use serde::{Deserialize, Serialize};
+
+use crate::load::Load;
 
 /// Everything stored about a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +27,8 @@ pub struct HostRecord {
     pub chosen: Chosen,
     /// What the lights remember.
     pub history: History,
+    /// How busy it was.
+    pub load: Load,
     /// The command that is not over.
     pub open: Option<CommandId>,
 }
@@ -37,6 +43,7 @@ impl HostRecord {
             facts: Facts::default(),
             chosen: Chosen::default(),
             history: History::default(),
+            load: Load::default(),
             open: None,
         }
     }
@@ -91,8 +98,8 @@ pub struct Facts {
     pub system_path: Option<String>,
     /// The configuration revision of the running system.
     pub system_revision: Option<Commit>,
-    /// The last generations, newest first.
-    pub generations: Vec<Generation>,
+    /// The last generations, newest first. Shared with all who show them.
+    pub generations: Arc<[Generation]>,
     /// How many tests the checkout has for this host, where it was said.
     pub tests: Option<u32>,
     /// Load.

@@ -20,6 +20,7 @@ pub mod fleet_state;
 pub mod host;
 pub mod host_core;
 pub mod liveness;
+pub mod load;
 pub mod ops;
 pub mod remote;
 pub mod restart;

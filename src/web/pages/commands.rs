@@ -33,7 +33,7 @@ pub(super) fn item_id(command: &Command) -> String {
 }
 
 /// Name of a command in headings and tabs.
-fn title(fleet: &Fleet<'_>, command: &Command) -> String {
+pub(super) fn title(fleet: &Fleet<'_>, command: &Command) -> String {
     let label = fleet.label(command.op);
     command.host.as_ref().map_or_else(|| label.to_owned(), |host| format!("{host} · {label}"))
 }
