@@ -72,13 +72,18 @@ impl Graph {
         runs
     }
 
+    /// Where a stretch is drawn from: a single sample is a dash, which needs room to its right.
+    fn left(&self, at: usize, values: &[u8]) -> usize {
+        if values.len() == 1 { at.min(self.width().saturating_sub(1)) } else { at }
+    }
+
     /// The line through the samples.
     pub(super) fn line(&self) -> String {
         let mut path = String::new();
         for (at, values) in self.runs() {
             // Writing to a String can't fail.
-            let _ = write!(path, "M{at} {}", 100 - i32::from(values[0]));
-            steps(&mut path, &values, at == self.width());
+            let _ = write!(path, "M{} {}", self.left(at, &values), 100 - i32::from(values[0]));
+            steps(&mut path, &values);
         }
         path
     }
@@ -87,8 +92,17 @@ impl Graph {
     pub(super) fn area(&self) -> String {
         let mut path = String::new();
         for (at, values) in self.runs() {
-            let _ = write!(path, "M{at} {BELOW}V{}", 100 - i32::from(values[0]));
-            steps(&mut path, &values, at == self.width());
+            let top = 100 - i32::from(values[0]);
+            // Beside what is seen, too: there the edge of the picture is no edge of the area.
+            let _ = if at == 0 {
+                write!(path, "M-2 {BELOW}V{top}H0")
+            } else {
+                write!(path, "M{} {BELOW}V{top}", self.left(at, &values))
+            };
+            steps(&mut path, &values);
+            if at + values.len() > self.width() {
+                let _ = write!(path, "H{}", self.width() + 2);
+            }
             let _ = write!(path, "V{BELOW}z");
         }
         path
@@ -101,10 +115,10 @@ impl Graph {
     }
 }
 
-/// From sample to sample; a single one is a short dash. `last`: there is no room to its right.
-fn steps(path: &mut String, values: &[u8], last: bool) {
+/// From sample to sample; a single one is a short dash.
+fn steps(path: &mut String, values: &[u8]) {
     if values.len() == 1 {
-        path.push_str(if last { "h-1" } else { "h1" });
+        path.push_str("h1");
     }
     for (at, pair) in values.windows(2).enumerate() {
         let down = i32::from(pair[0]) - i32::from(pair[1]);
@@ -123,8 +137,8 @@ mod tests {
     #[test]
     fn a_gap_breaks_the_line() {
         let graph = graph(&[None, Some(10), Some(30), Some(20), None, None, Some(5)]);
-        assert_eq!(graph.line(), "M1 90l1-20 1 10M6 95h-1");
-        assert_eq!(graph.area(), "M1 120V90l1-20 1 10V120zM6 120V95h-1V120z");
+        assert_eq!(graph.line(), "M1 90l1-20 1 10M5 95h1");
+        assert_eq!(graph.area(), "M1 120V90l1-20 1 10V120zM5 120V95h1H8V120z");
         assert_eq!(graph.gaps(), [(3, 3)], "what was before the first sample is no gap");
         assert_eq!(graph.range().unwrap().to_string(), "5 to 30 %");
         assert_eq!(graph.width(), 6);
