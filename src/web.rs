@@ -202,6 +202,7 @@ impl App {
             Endpoint::Pipelines => Ok(api::runs::pipelines()?),
             Endpoint::Hosts => api::hosts::list(self).await,
             Endpoint::Host => api::hosts::one(self, asked).await,
+            Endpoint::HostMetrics => api::hosts::metrics(self, asked).await,
             Endpoint::CreateHost => api::hosts::create(self, asked, body).await,
             Endpoint::RemoveHost => api::hosts::remove(self, asked).await,
             Endpoint::HostOp => api::ops::on_host(self, asked, body).await,

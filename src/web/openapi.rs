@@ -121,6 +121,7 @@ fn responses(route: &Route) -> Value {
     let (status, schema) = match route.endpoint {
         Endpoint::Hosts => ("200", Some(list("hosts", "Host"))),
         Endpoint::Host => ("200", Some(reference("Host"))),
+        Endpoint::HostMetrics => ("200", Some(reference("HostLoad"))),
         Endpoint::CreateHost => ("201", Some(reference("Host"))),
         Endpoint::Commands => ("200", Some(list("commands", "Command"))),
         Endpoint::Command => ("200", Some(reference("Command"))),
@@ -238,6 +239,7 @@ fn schemas() -> Value {
             "Command",
             "id host op args state code message actor force run_id created_at sent_at started_at finished_at waiting_since exit_code stage log_bytes progress details",
         ),
+        ("HostLoad", "hour day"),
         ("Run", "id pipeline actor state stage ops hosts options created_at finished_at"),
         ("Event", "id time category level actor host action message details"),
         ("Remote", "source branch commit subject author committed_at lock_hash read_at error pull_request"),

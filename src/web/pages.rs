@@ -25,6 +25,7 @@ mod events;
 mod filters;
 mod fleet;
 mod fragments;
+mod graph;
 mod host;
 mod lights;
 mod log;
@@ -54,7 +55,7 @@ pub use entry::{ErrorPage, LoginPage, error_page, login_page};
 pub use events::events_page;
 pub use fleet::fleet_page;
 pub use fragments::{fragments, full_fragments};
-pub use host::host_page;
+pub use host::{HostPart, Stored, host_page, host_part};
 pub use log::{log_head, log_rows};
 pub use runs::run_page;
 

@@ -49,6 +49,8 @@ pub enum Endpoint {
     Hosts,
     /// One host.
     Host,
+    /// How busy a host was.
+    HostMetrics,
     /// Make a host.
     CreateHost,
     /// Remove a host.
@@ -177,6 +179,12 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/pipelines", Endpoint::Pipelines, READ, "The pipelines"),
     get("/api/v1/hosts", Endpoint::Hosts, READ, "All hosts"),
     get("/api/v1/hosts/{host}", Endpoint::Host, READ, "One host"),
+    get(
+        "/api/v1/hosts/{host}/metrics",
+        Endpoint::HostMetrics,
+        READ,
+        "The load of a host: the last hour and the last 24",
+    ),
     post("/api/v1/hosts", Endpoint::CreateHost, OPERATE, "Make a host"),
     delete("/api/v1/hosts/{host}", Endpoint::RemoveHost, OPERATE, "Remove a host"),
     post("/api/v1/hosts/{host}/ops/{op}", Endpoint::HostOp, OPERATE, "Start an op on a host"),

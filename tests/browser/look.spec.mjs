@@ -32,8 +32,10 @@ for (const theme of ['light', 'dark']) {
     await logIn(page, demo);
     await look(page, 'fleet', theme);
     const { body } = await demo.api('GET', '/api/v1/commands');
+    await demo.api('POST', '/api/v1/hosts', { name: 'lyra' });
     for (const [name, path] of [
       ['host', `/hosts/${demo.hosts[0]}`],
+      ['host-new', '/hosts/lyra'],
       ['events', '/events'],
       ['command', `/commands/${body.commands[0].id}`],
     ]) {

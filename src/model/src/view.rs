@@ -111,6 +111,8 @@ pub(crate) fn shown(standing: &Standing<'_>, broken: Option<&str>, judged: Judge
         command: sight.open().map(|open| Box::new(command_view(open))),
         offers,
         broken: broken.map(str::to_owned),
+        past: Arc::clone(&record.load.past),
+        generations: Arc::clone(&facts.generations),
     };
     HostView { host: Arc::new(host), refused }
 }

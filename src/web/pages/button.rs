@@ -121,6 +121,12 @@ impl Does {
         Self { card, host: host.to_string(), help: message.to_owned(), title, ..Self::default() }
     }
 
+    /// The same, not asked again: what was typed says that it is meant.
+    #[must_use]
+    pub(super) fn sure(self) -> Self {
+        Self { confirm: String::new(), yes: String::new(), ..self }
+    }
+
     /// The same with a sentence for hover and focus.
     #[must_use]
     pub(super) fn tip(self, tip: String) -> Self {

@@ -1,6 +1,8 @@
 //! What a change moves on a page: the smallest elements that look different, from the same templates as the first
 //! render.
 
+use std::sync::Arc;
+
 use nixfleet_protocol::api::{Command, Event, Host};
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 
@@ -50,16 +52,25 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Host(id), Change::HostAdded(host) | Change::HostUpdated(host)) if host.id == *id => {
             host_changed(fleet, before, host)
         }
-        (PageKind::Host(id), Change::CommandStarted(command)) if command.host.as_ref() == Some(id) => {
-            vec![first_command(fleet, command)]
+        (PageKind::Host(id), Change::RemoteUpdated(_)) => {
+            let facts = |host: &Arc<Host>| morph("host-facts", host_room::facts(fleet, host));
+            fleet.host(id).map(facts).into_iter().collect()
         }
-        (PageKind::Host(id), Change::CommandProgress(command) | Change::CommandFinished(command))
+        (PageKind::Host(id), Change::HostRemoved(host)) if host == id => {
+            vec![morph("host-notices", host_room::gone(id))]
+        }
+        (PageKind::Host(id), Change::CommandStarted(command) | Change::CommandFinished(command))
             if command.host.as_ref() == Some(id) =>
         {
-            vec![command_changed(fleet, command)]
+            vec![ask(host_room::PAST)]
+        }
+        (PageKind::Host(id), Change::CommandProgress(command)) if command.host.as_ref() == Some(id) => {
+            vec![morph(commands::item_id(command), html(&commands::item(fleet, command)))]
         }
         (PageKind::Host(id), Change::Event(event)) if event.host.as_ref() == Some(id) => {
-            vec![first_event(fleet, event, events::FEW)]
+            let mut all = vec![first_event(fleet, event, events::FEW)];
+            all.extend(event.action.starts_with("token").then(|| ask(host_room::TOKENS)));
+            all
         }
         (
             PageKind::Command(id),
@@ -103,12 +114,10 @@ pub fn full_fragments(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
             morph("events", events::list(fleet, events::FEW, None)),
         ],
         PageKind::Host(id) => {
-            let mut all = vec![
-                morph("commands", fleet_room::command_list(fleet, Some(id))),
-                morph("events", events::list(fleet, events::FEW, Some(id))),
-            ];
-            if let Some(host) = fleet.host(id) {
-                all.extend(host_changed(fleet, None, host));
+            let mut all = vec![morph("events", events::list(fleet, events::FEW, Some(id))), ask(host_room::TOKENS)];
+            match fleet.host(id) {
+                Some(host) => all.extend(host_changed(fleet, None, host)),
+                None => all.push(morph("host-notices", host_room::gone(id))),
             }
             all
         }
@@ -127,6 +136,11 @@ pub fn full_fragments(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
 
 fn morph(id: impl Into<String>, html: String) -> Fragment {
     Fragment { id: id.into(), place: Place::Morph, html }
+}
+
+/// Something changed that the state does not have: the page asks for the region.
+fn ask(id: &str) -> Fragment {
+    Fragment { id: id.to_owned(), place: Place::Ask, html: String::new() }
 }
 
 fn counts(fleet: &Fleet<'_>) -> Fragment {
@@ -159,12 +173,16 @@ fn host_updated(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
         // The last cell has the reasons of what is not offered: they may change with something that is not in the
         // host, so it is sent with everything but the load.
         let only_load = only_load(before, host);
-        cells(fleet, host)
+        let mut made: Vec<_> = cells(fleet, host)
             .into_iter()
             .zip(old)
             .filter(|(new, old)| new.html != old.html || (!only_load && new.id.ends_with(":do")))
             .map(|(new, _)| morph(new.id, new.html))
-            .collect()
+            .collect();
+        if before.past != host.past {
+            made.push(morph(host_room::small_id(host), host_room::small(host)));
+        }
+        made
     } else {
         vec![morph(row_id(&host.id), html(&row(fleet, host)))]
     };
@@ -181,18 +199,48 @@ fn host_updated(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
 fn only_load(before: &Host, host: &Host) -> bool {
     let mut same = before.clone();
     same.metrics.clone_from(&host.metrics);
+    same.past = Arc::clone(&host.past);
     same.last_seen = host.last_seen;
     same.disk = host.disk;
     same == *host
 }
 
+/// The regions of a host's page that look different. `before`: none, and all are told.
 fn host_changed(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fragment> {
-    let only_load = before.is_some_and(|before| only_load(before, host));
-    let mut all =
-        vec![morph("host-head", host_room::head(fleet, host)), morph("host-facts", host_room::facts(fleet, host))];
-    if !only_load {
-        all.push(morph("host-lights", host_room::cards(fleet, host)));
-        all.push(morph("host-ops", host_room::ops(fleet, host)));
+    let mut all = Vec::new();
+    match before.filter(|before| only_load(before, host)) {
+        Some(before) => {
+            all.push(morph("host-seen", host_room::seen(fleet, host)));
+            let numbers = host_room::numbers(host);
+            if numbers != host_room::numbers(before) {
+                all.push(morph("host-load", numbers));
+            }
+            if host.disk != before.disk {
+                all.push(morph("host-facts", host_room::facts(fleet, host)));
+            }
+        }
+        None => all.extend([
+            morph("host-notices", host_room::notices(host)),
+            morph("host-head", host_room::head(fleet, host)),
+            morph("host-lights", host_room::cards(fleet, host)),
+            morph("host-load", host_room::numbers(host)),
+            morph("host-facts", host_room::facts(fleet, host)),
+            morph("host-ops", host_room::ops(fleet, host)),
+            morph("host-rollback", host_room::past::rollback(fleet, host)),
+            morph("host-danger", host_room::danger(fleet, host)),
+        ]),
+    }
+    if before.is_none_or(|before| before.past != host.past) {
+        all.push(morph("host-graphs", host_room::graphs(fleet, host)));
+    }
+    // What runs now stands among what was deployed, and the head's subject beside its commit: the light names the head.
+    let same = |before: &Host| {
+        before.generations == host.generations
+            && before.deployed == host.deployed
+            && before.lights.git == host.lights.git
+    };
+    if !before.is_some_and(same) {
+        all.push(ask(host_room::PAST));
     }
     all
 }

@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
-use nixfleet_protocol::agent::{DeviceType, Metrics};
-use nixfleet_protocol::api::{CommandState, Host, HostState, Level, OpEntry, Server};
+use nixfleet_protocol::agent::{DeviceType, Disk, Metrics};
+use nixfleet_protocol::api::{CommandState, Host, HostState, Level, LoadHistory, LoadSample, OpEntry, Server};
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 use nixfleet_protocol::{Op, Version};
 
 use super::{
-    Fleet, PageKind, Session, command_page, events_page, fleet_page, fragments, full_fragments, host_page, run_page,
-    sample,
+    Fleet, PageKind, Session, Stored, command_page, events_page, fleet_page, fragments, full_fragments, host,
+    host_page, run_page, sample,
 };
 
 const SESSION: Session<'static> = Session { csrf_token: "session-secret" };
@@ -34,7 +34,10 @@ fn view<'a>(state: &'a FleetState, ops: &'a [OpEntry]) -> Fleet<'a> {
 fn page(fleet: &Fleet<'_>, kind: &PageKind) -> String {
     match kind {
         PageKind::Fleet => fleet_page(fleet, SESSION),
-        PageKind::Host(id) => host_page(fleet, fleet.host(id).unwrap(), SESSION),
+        PageKind::Host(id) => {
+            let commands = host::past::of_state(fleet, id);
+            host_page(fleet, fleet.host(id).unwrap(), &Stored { commands: &commands, ..Stored::default() }, SESSION)
+        }
         PageKind::Events => events_page(fleet, SESSION),
         PageKind::Command(id) => command_page(fleet, fleet.command(*id).unwrap(), SESSION),
         PageKind::Run(id) => run_page(fleet, fleet.run(*id).unwrap(), SESSION),
@@ -70,6 +73,10 @@ fn assert_fresh(made: &[Fragment], fresh: &str, what: &str) {
         let there = element(fresh, &fragment.id);
         match fragment.place {
             Place::Remove => assert_eq!(there, None, "{what}: {}", fragment.id),
+            Place::Ask => {
+                let there = there.unwrap_or_else(|| panic!("{what}: no {}", fragment.id));
+                assert!(there.split('>').next().unwrap().contains(" data-src=\"/"), "{what}: {there}");
+            }
             Place::Morph | Place::Prepend { .. } | Place::Insert { .. } => {
                 assert_eq!(there, Some(fragment.html.trim()), "{what}: {}", fragment.id);
             }
@@ -210,7 +217,7 @@ fn a_row_is_inserted_where_it_belongs() {
         let made = fragments(&Change::HostAdded(Arc::new(host)), None, &view(&state, &ops), &PageKind::Fleet);
         match &made[0].place {
             Place::Insert { into, before } => (into.clone(), before.clone()),
-            Place::Morph | Place::Prepend { .. } | Place::Remove => panic!("{:?}", made[0].place),
+            Place::Morph | Place::Prepend { .. } | Place::Remove | Place::Ask => panic!("{:?}", made[0].place),
         }
     };
     let hosts = || "hosts".to_owned();
@@ -257,7 +264,7 @@ fn what_is_neither_offered_nor_refused_is_not_shown() {
     let state = with_host(state, host.clone());
     let refused = |_: &Host| vec![(Op::Pull, "At the head.".to_owned())];
     let fleet = Fleet { refused: &refused, ..view(&state, &ops) };
-    let page = host_page(&fleet, &host, SESSION);
+    let page = host_page(&fleet, &host, &Stored::default(), SESSION);
     let shown = element(&page, "host-ops").unwrap();
     assert!(shown.contains("/ops/test\"") && shown.contains("At the head."), "{shown}");
     assert!(!shown.contains("/ops/gc\"") && !shown.contains("/ops/refresh-git\""), "{shown}");
@@ -296,6 +303,9 @@ fn nothing_from_outside_becomes_markup() {
     command.actor = evil();
     command.code = Some(evil());
     command.args = serde_json::json!({ "argv": [EVIL] });
+    let mut test = sample::command(2, "csb0", Op::Test, CommandState::Error);
+    test.details = serde_json::json!({ "tests": [{ "name": EVIL, "ok": false, "exit_code": EVIL }], "total": EVIL });
+    test.message = Some(evil());
     let mut event = sample::event(1, 1, Level::Error, Some("csb0"), EVIL, EVIL);
     event.actor = evil();
     let mut remote = sample::remote();
@@ -309,7 +319,7 @@ fn nothing_from_outside_becomes_markup() {
         request.url = format!("javascript:alert(1){EVIL}");
     }
     state = with_host(state, host.clone());
-    state.commands = BTreeMap::from([(command.id, Arc::new(command.clone()))]);
+    state.commands = BTreeMap::from([(command.id, Arc::new(command.clone())), (test.id, Arc::new(test))]);
     state.events = VecDeque::from([Arc::new(event)]);
     state.remote = Arc::new(remote);
     state.server = Arc::new(Server { store_error: Some(evil()), version: evil(), ..sample::server() });
@@ -372,10 +382,13 @@ fn a_command_that_was_refused_gets_a_place_although_nobody_saw_it_begin() {
     state.commands.insert(refused.id, Arc::clone(&refused));
     let mut ended = sample::command(1, "hsb0", Op::Switch, CommandState::Success);
     ended.sent_at = Some(sample::NOW);
-    for page in [PageKind::Fleet, PageKind::Host("hsb0".parse().unwrap())] {
-        let made = fragments(&Change::CommandFinished(Arc::clone(&refused)), None, &view(&state, &ops), &page);
-        assert!(matches!(made[0].place, Place::Prepend { .. }), "{made:?}");
-        let made = fragments(&Change::CommandFinished(Arc::new(ended.clone())), None, &view(&state, &ops), &page);
-        assert_eq!(made[0].place, Place::Morph);
-    }
+    let page = PageKind::Fleet;
+    let made = fragments(&Change::CommandFinished(Arc::clone(&refused)), None, &view(&state, &ops), &page);
+    assert!(matches!(made[0].place, Place::Prepend { .. }), "{made:?}");
+    let made = fragments(&Change::CommandFinished(Arc::new(ended.clone())), None, &view(&state, &ops), &page);
+    assert_eq!(made[0].place, Place::Morph);
+    // A host's own page asks for its history.
+    let page = PageKind::Host("hsb0".parse().unwrap());
+    let made = fragments(&Change::CommandFinished(refused), None, &view(&state, &ops), &page);
+    assert_eq!((made[0].place.clone(), ids(&made)), (Place::Ask, vec!["host-past"]));
 }

@@ -105,16 +105,16 @@ async function enter(fields) {
 
 export function actions({ opened, signedIn, query }) {
   // Sends; asks for the password in between when the session has ended.
-  async function send(url, body) {
+  async function send(url, body, method = "POST") {
     const answer = await fetch(url, {
-      method: "POST",
+      method,
       headers: { "content-type": "application/json", "x-csrf-token": token().content },
       body: JSON.stringify(body),
     });
     if (answer.status !== 401) return answer;
     await signIn();
     signedIn();
-    return send(url, body);
+    return send(url, body, method);
   }
 
   async function post(data) {
@@ -125,7 +125,7 @@ export function actions({ opened, signedIn, query }) {
       if (!answer) return;
       if (answer.totp) given.totp = answer.totp;
     }
-    const answer = await send(url, given).catch(() => null);
+    const answer = await send(url, given, data.method).catch(() => null);
     if (!answer) return toast(`${title || "It"} was not sent: the dashboard can’t be reached.`, () => post(data));
     const result = await answer.json().catch(() => ({}));
     if (answer.ok) return "opens" in data ? result.id && opened(result.id, title) : told(title, result.outcomes);

@@ -21,11 +21,12 @@ export function gate(own, { type, epoch, version, payload }) {
   return { own: { epoch, version: at }, fragments, ask: null };
 }
 
-// Of several morphs of one element only the last is done.
+// Of several morphs of one element only the last is done, and it is asked for once.
 export function coalesce(fragments) {
   const last = new Map();
-  fragments.forEach((fragment, index) => fragment.place === "morph" && last.set(fragment.id, index));
-  return fragments.filter((fragment, index) => fragment.place !== "morph" || last.get(fragment.id) === index);
+  const key = ({ place, id }) => /^(morph|ask)$/.test(place) && place + id;
+  fragments.forEach((fragment, index) => last.set(key(fragment), index));
+  return fragments.filter((fragment, index) => !key(fragment) || last.get(key(fragment)) === index);
 }
 
 // How long to wait before the next try, in ms: full jitter, so that a thousand tabs do not come back in step.

@@ -62,6 +62,11 @@ test("of several morphs of one element the last is done", () => {
   assert.deepEqual(coalesce(list), [morph("b", "1"), add, morph("a", "2"), add]);
 });
 
+test("what is asked for is asked for once, and is no morph", () => {
+  const ask = (id) => ({ id, place: "ask", html: "" });
+  assert.deepEqual(coalesce([ask("a"), morph("a"), ask("b"), ask("a")]), [morph("a"), ask("b"), ask("a")]);
+});
+
 test("tries get rarer, are spread out, and never stop", () => {
   assert.equal(delay(0, 0), 100);
   assert.ok(delay(0, 1) <= 400);

@@ -1,9 +1,10 @@
 //! Version 1 of everything. Once it is released, not a letter of this file changes; see `migrations.rs`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nixfleet_model::{command, event, host, remote};
+use nixfleet_model::{command, event, host, load, remote};
 use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, RunId, Time};
 use nixfleet_protocol::{agent, api};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ frozen_structs! {
         facts: Facts,
         chosen: Chosen,
         history: History,
+        load: Load,
         open: Option<CommandId>,
     }
     Facts = host::Facts {
@@ -45,7 +47,7 @@ frozen_structs! {
         deployed: Option<Deployed>,
         system_path: Option<String>,
         system_revision: Option<Commit>,
-        generations: Vec<Generation>,
+        generations: Arc<[Generation]>,
         tests: Option<u32>,
         metrics: Option<Metrics>,
         disk: Option<Disk>,
@@ -225,6 +227,27 @@ frozen_enums! {
     Category = api::Category { Audit, System, Error }
     Level = api::Level { Info, Warn, Error, Success }
     Scope = door::Scope { Read, Operate, Admin, Metrics }
+}
+
+/// How busy a host was: the newest minute, and two bytes for each place of the hour and of the day.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Load {
+    newest: i64,
+    hour: Vec<u8>,
+    day: Vec<u8>,
+}
+
+impl Frozen for Load {
+    type Live = load::Load;
+
+    fn freeze(live: &Self::Live) -> Self {
+        let (newest, hour, day) = live.past.to_parts();
+        Self { newest, hour, day }
+    }
+
+    fn thaw(self) -> Self::Live {
+        load::Load::of(api::LoadHistory::from_parts(self.newest, &self.hour, &self.day))
+    }
 }
 
 /// How a host's commit stands to the head.

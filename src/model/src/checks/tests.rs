@@ -137,14 +137,14 @@ fn what_asks_for_more() {
         ("no generations reported", |_| (), Op::Rollback, None, ""),
         (
             "two",
-            |s| s.host.facts.generations = vec![generation(10, true), generation(9, false)],
+            |s| s.host.facts.generations = [generation(10, true), generation(9, false)].into(),
             Op::Rollback,
             None,
             "",
         ),
         (
             "the oldest runs",
-            |s| s.host.facts.generations = vec![generation(10, false), generation(9, true)],
+            |s| s.host.facts.generations = [generation(10, false), generation(9, true)].into(),
             Op::Rollback,
             Some("no_previous_generation"),
             "",
@@ -152,7 +152,7 @@ fn what_asks_for_more() {
         (
             "the oldest runs, and the profile names one whose activation failed",
             |s| {
-                s.host.facts.generations = vec![generation(10, false), generation(9, true)];
+                s.host.facts.generations = [generation(10, false), generation(9, true)].into();
                 s.host.history.last_switch = Some(half_way("activation"));
             },
             Op::Rollback,
@@ -162,7 +162,7 @@ fn what_asks_for_more() {
         (
             "the oldest runs, and nothing was built since",
             |s| {
-                s.host.facts.generations = vec![generation(10, false), generation(9, true)];
+                s.host.facts.generations = [generation(10, false), generation(9, true)].into();
                 s.host.history.last_switch = Some(half_way("build"));
             },
             Op::Rollback,
@@ -171,14 +171,14 @@ fn what_asks_for_more() {
         ),
         (
             "only one",
-            |s| s.host.facts.generations = vec![generation(1, true)],
+            |s| s.host.facts.generations = [generation(1, true)].into(),
             Op::Rollback,
             Some("no_previous_generation"),
             "",
         ),
         (
             "only one, and nobody says that it runs",
-            |s| s.host.facts.generations = vec![generation(1, false)],
+            |s| s.host.facts.generations = [generation(1, false)].into(),
             Op::Rollback,
             Some("no_previous_generation"),
             "",

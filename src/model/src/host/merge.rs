@@ -144,7 +144,10 @@ impl Facts {
         if let Some(generations) = &beat.generations {
             let mut generations: Vec<_> = generations.iter().take(20).cloned().collect();
             generations.sort_by_key(|generation| std::cmp::Reverse(generation.number));
-            news |= set(&mut self.generations, generations);
+            if *self.generations != *generations {
+                self.generations = generations.into();
+                news = true;
+            }
         }
         if let Some(running) = &beat.running {
             news |= set(&mut self.running, running.iter().take(MAX_LIST).copied().collect());

@@ -113,6 +113,9 @@ impl Core {
 
     fn heartbeat(&mut self, beat: &Heartbeat, now: Time, step: &mut Step) {
         let news = self.record.facts.heard(beat, now);
+        if let Some(metrics) = &beat.metrics {
+            self.record.load.heard(metrics, now);
+        }
         self.set_beside_apart();
         let first = self.link.as_mut().is_some_and(|link| std::mem::take(&mut link.fresh));
         if news || first {

@@ -166,6 +166,6 @@ fn a_rollback_that_has_nowhere_to_go_is_not_offered_beside_a_light() {
     };
     let mut failed = Scene::current().after(&[Step::Push, Step::Pull, Step::SwitchFails]);
     assert!(offered(&failed), "there is an earlier generation");
-    failed.host.facts.generations = vec![Generation { number: 1, commit: None, at: None, current: true }];
+    failed.host.facts.generations = [Generation { number: 1, commit: None, at: None, current: true }].into();
     assert!(!offered(&failed));
 }

@@ -15,8 +15,8 @@ fn tight(html: &str) -> String {
     out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A page as the browser has it after these fragments.
-fn applied(mut page: String, made: &[Fragment]) -> String {
+/// A page as the browser has it after these fragments. What is asked for is answered from the fresh page.
+fn applied(mut page: String, made: &[Fragment], fresh: &str) -> String {
     for fragment in made {
         let there = element(&page, &fragment.id).map(str::to_owned);
         page = match (&fragment.place, there) {
@@ -31,7 +31,8 @@ fn applied(mut page: String, made: &[Fragment]) -> String {
                 let at = parent.find('>').unwrap() + 1;
                 page.replacen(&parent, &format!("{}{}{}", &parent[..at], fragment.html, &parent[at..]), 1)
             }
-            (Place::Morph | Place::Remove, _) => page,
+            (Place::Ask, Some(old)) => page.replacen(&old, element(fresh, &fragment.id).unwrap(), 1),
+            (Place::Morph | Place::Remove | Place::Ask, _) => page,
         };
     }
     page
@@ -93,12 +94,48 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
     ended.commands.insert(command.id, Arc::new(command.clone()));
     changes.push((Change::CommandFinished(Arc::new(command)), ended));
 
-    for (change, state) in &changes {
-        let what = change.kind();
-        let shown = page(&view(&old, &ops), &PageKind::Fleet);
-        let fresh = page(&view(state, &ops), &PageKind::Fleet);
-        let made = fragments(change, Some(&before), &view(state, &ops), &PageKind::Fleet);
-        let (shown, fresh) = (tight(&applied(shown, &made)), tight(&fresh));
+    let page_of_host = PageKind::Host(before.id.clone());
+    let mut minute = before.clone();
+    let past = Arc::make_mut(&mut minute.past);
+    past.keep(LoadHistory::minute_of(sample::NOW), LoadSample { cpu: Some(77), ram: None });
+    let mut full = before.clone();
+    full.disk = full.disk.map(|disk| Disk { store_free: 7, ..disk });
+    let mut switched = before.clone();
+    switched.generations = sample::generations();
+    switched.deployed = None;
+    let mut broken_unit = before.clone();
+    broken_unit.failed_units = vec!["a.service".to_owned(), "b.service".to_owned()];
+    broken_unit.reboot_required = Some(true);
+    let mut aside = before.clone();
+    aside.broken = Some("it fell over three times".to_owned());
+    let mut never = before.clone();
+    never.state = HostState::Never;
+    let mut stuck = before.clone();
+    stuck.offers = Arc::default();
+    for host in [minute, full, switched, broken_unit, aside, never, stuck] {
+        changes.push((Change::HostUpdated(Arc::new(host.clone())), with_host(sample::state(), host)));
+    }
+    let mut begun = sample::state();
+    let command = Arc::new(sample::command(99, "hsb0", Op::Test, CommandState::Pending));
+    begun.commands.insert(command.id, Arc::clone(&command));
+    changes.push((Change::CommandStarted(command), begun.clone()));
+    let mut over = sample::command(5, "hsb0", Op::Pull, CommandState::Error);
+    over.message = Some("no route to host".to_owned());
+    let over = Arc::new(over);
+    begun.commands.remove(&begun.commands.keys().next_back().copied().unwrap());
+    begun.commands.insert(over.id, Arc::clone(&over));
+    changes.push((Change::CommandFinished(over), begun));
+
+    let pages = [&PageKind::Fleet, &page_of_host];
+    for ((change, state), kind) in changes.iter().flat_map(|change| pages.map(|page| (change, page))) {
+        if matches!((change, kind), (Change::HostRemoved(_), PageKind::Host(_))) {
+            continue; // there is no fresh one
+        }
+        let what = format!("{} on {kind}", change.kind());
+        let shown = page(&view(&old, &ops), kind);
+        let fresh = page(&view(state, &ops), kind);
+        let made = fragments(change, Some(&before), &view(state, &ops), kind);
+        let (shown, fresh) = (tight(&applied(shown, &made, &fresh)), tight(&fresh));
         let differ = shown.bytes().zip(fresh.bytes()).position(|(one, other)| one != other);
         let at = differ.or((shown.len() != fresh.len()).then_some(shown.len().min(fresh.len())));
         if let Some(at) = at {
