@@ -21,11 +21,17 @@ export function gate(own, { type, epoch, version, payload }) {
   return { own: { epoch, version: at }, fragments, ask: null };
 }
 
-// Of several morphs of one element only the last is done.
+// Of several morphs of one element only the last is done, and of what comes to the top of a list only what stays:
+// what waits is never more than a page can show.
 export function coalesce(fragments) {
   const last = new Map();
-  fragments.forEach((fragment, index) => fragment.place === "morph" && last.set(fragment.id, index));
-  return fragments.filter((fragment, index) => fragment.place !== "morph" || last.get(fragment.id) === index);
+  const tops = {};
+  fragments.forEach(({ id, place: { prepend } }, index) => {
+    if (prepend) (tops[prepend.into] ??= { ...prepend, ids: new Set() }).ids.add(id);
+    else last.set(id, index);
+  });
+  const stay = new Set(Object.values(tops).flatMap(({ keep, ids }) => [...ids].slice(-keep)));
+  return fragments.filter(({ id, place }, index) => (place === "morph" ? last.get(id) === index : !place.prepend || stay.has(id)));
 }
 
 // How long to wait before the next try, in ms: full jitter, so that a thousand tabs do not come back in step.
