@@ -16,7 +16,7 @@ async function load(page, url) {
   cdp.on('Network.responseReceived', ({ requestId, response }) => Object.assign(requests.get(requestId) ?? {}, {
     encoding: response.headers['content-encoding'] ?? response.headers['Content-Encoding'],
     kept: response.headers['cache-control'] ?? response.headers['Cache-Control'],
-    cached: response.fromDiskCache || response.fromPrefetchCache,
+    ...(response.fromDiskCache && { cached: true }),
   }));
   cdp.on('Network.requestServedFromCache', ({ requestId }) => Object.assign(requests.get(requestId) ?? {}, { cached: true }));
   cdp.on('Network.loadingFinished', ({ requestId, encodedDataLength }) =>

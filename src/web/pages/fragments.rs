@@ -1,6 +1,8 @@
 //! What a change moves on a page: the smallest elements that look different, from the same templates as the first
 //! render.
 
+use nixfleet_model::fleet_state::{RECENT_COMMANDS, RECENT_EVENTS};
+use nixfleet_protocol::HostId;
 use nixfleet_protocol::api::{Command, Event, Host};
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 
@@ -30,10 +32,16 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Host(id), Change::CommandStarted(command)) if command.host.as_ref() == Some(id) => {
             vec![first_command(fleet, command)]
         }
+        (PageKind::Host(id), Change::CommandFinished(_)) if commands_are_full(fleet) => {
+            vec![morph("commands", fleet_room::command_list(fleet, Some(id)))]
+        }
         (PageKind::Host(id), Change::CommandProgress(command) | Change::CommandFinished(command))
             if command.host.as_ref() == Some(id) =>
         {
             vec![command_changed(fleet, command)]
+        }
+        (PageKind::Host(id), Change::Event(_)) if events_are_full(fleet, id) => {
+            vec![morph("events", events::list(fleet, events::FEW, Some(id)))]
         }
         (PageKind::Host(id), Change::Event(event)) if event.host.as_ref() == Some(id) => {
             vec![first_event(fleet, event, events::FEW)]
@@ -153,6 +161,17 @@ fn host_changed(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
         all.push(morph("host-ops", host_room::ops(fleet, host)));
     }
     all
+}
+
+/// With each event the state forgets the oldest one of the fleet, which may be one that this host's list shows.
+fn events_are_full(fleet: &Fleet<'_>, host: &HostId) -> bool {
+    let all = &fleet.state.events;
+    all.len() >= RECENT_EVENTS && all.iter().filter(|event| event.host.as_ref() == Some(host)).count() < events::FEW
+}
+
+/// The same of commands that are over, when one more is.
+fn commands_are_full(fleet: &Fleet<'_>) -> bool {
+    fleet.state.commands.values().filter(|command| command.state.is_final()).count() >= RECENT_COMMANDS
 }
 
 /// A command that was refused, or done here at once, is over before anyone saw it begin: it has no place yet.
