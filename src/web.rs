@@ -116,8 +116,11 @@ impl App {
     /// Answers a request; also says whether we know who asked.
     async fn answer(&self, peer: Peer, request: Request<Incoming>) -> (Response<Body>, bool) {
         let client = Client::of(peer, request.headers(), &self.web.trusted_proxies);
-        let how =
-            Finish { https: client.https, gzip: takes(request.headers(), "gzip"), head: request.method() == Method::HEAD };
+        let how = Finish {
+            https: client.https,
+            gzip: takes(request.headers(), "gzip"),
+            head: request.method() == Method::HEAD,
+        };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut as_page = wants_html(&path, request.headers());
         let mut known = false;

@@ -18,26 +18,28 @@ async function go(page, demo, path) {
 
 /** Opens what has this id as a person does, where there is a way to; else as it is. */
 async function openIt(page, id) {
-  await page.evaluate((id) => {
-    const it = document.getElementById(id);
-    const opener = [...document.querySelectorAll(`[data-menu="${id}"], [data-dialog="${id}"], [popovertarget="${id}"]`)]
-      .find((button) => button.checkVisibility());
-    if (opener) return opener.click();
-    // What the script fills in when it asks.
-    for (const empty of it.querySelectorAll('h2:empty, p:empty')) empty.textContent = 'What it is about, in a sentence.';
-    if (it.matches('dialog')) it.showModal();
-    else {
+  // A window of another size scrolls, and that hides what is said of the place under the pointer: once more, then.
+  await expect(async () => {
+    await page.evaluate((id) => {
+      const it = document.getElementById(id);
+      if (it.matches(':open, :popover-open')) return;
+      const opener = [...document.querySelectorAll(`[data-menu="${id}"], [data-dialog="${id}"], [popovertarget="${id}"]`)]
+        .find((button) => button.checkVisibility());
+      if (opener) return opener.click();
+      // What the script fills in when it asks.
+      for (const empty of it.querySelectorAll('h2:empty, p:empty')) empty.textContent = 'What it is about, in a sentence.';
+      if (it.matches('dialog')) return it.showModal();
       if (!it.childElementCount) it.textContent = 'What it is about, in a sentence.';
       it.showPopover();
-    }
-  }, id);
-  await expect(page.locator(`[id="${id}"]`)).toBeVisible();
+    }, id);
+    await expect(page.locator(`[id="${id}"]`)).toBeVisible({ timeout: 500 });
+  }).toPass();
 }
 
 const closeIt = (page, id) => page.evaluate((id) => {
   const it = document.getElementById(id);
   if (it.matches('dialog')) it.close();
-  else it.hidePopover();
+  else if (it.matches(':popover-open')) it.hidePopover();
 }, id);
 
 for (const theme of ['light', 'dark']) {
@@ -52,8 +54,8 @@ for (const theme of ['light', 'dark']) {
       for (const id of ids.filter((id) => !seen.has(id) && seen.add(id))) {
         for (const [width, height] of WIDTHS) {
           await page.setViewportSize({ width, height });
-          await openIt(page, id);
           await settled(page);
+          await openIt(page, id);
           await page.screenshot({ path: `artefacts/${name}-${id}-${theme}-${width}.png` });
           await narrowEnough(page, `${id} at ${width} px`);
           if (width !== 768) await accessible(page, `${id} on ${path}, ${theme}, ${width} px`);

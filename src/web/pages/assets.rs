@@ -72,7 +72,11 @@ mod tests {
             if file.name.ends_with(".woff2") {
                 assert_eq!(packed, [None, None], "{}", file.name);
             } else if file.plain.len() > 1000 {
-                assert!(packed.iter().all(|packed| packed.is_some_and(|it| it.len() < file.plain.len())), "{}", file.name);
+                assert!(
+                    packed.iter().all(|packed| packed.is_some_and(|it| it.len() < file.plain.len())),
+                    "{}",
+                    file.name
+                );
             }
         }
     }
