@@ -134,8 +134,11 @@ impl App {
     /// Answers a request; also says whether we know who asked.
     async fn answer(&self, peer: Peer, request: Request<Incoming>) -> (Response<Body>, bool) {
         let client = Client::of(peer, request.headers(), &self.web.trusted_proxies);
-        let how =
-            Finish { https: client.https, gzip: takes_gzip(request.headers()), head: request.method() == Method::HEAD };
+        let how = Finish {
+            https: client.https,
+            gzip: takes(request.headers(), "gzip"),
+            head: request.method() == Method::HEAD,
+        };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut as_page = wants_html(&path, request.headers());
         let mut known = false;
@@ -250,11 +253,12 @@ async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refused> {
     }
 }
 
-fn takes_gzip(headers: &HeaderMap) -> bool {
+/// Whether the client takes an answer in this coding.
+fn takes(headers: &HeaderMap, wanted: &str) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
         let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
-        name.trim().eq_ignore_ascii_case("gzip") && !matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+        name.trim().eq_ignore_ascii_case(wanted) && !matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
     })
 }
 

@@ -48,7 +48,7 @@ use nixfleet_protocol::api::{Command, Host, OpEntry, Run};
 use nixfleet_protocol::{CommandId, Epoch, HostId, Op, RunId, Time, Version};
 
 pub use crate::actors::sync::PageKind;
-pub use assets::{Asset, asset, asset_url};
+pub use assets::{File, asset, asset_url};
 pub(super) use button::QUICK;
 pub use commands::command_page;
 pub use entry::{ErrorPage, LoginPage, error_page, login_page};

@@ -1,26 +1,6 @@
 // How it looks: a screenshot of every page, theme and width is kept in artefacts/, and axe finds nothing.
-import AxeBuilder from '@axe-core/playwright';
+import { look } from './look.mjs';
 import { test, expect, logIn } from './fleet.mjs';
-
-const WIDTHS = [[360, 780], [768, 1024], [1440, 900]];
-
-async function settled(page) {
-  await page.evaluate(() => document.fonts.ready);
-  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-}
-
-async function look(page, name, theme) {
-  await page.evaluate((theme) => { document.documentElement.dataset.theme = theme; }, theme);
-  for (const [width, height] of WIDTHS) {
-    await page.setViewportSize({ width, height });
-    await settled(page);
-    await page.screenshot({ path: `artefacts/${name}-${theme}-${width}.png` });
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    expect(wider, `${name} at ${width} px does not scroll sideways`).toBeLessThanOrEqual(0);
-  }
-  const { violations } = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']).analyze();
-  expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target).join(', ')}`)).toEqual([]);
-}
 
 for (const theme of ['light', 'dark']) {
   test(`sign-in, ${theme}`, async ({ page, demo }) => {

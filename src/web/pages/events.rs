@@ -8,8 +8,8 @@ use super::{Fleet, PageKind, Session, html, words};
 
 /// How many the fleet page keeps.
 pub(super) const FEW: usize = 12;
-/// How many the events page keeps.
-pub(super) const MANY: usize = 200;
+/// How many the events page keeps: as many as a fresh one can have, or an open one would show more.
+pub(super) const MANY: usize = nixfleet_model::fleet_state::RECENT_EVENTS;
 
 /// A line in a list of events.
 #[derive(Template)]

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use nixfleet_model::fleet_state::RECENT_EVENTS;
+use nixfleet_protocol::HostId;
 use nixfleet_protocol::api::{Command, Event, Host};
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 
@@ -67,9 +69,15 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Host(id), Change::CommandProgress(command)) if command.host.as_ref() == Some(id) => {
             vec![morph(commands::item_id(command), html(&commands::item(fleet, command)))]
         }
-        (PageKind::Host(id), Change::Event(event)) if event.host.as_ref() == Some(id) => {
-            let mut all = vec![first_event(fleet, event, events::FEW)];
-            all.extend(event.action.starts_with("token").then(|| ask(host_room::TOKENS)));
+        (PageKind::Host(id), Change::Event(event)) => {
+            let own = event.host.as_ref() == Some(id);
+            let mut all = Vec::new();
+            if events_are_full(fleet, id) {
+                all.push(morph("events", events::list(fleet, events::FEW, Some(id))));
+            } else if own {
+                all.push(first_event(fleet, event, events::FEW));
+            }
+            all.extend((own && event.action.starts_with("token")).then(|| ask(host_room::TOKENS)));
             all
         }
         (
@@ -243,6 +251,12 @@ fn host_changed(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
         all.push(ask(host_room::PAST));
     }
     all
+}
+
+/// With each event the state forgets the oldest one of the fleet, which may be one that this host's list shows.
+fn events_are_full(fleet: &Fleet<'_>, host: &HostId) -> bool {
+    let all = &fleet.state.events;
+    all.len() >= RECENT_EVENTS && all.iter().filter(|event| event.host.as_ref() == Some(host)).count() < events::FEW
 }
 
 /// A command that was refused, or done here at once, is over before anyone saw it begin: it has no place yet.

@@ -100,7 +100,7 @@ fn every_page_renders() {
         for name in names.into_iter().chain(["vendor/atkinson-next.woff2", "vendor/atkinson-mono.woff2"]) {
             let path = std::path::Path::new(&folder).join("static").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, super::asset(name).unwrap().bytes).unwrap();
+            std::fs::write(path, super::asset(name).unwrap().plain).unwrap();
         }
     }
 }

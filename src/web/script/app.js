@@ -24,7 +24,13 @@ const socket = live({
     tick();
   },
   log: (payload) => dock.take(payload),
-  show: (state) => (document.documentElement.dataset.link = state),
+  show(state, since) {
+    const { dataset } = document.documentElement;
+    if (dataset.link === state) return;
+    dataset.link = state;
+    if (since) document.getElementById("link-since").dateTime = new Date(since).toISOString();
+    tick();
+  },
   async out() {
     await signIn();
     socket.signedIn();

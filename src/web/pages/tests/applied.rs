@@ -1,6 +1,8 @@
 //! An open page that is given the fragments of every change is the page that a fresh render would be: nothing on it
 //! was rendered once and forgotten.
 
+use nixfleet_model::fleet_state::{RECENT_COMMANDS, RECENT_EVENTS, StateChange};
+
 use super::*;
 
 /// The same without the space between elements, which nobody sees.
@@ -145,4 +147,38 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
             panic!("{what}: {:?}\n--- an open page\n{}\n--- a fresh one\n{}", ids(&made), part(&shown), part(&fresh));
         }
     }
+}
+
+#[test]
+fn a_host_s_page_forgets_with_the_fleet() {
+    let ops = sample::op_entries();
+    let kind = PageKind::Host("hsb0".parse().unwrap());
+    let mut state = sample::state();
+    state.events.clear();
+    let event = |id: u64, host| Arc::new(sample::event(id, 0, Level::Info, Some(host), "agent_connected", "It came."));
+    // One of this host, the oldest of all that the state has room for.
+    state.apply(StateChange::Event(event(1000, "hsb0")));
+    for id in 1001..1000 + RECENT_EVENTS as u64 {
+        state.apply(StateChange::Event(event(id, "hsb1")));
+    }
+    let shown = page(&view(&state, &ops), &kind);
+    assert!(shown.contains("event:1000"));
+    let change = state.apply(StateChange::Event(event(2000, "hsb1"))).unwrap();
+    let made = fragments(&change, None, &view(&state, &ops), &kind);
+    let fresh = page(&view(&state, &ops), &kind);
+    assert!(!fresh.contains("event:1000"));
+    assert_eq!(tight(&applied(shown, &made, &fresh)), tight(&fresh));
+
+    let ended = |n: u64, host| Arc::new(sample::command(n, host, Op::Pull, CommandState::Success));
+    state.commands.clear();
+    state.apply(StateChange::Command(ended(1, "hsb0")));
+    for n in 2..=RECENT_COMMANDS as u64 {
+        state.apply(StateChange::Command(ended(n, "hsb1")));
+    }
+    let shown = page(&view(&state, &ops), &kind);
+    let change = state.apply(StateChange::Command(ended(999, "hsb1"))).unwrap();
+    let made = fragments(&change, None, &view(&state, &ops), &kind);
+    let fresh = page(&view(&state, &ops), &kind);
+    assert!(shown != fresh, "one is forgotten");
+    assert_eq!(tight(&applied(shown, &made, &fresh)), tight(&fresh));
 }
