@@ -209,6 +209,27 @@ fn a_heartbeat_moves_two_cells_and_no_row() {
 }
 
 #[test]
+fn graphs_are_drawn_when_a_minute_is_over_and_not_with_each_heartbeat() {
+    let ops = sample::op_entries();
+    let before = host_of(&sample::state(), "hsb0").clone();
+    let mut beat = before.clone();
+    beat.metrics = Some(Metrics { cpu: Some(13.0), ..before.metrics.unwrap() });
+    let mut minute = beat.clone();
+    let sample = LoadSample { cpu: Some(77), ram: Some(1) };
+    Arc::make_mut(&mut minute.past).keep(LoadHistory::minute_of(sample::NOW), sample);
+    let page = PageKind::Host(before.id.clone());
+    for (host, row, own) in [
+        (beat, &["host:hsb0:load"][..], &["host-seen", "host-load"][..]),
+        (minute, &["host:hsb0:load", "host:hsb0:past"], &["host-seen", "host-load", "host-graphs"]),
+    ] {
+        let state = with_host(sample::state(), host.clone());
+        let change = Change::HostUpdated(Arc::new(host));
+        assert_eq!(ids(&fragments(&change, Some(&before), &view(&state, &ops), &PageKind::Fleet)), row);
+        assert_eq!(ids(&fragments(&change, Some(&before), &view(&state, &ops), &page)), own);
+    }
+}
+
+#[test]
 fn a_row_is_inserted_where_it_belongs() {
     let ops = sample::op_entries();
     let place = |name: &str, device| {

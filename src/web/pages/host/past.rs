@@ -76,7 +76,7 @@ struct Tests {
     when: words::Ago,
     log: Button,
     left_out: u64,
-    tests: Vec<Test>,
+    each: Vec<Test>,
 }
 
 struct Test {
@@ -242,7 +242,7 @@ fn tests(fleet: &Fleet<'_>, command: &Command) -> Option<Tests> {
     }
     let told = command.details.get("tests")?.as_array()?;
     let number = |test: &Value, name: &str| test.get(name).and_then(Value::as_u64);
-    let mut tests: Vec<Test> = told
+    let mut each: Vec<Test> = told
         .iter()
         .map(|test| Test {
             ok: test.get("ok") == Some(&Value::Bool(true)),
@@ -252,8 +252,8 @@ fn tests(fleet: &Fleet<'_>, command: &Command) -> Option<Tests> {
         })
         .collect();
     // What failed is what one looks for.
-    tests.sort_by_key(|test| test.ok);
-    let total = command.details.get("total").and_then(Value::as_u64).unwrap_or(tests.len() as u64);
+    each.sort_by_key(|test| test.ok);
+    let total = command.details.get("total").and_then(Value::as_u64).unwrap_or(each.len() as u64);
     let passed = command.details.get("passed").and_then(Value::as_u64).unwrap_or_default();
     let title = commands::title(fleet, command);
     Some(Tests {
@@ -262,7 +262,7 @@ fn tests(fleet: &Fleet<'_>, command: &Command) -> Option<Tests> {
         when: words::ago(command.finished_at.unwrap_or(command.created_at), fleet.now),
         log: Button::new("Log", "small", Does::log(command.id, title)).icon("i-log"),
         left_out: total.saturating_sub(told.len() as u64),
-        tests,
+        each,
     })
 }
 

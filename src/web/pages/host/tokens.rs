@@ -11,7 +11,7 @@ use crate::actors::access::TokenInfo;
 struct Tokens {
     src: String,
     name: String,
-    tokens: Vec<Token>,
+    all: Vec<Token>,
 }
 
 struct Token {
@@ -31,5 +31,5 @@ pub(super) fn tokens(fleet: &Fleet<'_>, host: &Host, tokens: &[TokenInfo]) -> St
         expires: token.expires_at.map(|at| at.to_string().chars().take(10).collect()).unwrap_or_default(),
     });
     let name = host.id.to_string();
-    html(&Tokens { src: format!("/hosts/{name}?part=tokens"), tokens: tokens.collect(), name })
+    html(&Tokens { src: format!("/hosts/{name}?part=tokens"), all: tokens.collect(), name })
 }

@@ -98,8 +98,8 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
 
     let page_of_host = PageKind::Host(before.id.clone());
     let mut minute = before.clone();
-    let past = Arc::make_mut(&mut minute.past);
-    past.keep(LoadHistory::minute_of(sample::NOW), LoadSample { cpu: Some(77), ram: None });
+    let sample = LoadSample { cpu: Some(77), ram: None };
+    Arc::make_mut(&mut minute.past).keep(LoadHistory::minute_of(sample::NOW), sample);
     let mut full = before.clone();
     full.disk = full.disk.map(|disk| Disk { store_free: 7, ..disk });
     let mut switched = before.clone();
