@@ -6,6 +6,7 @@ pub(super) mod hosts;
 pub(super) mod log;
 pub(super) mod ops;
 pub(super) mod runs;
+pub(super) mod sessions;
 pub(super) mod status;
 pub(super) mod tokens;
 

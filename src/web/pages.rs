@@ -23,6 +23,7 @@ mod commands;
 mod entry;
 mod events;
 mod fleet;
+mod forms;
 mod fragments;
 mod host;
 mod lights;
@@ -31,6 +32,7 @@ mod preview;
 mod row;
 #[cfg(test)]
 mod sample;
+mod settings;
 mod shell;
 #[cfg(test)]
 mod tests;
@@ -47,10 +49,11 @@ pub use assets::{Asset, asset, asset_url};
 pub(super) use button::QUICK;
 pub use commands::command_page;
 pub use entry::{ErrorPage, LoginPage, error_page, login_page};
-pub use events::events_page;
+pub use events::{EventsPage, events_page};
 pub use fleet::fleet_page;
 pub use fragments::{fragments, full_fragments};
 pub use host::host_page;
+pub use settings::{SettingsPage, settings_page};
 
 /// Everything that the pages read. Borrowed for one render, so it costs nothing to make.
 #[derive(Clone, Copy)]

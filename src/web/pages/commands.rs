@@ -111,7 +111,7 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
         && let offer = Offer::of(of, &(fleet.refused)(of), command.op)
         && offer != Offer::Never
     {
-        let does = Does::op(fleet, host.as_str(), command.op).not(offer.why_not());
+        let does = Does::op(fleet, host.as_str(), command.op).again(&command.args).not(offer.why_not());
         buttons.push(Button::new(&format!("{} again", entry.label), "main", does).icon("i-restart"));
     }
     let mut facts = vec![("Started by", command.actor.clone())];

@@ -5,7 +5,7 @@ use nixfleet_protocol::api::{Command, Event, Host};
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 
 use super::row::{cells, row, row_id, same_shell, standing};
-use super::{Fleet, PageKind, commands, events, fleet as fleet_room, host as host_room, html, rank};
+use super::{Fleet, PageKind, commands, events, fleet as fleet_room, host as host_room, html, rank, settings};
 
 /// The fragments of one change for one kind of page. `fleet` has the change in it already. `before` is the host as
 /// it was, for `HostUpdated` and `HostRemoved`; without it whole rows are sent instead of cells.
@@ -23,7 +23,10 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Fleet, Change::RemoteUpdated(_)) => vec![morph("target", fleet_room::target(fleet))],
         (PageKind::Fleet, Change::ServerUpdated(_)) => vec![morph("notices", fleet_room::notices(fleet))],
         (PageKind::Fleet, Change::Event(event)) => vec![first_event(fleet, event, events::FEW)],
-        (PageKind::Events, Change::Event(event)) => vec![first_event(fleet, event, events::MANY)],
+        (PageKind::Events, Change::Event(event)) => vec![first_line(fleet, event)],
+        (PageKind::Search(filter), Change::Event(event)) if filter.takes(event) => vec![first_line(fleet, event)],
+        (PageKind::Settings, Change::ServerUpdated(_)) => vec![morph("about", settings::about(fleet))],
+        (PageKind::Settings, Change::Event(event)) if settings::is_told(event) => vec![stale()],
         (PageKind::Host(id), Change::HostAdded(host) | Change::HostUpdated(host)) if host.id == *id => {
             host_changed(fleet, before, host)
         }
@@ -33,7 +36,11 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Host(id), Change::CommandProgress(command) | Change::CommandFinished(command))
             if command.host.as_ref() == Some(id) =>
         {
-            vec![command_changed(fleet, command)]
+            let mut all = vec![command_changed(fleet, command)];
+            // How long it took stands where it is confirmed.
+            let host = fleet.host(id).filter(|_| command.state.is_final());
+            all.extend(host.map(|host| morph("host-ops", host_room::ops(fleet, host))));
+            all
         }
         (PageKind::Host(id), Change::Event(event)) if event.host.as_ref() == Some(id) => {
             vec![first_event(fleet, event, events::FEW)]
@@ -43,7 +50,12 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
             Change::CommandStarted(command) | Change::CommandProgress(command) | Change::CommandFinished(command),
         ) if command.id == *id => vec![morph("command-head", html(&commands::head(fleet, command)))],
         (
-            PageKind::Fleet | PageKind::Host(_) | PageKind::Events | PageKind::Command(_),
+            PageKind::Fleet
+            | PageKind::Host(_)
+            | PageKind::Events
+            | PageKind::Search(_)
+            | PageKind::Settings
+            | PageKind::Command(_),
             Change::HostAdded(_)
             | Change::HostUpdated(_)
             | Change::HostRemoved(_)
@@ -81,7 +93,9 @@ pub fn full_fragments(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
             }
             all
         }
-        PageKind::Events => vec![morph("events", events::list(fleet, events::MANY, None))],
+        // They show more than the state has: the page reads itself anew.
+        PageKind::Events | PageKind::Search(_) => vec![stale()],
+        PageKind::Settings => vec![morph("about", settings::about(fleet)), stale()],
         PageKind::Command(id) => fleet
             .command(*id)
             .map(|command| morph("command-head", html(&commands::head(fleet, command))))
@@ -177,6 +191,19 @@ fn first_event(fleet: &Fleet<'_>, event: &Event, many: usize) -> Fragment {
         place: Place::Prepend { into: "events".to_owned(), keep: keep(many) },
         html: html(&events::item(fleet, event)),
     }
+}
+
+fn first_line(fleet: &Fleet<'_>, event: &Event) -> Fragment {
+    Fragment {
+        id: events::item_id(event),
+        place: Place::Prepend { into: "events".to_owned(), keep: keep(events::MOST) },
+        html: html(&events::line(fleet, event)),
+    }
+}
+
+/// What a page shows beside the state is not what it was: the page reads itself anew.
+fn stale() -> Fragment {
+    morph("stale", "<i id=\"stale\" data-stale hidden></i>".to_owned())
 }
 
 fn keep(count: usize) -> u32 {

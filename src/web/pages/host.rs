@@ -7,7 +7,7 @@ use super::button::{Button, Does, MENU, Offer, op_icon};
 use super::lights::{LightView, Now, lights, now};
 use super::row::{Meter, meters};
 use super::shell::{Shell, shell};
-use super::{Fleet, PageKind, Session, events, fleet as fleet_room, html, words};
+use super::{Fleet, PageKind, Session, events, fleet as fleet_room, forms, html, words};
 
 #[derive(Template)]
 #[template(path = "host.html")]
@@ -137,7 +137,10 @@ pub(super) fn ops(fleet: &Fleet<'_>, host: &Host) -> String {
             .filter_map(|(op, offer)| Some((fleet.op(op)?, offer.why_not())))
             .map(|(entry, not)| {
                 let about = not.clone().unwrap_or_else(|| entry.description.clone());
-                let does = Does::op(fleet, host.id.as_str(), entry.id).not(not);
+                let does = Does::op(fleet, host.id.as_str(), entry.id)
+                    .fill(forms::chosen(host))
+                    .took(forms::took(fleet, host, entry.id))
+                    .not(not);
                 (Button::new(&entry.label, "op", does).icon(op_icon(entry.id)), about)
             })
             .collect::<Vec<_>>()

@@ -9,8 +9,7 @@ use nixfleet_protocol::api::Host;
 use nixfleet_protocol::{Time, Version};
 
 use super::{
-    ErrorPage, Fleet, LoginPage, Session, command_page, error_page, events_page, fleet_page, host_page, login_page,
-    sample,
+    ErrorPage, Fleet, LoginPage, Session, command_page, error_page, fleet_page, host_page, login_page, sample,
 };
 
 fn view<'a>(state: &'a FleetState, ops: &'a [nixfleet_protocol::api::OpEntry]) -> Fleet<'a> {
@@ -60,7 +59,8 @@ fn every_page_renders() {
         ("many", fleet_page(&view(&many, &ops), session)),
         ("host", host_page(&fleet, host("csb0"), session)),
         ("host-busy", host_page(&fleet, host("hsb1"), session)),
-        ("events", events_page(&fleet, session)),
+        ("events", super::tests::page(&fleet, &super::PageKind::Events)),
+        ("settings", super::settings_page(&fleet, sample::settings(), session)),
         ("command", command_page(&fleet, failed, session)),
         ("login", login_page(LoginPage { csrf_token: "x", totp: true, error: Some("That was not right. Try again.") })),
         (

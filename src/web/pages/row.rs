@@ -10,7 +10,7 @@ use nixfleet_protocol::api::{Host, HostState};
 
 use super::button::{Button, Does, Offer, QUICK, op_icon};
 use super::lights::{LightView, Now, lights, next_op, now};
-use super::{Fleet, html, words};
+use super::{Fleet, forms, html, words};
 
 /// The whole row.
 #[derive(Template)]
@@ -113,6 +113,7 @@ struct DoCell<'a> {
     quick: Vec<Button>,
     off: String,
     command: String,
+    fill: String,
 }
 
 /// Id of a host's row.
@@ -187,6 +188,7 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
                 })
                 .collect(),
             off: off(host, &refused),
+            fill: forms::chosen(host),
             command: host.command.as_ref().map(|command| command.id.to_string()).unwrap_or_default(),
         }),
     ];

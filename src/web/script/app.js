@@ -1,5 +1,5 @@
 // The live page: what arrives is put in place, what is clicked is sent. It knows no op, no state and no colour.
-import { actions, copy, refill, signIn, toast } from "./act.js";
+import { actions, copy, refill, renew, signIn, toast } from "./act.js";
 import { keys, search, tips } from "./keys.js";
 import { live } from "./live.js";
 import { logs, remember } from "./log.js";
@@ -18,6 +18,7 @@ const socket = live({
     place(fragments, doc);
     finder.refresh();
     refill();
+    renew(doc);
     dock.refresh();
     tick();
   },

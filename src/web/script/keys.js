@@ -8,7 +8,8 @@ export const matches = (text, query) => query.toLowerCase().split(/\s+/).every((
 
 export function search() {
   const input = document.getElementById("search");
-  if (!input) return { query() {}, refresh() {} };
+  // One in a form is looked for by the server.
+  if (!input || input.form) return { query() {}, refresh() {} };
   function refresh() {
     const query = input.value.trim();
     let found = 0;
@@ -54,11 +55,11 @@ export function keys({ dock }) {
     else if (event.key === "/" && input) input.select();
     else if (event.key === "?") document.getElementById("keys").showModal();
     else if (event.key === "l") dock();
-    else if (event.key === "Enter" && on === input) move(null, 1);
+    else if (event.key === "Enter" && on === input && !input.form) move(null, 1);
     else if (event.key === "Enter" && on === row) {
       const more = row.querySelector("[data-menu]");
       if (more) menu(more);
-      else row.querySelector("a")?.click();
+      else row.querySelector("summary, a")?.click();
     } else if (event.key === "o" && row) row.querySelector("a")?.click();
     else return;
     event.preventDefault();
