@@ -24,7 +24,7 @@ const PAGE: usize = 500;
 const PAGES: usize = 200;
 
 #[derive(Serialize)]
-struct Events {
+struct Listed {
     version: Version,
     events: Vec<Arc<Event>>,
     next: Option<EventId>,
@@ -88,7 +88,7 @@ pub(in crate::web) async fn list(app: &App, asked: &Asked) -> Result<Answer, Ref
     }
     let Found { events, next } = find(&app.handles.store, &filter, before, limit(&asked.query)?).await?;
     let version = app.handles.sync.snapshot().await?.version;
-    Answer::ok(&Events { version, events, next })
+    Answer::ok(&Listed { version, events, next })
 }
 
 /// All of them, one in a line. What can't be read breaks the connection: half of a file must not look like all of it.

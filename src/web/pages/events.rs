@@ -66,8 +66,11 @@ pub(super) fn line(fleet: &Fleet<'_>, event: &Event) -> Line {
         Value::Array(_) | Value::Object(_) => serde_json::to_string_pretty(value).unwrap_or_default(),
         Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
     };
-    let details = event.details.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null());
     let command = ["command_id", "command"].into_iter().find_map(|name| event.details.get(name)?.as_str());
+    // Only what is an id becomes a link; what is a link needs no line of its own.
+    let command = command.filter(|id| id.parse::<nixfleet_protocol::CommandId>().is_ok()).unwrap_or_default();
+    let details = event.details.as_object().into_iter().flatten();
+    let details = details.filter(|(_, value)| !value.is_null() && (command.is_empty() || **value != command));
     Line {
         item: item(fleet, event),
         category: event.category.as_str(),
@@ -75,8 +78,7 @@ pub(super) fn line(fleet: &Fleet<'_>, event: &Event) -> Line {
         actor: event.actor.clone(),
         action: event.action.clone(),
         time: event.time.to_string(),
-        // Only what is an id becomes a link.
-        command: command.filter(|id| id.parse::<nixfleet_protocol::CommandId>().is_ok()).unwrap_or_default().to_owned(),
+        command: command.to_owned(),
         details: details.map(|(name, value)| (name.clone(), text(value))).collect(),
     }
 }
