@@ -35,6 +35,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
 use nixfleet_protocol::api::OpEntry;
+use tokio::sync::Semaphore;
 
 use self::answer::{Answer, Body, Finish, finish, refusal};
 use self::auth::Caller;
@@ -44,12 +45,15 @@ use self::problem::Refused;
 use self::render::Pages;
 use self::router::{Endpoint, Matched, May};
 use crate::actors::handles::Handles;
+use crate::actors::host::log::index::Indexes;
 use crate::config::{Secret, WebConfig};
 
 /// The largest body that is read.
 pub const BODY: usize = 64 * 1024;
 /// How long a body may take to come.
 const BODY_WITHIN: Duration = Duration::from_secs(20);
+/// Requests that read logs by their lines at one time.
+const READING: usize = 4;
 
 /// What the web serves from.
 pub struct App {
@@ -60,6 +64,10 @@ pub struct App {
     data_dir: PathBuf,
     ops: Vec<OpEntry>,
     pages: Pages,
+    /// Where the lines of the logs are that were asked for.
+    indexes: Indexes,
+    /// Turns at reading logs by their lines.
+    reading: Semaphore,
 }
 
 /// A request, as far as the rooms need it.
@@ -110,7 +118,17 @@ impl App {
         data_dir: PathBuf,
     ) -> Self {
         let ops = nixfleet_model::ops::registry().map(nixfleet_model::ops::OpSpec::entry).collect();
-        Self { handles, web, cookies: CookieKeys::new(first, further), totp, data_dir, ops, pages: Pages::default() }
+        Self {
+            handles,
+            web,
+            cookies: CookieKeys::new(first, further),
+            totp,
+            data_dir,
+            ops,
+            pages: Pages::default(),
+            indexes: Indexes::default(),
+            reading: Semaphore::new(READING),
+        }
     }
 
     /// Answers a request; also says whether we know who asked.
@@ -191,6 +209,9 @@ impl App {
             Endpoint::Commands => api::commands::list(self, asked).await,
             Endpoint::Command => api::commands::one(self, asked).await,
             Endpoint::CommandLog => api::log::log(self, asked).await,
+            Endpoint::CommandLogLines => api::lines::lines(self, asked).await,
+            Endpoint::CommandLogSearch => api::lines::search(self, asked).await,
+            Endpoint::CommandLogError => api::lines::first_error(self, asked).await,
             Endpoint::Stop | Endpoint::Extend | Endpoint::Ignore | Endpoint::GiveUp => {
                 api::commands::act(self, asked, body).await
             }

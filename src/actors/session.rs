@@ -12,17 +12,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use nixfleet_protocol::CommandId;
-use nixfleet_protocol::browser::{ClientFrame, FollowLog, Resume};
+use nixfleet_protocol::browser::{ClientFrame, Resume};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use self::follow::Follow;
+use super::host::log::index::Indexes;
 use super::hosts::HostsHandle;
 use super::links::link::Socket;
 use super::slot::answer;
 use super::store::StoreHandle;
-use super::sync::{self, Outbox, SyncHandle, View, outbox};
+use super::sync::{self, Outbox, Render, SyncHandle, View, outbox};
 
 /// Logs that one tab may follow at a time; the oldest is left when it asks for more.
 const FOLLOWS: usize = 32;
@@ -72,6 +73,10 @@ pub struct Args {
     pub data_dir: PathBuf,
     /// Turns at reading logs, shared by all sessions.
     pub turns: Arc<Semaphore>,
+    /// What stands above a log.
+    pub render: Arc<dyn Render>,
+    /// Where the lines of the logs are, shared by all sessions.
+    pub indexes: Indexes,
 }
 
 /// What it remembers.
@@ -111,7 +116,7 @@ impl Actor for Session {
         let tasks = socket::start(args.socket, frames, log, controls, &myself);
         let state = State {
             id: args.id,
-            view: args.view,
+            view: args.view.clone(),
             sync: args.sync.clone(),
             outbox,
             control,
@@ -122,6 +127,8 @@ impl Actor for Session {
                 data_dir: args.data_dir,
                 lines,
                 turns: args.turns,
+                render: matches!(args.view, View::Html(_)).then_some(args.render),
+                indexes: args.indexes,
             },
             following: HashMap::new(),
             order: Vec::new(),
@@ -176,12 +183,13 @@ impl State {
         match frame {
             ClientFrame::GetState => self.tell_sync(sync::Msg::GetState { id: self.id }),
             ClientFrame::Resume(from) => self.tell_sync(sync::Msg::Resume { id: self.id, from }),
-            ClientFrame::FollowLog(FollowLog { command_id, offset }) => {
+            ClientFrame::FollowLog(wanted) => {
+                let command_id = wanted.command_id;
                 self.leave(command_id);
                 if self.order.len() == FOLLOWS {
                     self.leave(self.order[0]);
                 }
-                let task = tokio::spawn(self.follow.clone().run(command_id, offset));
+                let task = tokio::spawn(self.follow.clone().run(wanted));
                 self.following.insert(command_id, task.abort_handle());
                 self.order.push(command_id);
             }

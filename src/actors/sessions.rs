@@ -12,12 +12,13 @@ use nixfleet_protocol::browser::Resume;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::Semaphore;
 
+use super::host::log::index::Indexes;
 use super::hosts::HostsHandle;
 use super::links::link::{Socket, close};
 use super::session::{self, Session};
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{SecretHash, StoreHandle};
-use super::sync::{SyncHandle, View};
+use super::sync::{Render, SyncHandle, View};
 
 /// Log files that are read at one time, for all tabs together.
 const TURNS: usize = 4;
@@ -72,11 +73,15 @@ pub struct Args {
     pub store: StoreHandle,
     /// Where the logs lie.
     pub data_dir: PathBuf,
+    /// What stands above a log.
+    pub render: Arc<dyn Render>,
 }
 
 /// What it remembers.
 pub struct State {
     args: Args,
+    /// Where the lines of the logs are that are followed.
+    indexes: Indexes,
     /// Turns at reading logs: a tab's reading must not slow those who write, however many tabs there are.
     turns: Arc<Semaphore>,
     next: u64,
@@ -123,7 +128,14 @@ impl Actor for Sessions {
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         // Numbers are never given twice to sync, also not by the one who sat here before.
         let next = u64::try_from(nixfleet_protocol::Time::now().millis()).unwrap_or_default() << 16;
-        Ok(State { args, turns: Arc::new(Semaphore::new(TURNS)), next, sessions: HashMap::new(), failed: 0 })
+        Ok(State {
+            args,
+            indexes: Indexes::default(),
+            turns: Arc::new(Semaphore::new(TURNS)),
+            next,
+            sessions: HashMap::new(),
+            failed: 0,
+        })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {
@@ -140,6 +152,8 @@ impl Actor for Sessions {
                     store: state.args.store.clone(),
                     data_dir: state.args.data_dir.clone(),
                     turns: Arc::clone(&state.turns),
+                    render: Arc::clone(&state.args.render),
+                    indexes: state.indexes.clone(),
                 };
                 match Actor::spawn_linked(None, Session, args, myself.get_cell()).await {
                     Ok((actor, _)) => {

@@ -23,9 +23,10 @@ use std::time::Duration;
 
 use nixfleet_model::fleet_state::{FleetState, StateChange};
 use nixfleet_model::view::{command_view, remote_view};
-use nixfleet_protocol::api::{Host, Remote, Server};
+use nixfleet_protocol::api::{Command, Host, LogLine, Remote, Server};
 use nixfleet_protocol::browser::{Change, Fragment, Resume};
-use nixfleet_protocol::{Epoch, Time, Version};
+use nixfleet_protocol::sgr::Pen;
+use nixfleet_protocol::{CommandId, Epoch, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use serde::Serialize;
 
@@ -59,6 +60,10 @@ pub trait Render: Send + std::marker::Sync {
     fn fragments(&self, change: &Change, before: Option<&Host>, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
     /// Every region of the page as it is now.
     fn everything(&self, state: &FleetState, page: &PageKind) -> Vec<Fragment>;
+    /// How a command stands, to be shown above its log.
+    fn log_head(&self, state: &FleetState, command: &Command) -> String;
+    /// Lines of a log, the first of which has the number `line` and begins with `pen`.
+    fn log_rows(&self, command: CommandId, line: u64, lines: &[LogLine], pen: Pen) -> String;
 }
 
 /// The state at one version. Cheap: nothing is copied.
@@ -338,6 +343,8 @@ impl State {
 
     fn publish(&mut self, change: StateChange) {
         let before = match &change {
+            // Nobody is to be told how it differs.
+            _ if self.subscribers.is_empty() => None,
             StateChange::Host(view) => self.fleet.hosts.get(&view.host.id).map(|view| Arc::clone(&view.host)),
             StateChange::HostRemoved(id) => self.fleet.hosts.get(id).map(|view| Arc::clone(&view.host)),
             StateChange::Command(_)
@@ -354,6 +361,9 @@ impl State {
 
     /// One encoding for each view that anyone has, then a cheap clone for each subscriber.
     fn fan_out(&self, change: &Change, before: Option<&Host>) {
+        if self.subscribers.is_empty() {
+            return;
+        }
         let mut made: HashMap<&View, outbox::Frame> = HashMap::new();
         for subscriber in self.subscribers.values() {
             let frame = made.entry(&subscriber.view).or_insert_with(|| match &subscriber.view {

@@ -3,6 +3,7 @@
 pub(super) mod commands;
 pub(super) mod events;
 pub(super) mod hosts;
+pub(super) mod lines;
 pub(super) mod log;
 pub(super) mod ops;
 pub(super) mod runs;

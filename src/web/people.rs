@@ -12,7 +12,7 @@ use super::answer::Answer;
 use super::api::{commands, events as log, sessions};
 use super::auth::Caller;
 use super::pages::{
-    EventsPage, Session, SettingsPage, command_page, events_page, fleet_page, host_page, settings_page,
+    EventsPage, Session, SettingsPage, command_page, events_page, fleet_page, host_page, run_page, settings_page,
 };
 use super::problem::Refused;
 use super::router::Endpoint;
@@ -32,10 +32,7 @@ pub(super) async fn page(app: &App, asked: &Asked) -> Result<Answer, Refused> {
     } else {
         None
     };
-    if endpoint == Endpoint::RunPage {
-        let id: RunId = asked.matched.id("id")?;
-        return Err(Refused::new(StatusCode::NOT_FOUND, "no_such_run", format!("There is no run {id}.")));
-    }
+    let run = if endpoint == Endpoint::RunPage { Some(asked.matched.id::<RunId>("id")?) } else { None };
     if endpoint == Endpoint::EventsPage {
         return events(app, asked, session).await;
     }
@@ -53,6 +50,11 @@ pub(super) async fn page(app: &App, asked: &Asked) -> Result<Answer, Refused> {
             let command = command.as_ref().ok_or_else(Refused::no_such_path)?;
             // What is in the state is as new as its version.
             Ok(command_page(fleet, fleet.command(command.id).unwrap_or(command), session))
+        }
+        Endpoint::RunPage => {
+            let id = run.ok_or_else(Refused::no_such_path)?;
+            let none = || Refused::new(StatusCode::NOT_FOUND, "no_such_run", format!("There is no run {id}."));
+            Ok(run_page(fleet, fleet.run(id).ok_or_else(none)?, session))
         }
         Endpoint::FleetPage => Ok(fleet_page(fleet, session)),
         _ => Err(Refused::not_yet("This page")),

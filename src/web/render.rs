@@ -4,9 +4,10 @@
 use nixfleet_model::checks::{EXEC_DISABLED, UNSUPPORTED};
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_model::ops;
-use nixfleet_protocol::api::{Host, OpEntry};
+use nixfleet_protocol::api::{Command, Host, LogLine, OpEntry};
 use nixfleet_protocol::browser::{Change, Fragment};
-use nixfleet_protocol::{Epoch, Op, Time, Version};
+use nixfleet_protocol::sgr::Pen;
+use nixfleet_protocol::{CommandId, Epoch, Op, Time, Version};
 
 use super::pages::{self, Fleet};
 use crate::actors::sync::{PageKind, Render, Snapshot};
@@ -52,5 +53,13 @@ impl Render for Pages {
 
     fn everything(&self, state: &FleetState, page: &PageKind) -> Vec<Fragment> {
         self.with(state, Epoch::from_uuid(uuid::Uuid::nil()), Version(0), |fleet| pages::full_fragments(fleet, page))
+    }
+
+    fn log_head(&self, state: &FleetState, command: &Command) -> String {
+        self.with(state, Epoch::from_uuid(uuid::Uuid::nil()), Version(0), |fleet| pages::log_head(fleet, command))
+    }
+
+    fn log_rows(&self, command: CommandId, line: u64, lines: &[LogLine], pen: Pen) -> String {
+        pages::log_rows(command, line, lines, pen)
     }
 }

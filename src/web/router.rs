@@ -63,6 +63,12 @@ pub enum Endpoint {
     Command,
     /// A command's log.
     CommandLog,
+    /// Lines of a command's log.
+    CommandLogLines,
+    /// Lines of a command's log that have a text.
+    CommandLogSearch,
+    /// The line of a command's log where its failure begins.
+    CommandLogError,
     /// Stop a command.
     Stop,
     /// Give a command more time.
@@ -184,6 +190,9 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/commands", Endpoint::Commands, READ, "Commands, newest first"),
     get("/api/v1/commands/{id}", Endpoint::Command, READ, "One command"),
     get("/api/v1/commands/{id}/log", Endpoint::CommandLog, READ, "The output of a command"),
+    get("/api/v1/commands/{id}/log/lines", Endpoint::CommandLogLines, READ, "Lines of a log, by their numbers"),
+    get("/api/v1/commands/{id}/log/search", Endpoint::CommandLogSearch, READ, "The lines of a log that have a text"),
+    get("/api/v1/commands/{id}/log/first-error", Endpoint::CommandLogError, READ, "The line to look at first"),
     post("/api/v1/commands/{id}/stop", Endpoint::Stop, OPERATE, "Stop a command"),
     post("/api/v1/commands/{id}/extend", Endpoint::Extend, OPERATE, "Give a command more time"),
     post("/api/v1/commands/{id}/ignore", Endpoint::Ignore, OPERATE, "Let a command take as long as it likes"),

@@ -13,12 +13,16 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use nixfleet_protocol::api::LogLine;
-use nixfleet_protocol::log::{BadRecord, MAX_RECORD, Record};
 use nixfleet_protocol::{CommandId, HostId};
 use rustix::fs::SeekFrom;
 
+pub mod index;
+mod scan;
 pub mod sealed;
+pub mod search;
 
+pub use self::scan::At;
+use self::scan::scan;
 use self::sealed::{Sealed, sealed_path};
 
 /// The most that is read at a time, whatever a caller asks for.
@@ -147,76 +151,13 @@ impl LogFile {
 pub fn read(path: &Path, from: u64, max_bytes: usize) -> io::Result<LogLines> {
     let Some(file) = LogFile::open(path)? else { return Ok(LogLines { lines: Vec::new(), next: from }) };
     let max_bytes = max_bytes.clamp(1, MAX_READ);
-    let mut buffer = vec![0; max_bytes + MAX_RECORD];
-    let mut piece = Piece { lines: Vec::new(), next: from, max: max_bytes };
-    let mut aligned = begins_a_record(&file, from)?;
-    loop {
-        let length = file.read_at(&mut buffer, piece.next)?;
-        let before = piece.next;
-        piece.take(&buffer[..length], &mut aligned);
-        if !piece.lines.is_empty() || piece.next == before || length == 0 {
-            return Ok(LogLines { lines: piece.lines, next: piece.next });
-        }
-        if buffer[..length].iter().all(|byte| *byte == 0) {
-            match file.next_data(piece.next)? {
-                Some(data) => piece.next = data,
-                None => return Ok(LogLines { lines: piece.lines, next: from.max(before) }),
-            }
-        }
-    }
-}
-
-struct Piece {
-    lines: Vec<LogLine>,
-    next: u64,
-    max: usize,
-}
-
-impl Piece {
-    /// Takes the records at the beginning of what was read at `next`.
-    fn take(&mut self, bytes: &[u8], aligned: &mut bool) {
-        let base = self.next;
-        let mut at = 0;
-        while at < bytes.len() && (at < self.max || self.lines.is_empty()) {
-            let rest = &bytes[at..];
-            if rest[0] == 0 {
-                // A hole, or what a power cut left: the next record begins after it.
-                at += rest.iter().position(|byte| *byte != 0).unwrap_or(rest.len());
-                *aligned = true;
-                self.next = base + at as u64;
-                continue;
-            }
-            let Some(line) = rest.iter().position(|byte| *byte == b'\n').map(|end| end + 1) else {
-                // Half a record, which will be whole later; or one longer than any, which never will.
-                if rest.len() >= MAX_RECORD {
-                    self.next = base + bytes.len() as u64;
-                }
-                return;
-            };
-            let offset = base + at as u64;
-            at += line;
-            if std::mem::replace(aligned, true) {
-                match Record::decode(rest) {
-                    Ok((record, length)) => {
-                        let end = record.end(offset, length);
-                        self.lines.push(LogLine {
-                            offset,
-                            end,
-                            time: record.time,
-                            stream: record.stream,
-                            line: record.text,
-                            partial: record.partial,
-                        });
-                        at = usize::try_from(end - base).unwrap_or(usize::MAX);
-                        self.next = end;
-                        continue;
-                    }
-                    Err(BadRecord::Incomplete | BadRecord::Malformed(_)) => {}
-                }
-            }
-            self.next = base + at as u64;
-        }
-    }
+    let mut lines = Vec::new();
+    let mut begin = None;
+    let next = scan(&file, from, max_bytes, |at| {
+        lines.push(at.to_line());
+        at.end - *begin.get_or_insert(at.offset) < max_bytes as u64
+    })?;
+    Ok(LogLines { lines, next })
 }
 
 /// Whether a record may begin at this offset: behind another's end, or behind a hole.
@@ -252,6 +193,7 @@ mod sealed_tests;
 mod tests {
     use nixfleet_protocol::Time;
     use nixfleet_protocol::agent::Stream;
+    use nixfleet_protocol::log::Record;
 
     use super::*;
 

@@ -239,6 +239,7 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
                 hosts: tree.handles.hosts.clone(),
                 store: tree.store(),
                 data_dir: tree.settings.data_dir.clone(),
+                render: Arc::clone(&tree.settings.render),
             };
             seat(sessions::Sessions, args, root, &slots.sessions).await
         }

@@ -7,9 +7,10 @@ use futures_util::StreamExt as _;
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_model::host_core;
-use nixfleet_protocol::HostId;
-use nixfleet_protocol::api::{Category, Host, Level, Server};
+use nixfleet_protocol::api::{Category, Command, Host, Level, LogLine, Server};
 use nixfleet_protocol::browser::{Change, Fragment};
+use nixfleet_protocol::sgr::Pen;
+use nixfleet_protocol::{CommandId, HostId};
 use ractor::Message as ActorMessage;
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
@@ -39,6 +40,14 @@ impl Render for Hanging {
 
     fn everything(&self, _: &FleetState, _: &PageKind) -> Vec<Fragment> {
         Vec::new()
+    }
+
+    fn log_head(&self, _: &FleetState, _: &Command) -> String {
+        String::new()
+    }
+
+    fn log_rows(&self, _: CommandId, _: u64, _: &[LogLine], _: Pen) -> String {
+        String::new()
     }
 }
 

@@ -1,7 +1,7 @@
 //! The kinds of page: tabs of one kind are sent the same bytes.
 
 use nixfleet_model::event::EventFilter;
-use nixfleet_protocol::{CommandId, HostId, Time};
+use nixfleet_protocol::{CommandId, HostId, RunId, Time};
 
 /// The kinds of page that are live. Fragments are made once for each that is open.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -18,6 +18,8 @@ pub enum PageKind {
     Settings,
     /// `/commands/{id}`
     Command(CommandId),
+    /// `/runs/{id}`
+    Run(RunId),
 }
 
 impl PageKind {
@@ -39,6 +41,7 @@ impl PageKind {
             None if text == "events" => Some(Self::Events),
             Some(("host", id)) => id.parse().ok().map(Self::Host),
             Some(("command", id)) => id.parse().ok().map(Self::Command),
+            Some(("run", id)) => id.parse().ok().map(Self::Run),
             _ => None,
         }
     }
@@ -58,6 +61,7 @@ impl std::fmt::Display for PageKind {
             }
             Self::Settings => f.write_str("settings"),
             Self::Command(id) => write!(f, "command/{id}"),
+            Self::Run(id) => write!(f, "run/{id}"),
         }
     }
 }

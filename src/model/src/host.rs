@@ -2,11 +2,14 @@
 //! lights need to remember. One record, one owner: the host's actor. How messages change the facts stands in
 //! `host/merge.rs`.
 
+mod features;
 mod merge;
 
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, Time};
 use serde::{Deserialize, Serialize};
+
+pub use self::features::Features;
 
 /// Everything stored about a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -106,7 +109,7 @@ pub struct Facts {
     /// For Wake-on-LAN.
     pub mac_addresses: Vec<String>,
     /// What the agent can do beyond the base.
-    pub features: Vec<String>,
+    pub features: Features,
     /// The three layers of freshness.
     pub freshness: Freshness,
     /// The agent's state directory.

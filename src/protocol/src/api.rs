@@ -10,7 +10,7 @@ mod op;
 mod remote;
 mod run;
 
-pub use self::command::{Command, CommandList, CommandState, LogLine, Progress};
+pub use self::command::{Command, CommandList, CommandState, LogFound, LogLine, LogWindow, Progress};
 pub use self::event::{Category, Event, EventList, Level};
 pub use self::host::{Deployed, Host, HostList, HostState};
 pub use self::lights::{Action, ActionKind, Light, LightStatus, Lights};

@@ -178,6 +178,12 @@ pub struct FollowLog {
     /// From which byte on; 0 for all.
     #[serde(default)]
     pub offset: u64,
+    /// From the beginning of this line on, instead.
+    #[serde(default)]
+    pub line: Option<u64>,
+    /// No more than so many lines of what is there already, the last ones; all, where nothing is said.
+    #[serde(default)]
+    pub last: Option<u64>,
 }
 
 /// `unfollow_log`.
@@ -192,8 +198,14 @@ pub struct UnfollowLog {
 pub struct LogFrame {
     /// Which command.
     pub command_id: CommandId,
-    /// The lines, in order.
+    /// Number of the line that the first of the lines is, or goes on with; where there are none, of the next one.
+    pub line: u64,
+    /// The lines, in order. None for a page.
     pub lines: Vec<LogLine>,
+    /// For a page: the lines, ready to be put in place. The last one may come again when it has gone on.
+    pub html: Option<String>,
+    /// For a page: how the command stands, ready to be put in place. Comes first, and when it changes.
+    pub head: Option<String>,
     /// The command is over and this was the last of it.
     pub over: bool,
 }

@@ -15,6 +15,7 @@ pub mod ids;
 pub mod lenient;
 pub mod log;
 pub mod op;
+pub mod sgr;
 pub mod text;
 pub mod time;
 

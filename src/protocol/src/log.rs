@@ -90,9 +90,37 @@ impl Record {
     /// The record at the beginning of `bytes`, and how many bytes it takes.
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize), BadRecord> {
         let end = bytes.iter().position(|b| *b == b'\n').ok_or(BadRecord::Incomplete)?;
-        let malformed = || BadRecord::Malformed(String::from_utf8_lossy(&bytes[..end.min(80)]).into_owned());
-        let line = std::str::from_utf8(&bytes[..end]).map_err(|_| malformed())?;
-        let (millis, rest) = line.split_once(' ').ok_or_else(malformed)?;
+        let RecordRef { time, stream, partial, skip_to, text } = RecordRef::parse(&bytes[..end])?;
+        Ok((Self { time, stream, partial, skip_to, text: text.to_owned() }, end + 1))
+    }
+
+    /// Where the next record begins, for a record of `length` bytes at `offset`. A mark never leads backwards.
+    pub fn end(&self, offset: u64, length: usize) -> u64 {
+        end(self.skip_to, offset, length)
+    }
+}
+
+/// A record as it stands in the file: for who looks at many and keeps few.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordRef<'a> {
+    /// When it was printed.
+    pub time: Time,
+    /// Where it comes from.
+    pub stream: Stream,
+    /// The line goes on in the next record.
+    pub partial: bool,
+    /// For a mark: the offset where the log goes on.
+    pub skip_to: Option<u64>,
+    /// The text, without a line end.
+    pub text: &'a str,
+}
+
+impl<'a> RecordRef<'a> {
+    /// Reads a line of the file, given without its line end.
+    pub fn parse(line: &'a [u8]) -> Result<Self, BadRecord> {
+        let malformed = || BadRecord::Malformed(String::from_utf8_lossy(&line[..line.len().min(80)]).into_owned());
+        let text = std::str::from_utf8(line).map_err(|_| malformed())?;
+        let (millis, rest) = text.split_once(' ').ok_or_else(malformed)?;
         let time = Time::from_millis(millis.parse().map_err(|_| malformed())?);
         let (letter, rest) = rest.split_once(' ').ok_or_else(malformed)?;
         let (stream, partial) = match letter {
@@ -111,14 +139,18 @@ impl Record {
         } else {
             (None, rest)
         };
-        Ok((Self { time, stream, partial, skip_to, text: text.to_owned() }, end + 1))
+        Ok(Self { time, stream, partial, skip_to, text })
     }
 
-    /// Where the next record begins, for a record of `length` bytes at `offset`. A mark never leads backwards.
+    /// As [`Record::end`].
     pub fn end(&self, offset: u64, length: usize) -> u64 {
-        let end = offset.saturating_add(length as u64);
-        self.skip_to.map_or(end, |skip_to| skip_to.max(end))
+        end(self.skip_to, offset, length)
     }
+}
+
+fn end(skip_to: Option<u64>, offset: u64, length: usize) -> u64 {
+    let end = offset.saturating_add(length as u64);
+    skip_to.map_or(end, |skip_to| skip_to.max(end))
 }
 
 /// How many of `bytes` are whole records: what comes after the last line end was never finished.

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper::header::HeaderName;
 use hyper::{StatusCode, header};
-use nixfleet_protocol::api::LogLine;
+use nixfleet_protocol::api::{Command, LogLine};
 use nixfleet_protocol::{CommandId, HostId};
 use tokio::sync::mpsc;
 
@@ -43,6 +43,9 @@ pub(in crate::web) async fn log(app: &App, asked: &Asked) -> Result<Answer, Refu
     let command = commands::find(app, id).await?;
     let mut answer = Answer::empty(StatusCode::OK);
     answer.set(header::CONTENT_TYPE, if raw { "text/plain; charset=utf-8" } else { "application/x-ndjson" });
+    if raw {
+        answer.set_text(header::CONTENT_DISPOSITION, &format!("attachment; filename=\"{}\"", file_name(&command)));
+    }
     // Proxies must not hold lines back.
     answer.set(HeaderName::from_static("x-accel-buffering"), "no");
     let Some(host) = command.host.clone() else { return Ok(answer) };
@@ -65,6 +68,13 @@ pub(in crate::web) async fn log(app: &App, asked: &Asked) -> Result<Answer, Refu
     });
     answer.content = Content::Stream(StreamBody::new(stream).boxed_unsync());
     Ok(answer)
+}
+
+/// What a downloaded log is called: `switch-hsb0-2026-11-21.log`. All of it is of letters, digits and hyphens.
+fn file_name(command: &Command) -> String {
+    let host = command.host.as_ref().map(|host| format!("-{host}")).unwrap_or_default();
+    let day = command.created_at.to_string();
+    format!("{}{host}-{}.log", command.op, day.get(..10).unwrap_or_default())
 }
 
 impl Reader {

@@ -6,7 +6,7 @@ use nixfleet_protocol::api::{Action, ActionKind, Host};
 use nixfleet_protocol::{CommandId, HostId, Op};
 use serde_json::json;
 
-use super::{Fleet, forms};
+use super::{Fleet, forms, html};
 
 /// What a click does, as data attributes. Rendered inside a start tag.
 #[derive(Clone, Debug, Default, Template)]
@@ -38,6 +38,10 @@ pub(super) struct Does {
     help: String,
     /// Heading of the dialog or the log's tab.
     title: String,
+    /// Open the card with the sentence, and these offers in it.
+    card: String,
+    /// The host that the card is about.
+    host: String,
     /// It can't be done now, and why.
     pub(super) not: String,
     /// The sentence for hover and focus.
@@ -152,10 +156,29 @@ impl Does {
         }
     }
 
+    /// A card with a sentence and what is offered.
+    pub(super) fn card(host: &HostId, title: String, message: &str, offers: Vec<Button>) -> Self {
+        let card = html(&Card { offers });
+        Self { card, host: host.to_string(), help: message.to_owned(), title, ..Self::default() }
+    }
+
     /// The same with a sentence for hover and focus.
     #[must_use]
     pub(super) fn tip(self, tip: String) -> Self {
         Self { tip, ..self }
+    }
+
+    /// The same op with these arguments, and with force.
+    #[must_use]
+    pub(super) fn with(self, args: &serde_json::Value, force: bool) -> Self {
+        let mut body = json!({});
+        if args.as_object().is_some_and(|args| !args.is_empty()) {
+            body["args"] = args.clone();
+        }
+        if force {
+            body["force"] = json!(true);
+        }
+        Self { body: body.to_string(), ..self }
     }
 
     /// The same, not offered now.
@@ -204,6 +227,13 @@ impl Button {
     pub(super) fn of(self, of: &str) -> Self {
         Self { of: of.to_owned(), ..self }
     }
+}
+
+/// What a card offers.
+#[derive(Template)]
+#[template(path = "light_card.html")]
+struct Card {
+    offers: Vec<Button>,
 }
 
 /// Icon of an op in the sprite.

@@ -1,10 +1,11 @@
 //! A command: its line in the lists, and its own page.
 
 use askama::Template;
-use nixfleet_protocol::api::Command;
+use nixfleet_protocol::api::{Command, CommandState};
 
 use super::button::{Button, Does, Offer};
-use super::lights::{part, steps};
+use super::lights::steps;
+use super::log::{Done, done, next_buttons, verdict};
 use super::shell::{Shell, shell};
 use super::{Fleet, PageKind, Session, html, words};
 
@@ -33,7 +34,7 @@ pub(super) fn item_id(command: &Command) -> String {
 }
 
 /// Name of a command in headings and tabs.
-fn title(fleet: &Fleet<'_>, command: &Command) -> String {
+pub(super) fn title(fleet: &Fleet<'_>, command: &Command) -> String {
     let label = fleet.label(command.op);
     command.host.as_ref().map_or_else(|| label.to_owned(), |host| format!("{host} · {label}"))
 }
@@ -56,7 +57,7 @@ pub(super) fn item(fleet: &Fleet<'_>, command: &Command) -> Item {
 }
 
 /// One sentence about how it stands.
-fn text(command: &Command) -> String {
+pub(super) fn text(command: &Command) -> String {
     match (&command.message, &command.progress) {
         // "Stopped stopped" says nothing more.
         (Some(message), _) if !message.is_empty() && !message.eq_ignore_ascii_case(words::command(command.state).1) => {
@@ -71,6 +72,23 @@ fn text(command: &Command) -> String {
     }
 }
 
+#[derive(Template)]
+#[template(path = "said.html")]
+struct Said {
+    text: String,
+}
+
+/// What is told to those who can't see it: the command that ended last, and how. One that was refused never began;
+/// who asked for it is told by the answer.
+pub(super) fn said(fleet: &Fleet<'_>) -> String {
+    let ended = fleet.state.commands.values().filter(|command| command.sent_at.is_some() && command.state.is_final());
+    let last = ended.max_by_key(|command| (command.finished_at, command.id));
+    let text = |command: &std::sync::Arc<Command>| {
+        format!("{}: {}. {}", title(fleet, command), words::command(command.state).1, text(command))
+    };
+    html(&Said { text: last.map(text).unwrap_or_default() })
+}
+
 fn took(command: &Command) -> String {
     match (command.started_at, command.finished_at) {
         (Some(from), Some(to)) => words::span(from, to),
@@ -83,12 +101,12 @@ fn took(command: &Command) -> String {
 #[template(path = "command_head.html")]
 pub(super) struct Head {
     look: &'static str,
-    word: &'static str,
+    word: String,
     label: String,
     description: String,
     host: String,
     text: String,
-    part: Option<u8>,
+    done: Option<Done>,
     buttons: Vec<Button>,
     facts: Vec<(&'static str, String)>,
     created: words::Ago,
@@ -101,23 +119,25 @@ pub(super) struct Head {
 impl askama::filters::HtmlSafe for Head {}
 
 pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
-    let (look, word) = words::command(command.state);
+    let (look, word) = verdict(command);
     let label = fleet.label(command.op).to_owned();
     let title = title(fleet, command);
     let mut buttons = steps(command, &title, "");
-    if let (true, Some(host)) = (command.state.is_final(), &command.host)
+    buttons.extend(next_buttons(fleet, command));
+    if let (CommandState::Success, Some(host)) = (command.state, &command.host)
         && let Some(entry) = fleet.op(command.op).filter(|entry| entry.retry)
         && let Some(of) = fleet.host(host)
         && let offer = Offer::of(of, &(fleet.refused)(of), command.op)
         && offer != Offer::Never
     {
         let does = Does::op(fleet, host.as_str(), command.op).again(&command.args).not(offer.why_not());
-        buttons.push(Button::new(&format!("{} again", entry.label), "main", does).icon("i-restart"));
+        buttons.push(Button::new(&format!("{} again", entry.label), "", does).icon("i-restart"));
     }
+    let stage = command.stage.as_deref().filter(|_| look != "ok" && command.state.is_final());
+    let stage = stage.and_then(words::stage).map(|(_, meaning)| meaning);
     let mut facts = vec![("Started by", command.actor.clone())];
     let mut fact = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
     fact("Exit code", command.exit_code.map(|code| code.to_string()));
-    fact("Failed in", command.stage.clone());
     fact("Took", Some(took(command)).filter(|took| !took.is_empty()));
     fact("Reason", command.code.clone());
     fact("Forced", command.force.then(|| "yes".to_owned()));
@@ -131,15 +151,11 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
         description: fleet.op(command.op).map(|entry| entry.description.clone()).unwrap_or_default(),
         host: command.host.as_ref().map(ToString::to_string).unwrap_or_default(),
         text: text(command),
-        part: command
-            .progress
-            .as_ref()
-            .filter(|_| !command.state.is_final())
-            .and_then(|progress| part(progress.done?, progress.expected?)),
+        done: done(command),
         buttons,
         facts,
         created: words::ago(command.created_at, fleet.now),
-        meaning: words::meaning(command.state),
+        meaning: stage.or_else(|| words::meaning(command.state)),
         waiting: command.waiting_since.map(|since| words::ago(since, fleet.now)),
         label,
     }

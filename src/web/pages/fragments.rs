@@ -5,19 +5,42 @@ use nixfleet_protocol::api::{Command, Event, Host};
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 
 use super::row::{cells, row, row_id, same_shell, standing};
-use super::{Fleet, PageKind, commands, events, fleet as fleet_room, host as host_room, html, rank, settings};
+use super::{
+    Fleet, PageKind, commands, events, filters as filters_room, fleet as fleet_room, host as host_room, html, rank,
+    runs, settings,
+};
 
 /// The fragments of one change for one kind of page. `fleet` has the change in it already. `before` is the host as
 /// it was, for `HostUpdated` and `HostRemoved`; without it whole rows are sent instead of cells.
 pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
     match (page, change) {
-        (PageKind::Fleet, Change::HostAdded(host)) => vec![insert(fleet, host), counts(fleet)],
+        (PageKind::Fleet, Change::HostAdded(host)) => vec![insert(fleet, host), counts(fleet), filters(fleet)],
         (PageKind::Fleet, Change::HostUpdated(host)) => host_updated(fleet, before, host),
         (PageKind::Fleet, Change::HostRemoved(id)) => {
-            vec![Fragment { id: row_id(id), place: Place::Remove, html: String::new() }, counts(fleet)]
+            vec![Fragment { id: row_id(id), place: Place::Remove, html: String::new() }, counts(fleet), filters(fleet)]
         }
         (PageKind::Fleet, Change::CommandStarted(command)) => vec![first_command(fleet, command)],
-        (PageKind::Fleet, Change::CommandProgress(command) | Change::CommandFinished(command)) => {
+        (PageKind::Fleet, Change::CommandProgress(command)) => vec![command_changed(fleet, command)],
+        (PageKind::Fleet, Change::CommandFinished(command)) => {
+            vec![command_changed(fleet, command), morph("said", commands::said(fleet))]
+        }
+        (PageKind::Fleet, Change::RunStarted(_) | Change::RunFinished(_)) => {
+            vec![morph("runs", runs::list(fleet)), counts(fleet)]
+        }
+        (PageKind::Fleet, Change::RunUpdated(run)) => {
+            vec![morph(runs::item_id(run), runs::item(fleet, run))]
+        }
+        (PageKind::Run(id), Change::RunStarted(run) | Change::RunUpdated(run) | Change::RunFinished(run))
+            if run.id == *id =>
+        {
+            vec![morph("run-head", runs::whole(fleet, run))]
+        }
+        (PageKind::Run(id), Change::CommandStarted(command)) if command.run_id == Some(*id) => {
+            vec![first_command(fleet, command)]
+        }
+        (PageKind::Run(id), Change::CommandProgress(command) | Change::CommandFinished(command))
+            if command.run_id == Some(*id) =>
+        {
             vec![command_changed(fleet, command)]
         }
         (PageKind::Fleet, Change::RemoteUpdated(_)) => vec![morph("target", fleet_room::target(fleet))],
@@ -49,13 +72,18 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
             PageKind::Command(id),
             Change::CommandStarted(command) | Change::CommandProgress(command) | Change::CommandFinished(command),
         ) if command.id == *id => vec![morph("command-head", html(&commands::head(fleet, command)))],
+        // What is offered after a command goes by its host.
+        (PageKind::Command(id), Change::HostUpdated(host)) if !before.is_some_and(|before| only_load(before, host)) => {
+            let of_host = fleet.command(*id).filter(|command| command.host.as_ref() == Some(&host.id));
+            of_host.map(|command| morph("command-head", html(&commands::head(fleet, command)))).into_iter().collect()
+        }
         (
-            PageKind::Fleet
-            | PageKind::Host(_)
+            PageKind::Host(_)
             | PageKind::Events
             | PageKind::Search(_)
             | PageKind::Settings
-            | PageKind::Command(_),
+            | PageKind::Command(_)
+            | PageKind::Run(_),
             Change::HostAdded(_)
             | Change::HostUpdated(_)
             | Change::HostRemoved(_)
@@ -79,7 +107,10 @@ pub fn full_fragments(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
             morph("notices", fleet_room::notices(fleet)),
             morph("target", fleet_room::target(fleet)),
             counts(fleet),
+            filters(fleet),
             morph("hosts", fleet_room::hosts(fleet)),
+            morph("runs", runs::list(fleet)),
+            morph("said", commands::said(fleet)),
             morph("commands", fleet_room::command_list(fleet, None)),
             morph("events", events::list(fleet, events::FEW, None)),
         ],
@@ -96,6 +127,10 @@ pub fn full_fragments(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
         // They show more than the state has: the page reads itself anew.
         PageKind::Events | PageKind::Search(_) => vec![stale()],
         PageKind::Settings => vec![morph("about", settings::about(fleet)), stale()],
+        PageKind::Run(id) => {
+            let head = fleet.run(*id).map(|run| morph("run-head", runs::whole(fleet, run)));
+            head.into_iter().chain([morph("commands", runs::command_list(fleet, *id))]).collect()
+        }
         PageKind::Command(id) => fleet
             .command(*id)
             .map(|command| morph("command-head", html(&commands::head(fleet, command))))
@@ -112,6 +147,10 @@ fn counts(fleet: &Fleet<'_>) -> Fragment {
     morph("counts", fleet_room::counts(fleet))
 }
 
+fn filters(fleet: &Fleet<'_>) -> Fragment {
+    morph("filters", filters_room::filters(fleet))
+}
+
 /// The row, put where it belongs; one that is there already moves.
 fn insert(fleet: &Fleet<'_>, host: &Host) -> Fragment {
     let later = fleet.hosts().filter(|other| rank(other) > rank(host));
@@ -125,7 +164,7 @@ fn insert(fleet: &Fleet<'_>, host: &Host) -> Fragment {
 
 fn host_updated(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fragment> {
     let Some(before) = before else {
-        return vec![insert(fleet, host), counts(fleet)];
+        return vec![insert(fleet, host), counts(fleet), filters(fleet)];
     };
     let mut all = if before.device_type != host.device_type {
         vec![insert(fleet, host)]
@@ -145,6 +184,9 @@ fn host_updated(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
     };
     if before.state != host.state || standing(before) != standing(host) {
         all.push(counts(fleet));
+    }
+    if !filters_room::same(before, host) {
+        all.push(filters(fleet));
     }
     all
 }

@@ -10,7 +10,7 @@ use nixfleet_protocol::api::{Host, HostState};
 
 use super::button::{Button, Does, Offer, QUICK, op_icon};
 use super::lights::{LightView, Now, lights, next_op, now};
-use super::{Fleet, forms, html, words};
+use super::{Fleet, filters, forms, html, selection, words};
 
 /// The whole row.
 #[derive(Template)]
@@ -112,6 +112,7 @@ struct DoCell<'a> {
     name: &'a str,
     quick: Vec<Button>,
     off: String,
+    offers: String,
     command: String,
     fill: String,
 }
@@ -189,6 +190,7 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
                 .collect(),
             off: off(host, &refused),
             fill: forms::chosen(host),
+            offers: selection::offers(host),
             command: host.command.as_ref().map(|command| command.id.to_string()).unwrap_or_default(),
         }),
     ];
@@ -237,7 +239,7 @@ fn search(host: &Host) -> String {
         let _ = write!(words, " {name}:{}", words::status(light.status));
     }
     for tag in &host.tags {
-        let _ = write!(words, " tag:{}", tag.to_lowercase());
+        let _ = write!(words, " tag:{}", filters::slug(tag));
     }
     words
 }

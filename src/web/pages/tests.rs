@@ -1,6 +1,8 @@
 //! The fragments against the fresh render, and everything from outside against the markup.
 
 mod applied;
+mod clicks;
+mod runs;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use nixfleet_model::event::EventFilter;
 
 use super::{
     EventsPage, Fleet, PageKind, Session, command_page, events_page, fleet_page, fragments, full_fragments, host_page,
-    sample, settings_page,
+    run_page, sample, settings_page,
 };
 
 const SESSION: Session<'static> = Session { csrf_token: "session-secret" };
@@ -39,6 +41,7 @@ pub(super) fn page(fleet: &Fleet<'_>, kind: &PageKind) -> String {
         PageKind::Search(filter) => events(fleet, filter),
         PageKind::Settings => settings_page(fleet, sample::settings(), SESSION),
         PageKind::Command(id) => command_page(fleet, fleet.command(*id).unwrap(), SESSION),
+        PageKind::Run(id) => run_page(fleet, fleet.run(*id).unwrap(), SESSION),
     }
 }
 
@@ -105,6 +108,7 @@ fn kinds(state: &FleetState) -> Vec<PageKind> {
         PageKind::Settings,
         PageKind::Host("hsb0".parse().unwrap()),
         PageKind::Command(*state.commands.keys().next().unwrap()),
+        PageKind::Run(*state.runs.keys().next().unwrap()),
     ]
 }
 
@@ -120,8 +124,8 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     let mut changes = Vec::new();
 
     let mut busy = before.clone();
-    busy.command = Some(sample::command(1, "hsb0", Op::Test, CommandState::Executing));
-    busy.offers = vec![];
+    busy.command = Some(Box::new(sample::command(1, "hsb0", Op::Test, CommandState::Executing)));
+    busy.offers = Arc::default();
     let mut moved = before.clone();
     moved.device_type = DeviceType::Gaming;
     let mut gone = before.clone();
@@ -145,6 +149,11 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     changes.push((Change::CommandFinished(command.clone()), ended.clone()));
     changes.push((Change::CommandProgress(command), ended));
 
+    for (run, change) in runs::changes() {
+        let mut state = sample::state();
+        state.runs.insert(run.id, run);
+        changes.push((change, state));
+    }
     let mut told = sample::state();
     let event = Arc::new(sample::event(10, 0, Level::Warn, Some("hsb0"), "host_stale", "Heard nothing."));
     told.events.push_front(event.clone());
@@ -173,7 +182,7 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     less.hosts.remove(&before.id);
     let fleet = view(&less, &ops);
     let made = fragments(&Change::HostRemoved(before.id.clone()), Some(&before), &fleet, &PageKind::Fleet);
-    assert_eq!(ids(&made), ["host:hsb0", "counts"]);
+    assert_eq!(ids(&made), ["host:hsb0", "counts", "filters"]);
     assert_fresh(&made, &page(&fleet, &PageKind::Fleet), "removed");
 }
 
@@ -258,7 +267,7 @@ fn what_is_not_offered_is_off_and_says_why() {
 fn what_is_neither_offered_nor_refused_is_not_shown() {
     let ops = sample::op_entries();
     let state = sample::state();
-    let host = Host { offers: vec![Op::Test], ..host_of(&state, "hsb0").clone() };
+    let host = Host { offers: [Op::Test].into(), ..host_of(&state, "hsb0").clone() };
     let state = with_host(state, host.clone());
     let refused = |_: &Host| vec![(Op::Pull, "At the head.".to_owned())];
     let fleet = Fleet { refused: &refused, ..view(&state, &ops) };
@@ -291,10 +300,11 @@ fn nothing_from_outside_becomes_markup() {
     host.repo_error = Some(evil());
     host.broken = Some(evil());
     host.deployed.as_mut().unwrap().system_path = Some(evil());
-    host.lights.git.message = evil();
-    host.lights.git.action.label = evil();
-    host.lights.lock.action.pipeline = Some(evil());
-    host.lights.system.also[0].label = evil();
+    let lights = Arc::make_mut(&mut host.lights);
+    lights.git.message = evil();
+    lights.git.action.label = evil();
+    lights.lock.action.pipeline = Some(evil());
+    lights.system.also[0].label = evil();
     let mut command = sample::command(1, "csb0", Op::Switch, CommandState::Error);
     command.message = Some(evil());
     command.actor = evil();
@@ -341,6 +351,7 @@ fn nothing_from_outside_becomes_markup() {
 #[test]
 fn a_page_kind_reads_back() {
     let id = "01920000-0000-7000-8000-000000000001".parse().unwrap();
+    let run = "01920000-0000-7000-8000-000000000002".parse().unwrap();
     let filter = EventFilter {
         host: "a.b".parse().ok(),
         level: Some(Level::Error),
@@ -349,17 +360,19 @@ fn a_page_kind_reads_back() {
     };
     let search = PageKind::search(filter);
     assert!(search.to_string().starts_with("events?level=error&"), "{search}");
+    let named = PageKind::Host("a.b".parse().unwrap());
     for page in [
         PageKind::Fleet,
         PageKind::Events,
         PageKind::Settings,
         search,
-        PageKind::Host("a.b".parse().unwrap()),
+        named,
         PageKind::Command(id),
+        PageKind::Run(run),
     ] {
         assert_eq!(PageKind::parse(&page.to_string()), Some(page));
     }
-    for bad in ["", "fleets", "host/", "host/<b>", "command/7", "fleet/x", "events?level=loud", "settings/x"] {
+    for bad in ["", "fleets", "host/", "host/<b>", "command/7", "run/x", "fleet/x", "events?level=loud", "settings/x"] {
         assert_eq!(PageKind::parse(bad), None, "{bad}");
     }
 }

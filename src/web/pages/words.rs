@@ -1,9 +1,9 @@
 //! Words, numbers and moments as people read them, and what makes a text from outside fit for an attribute.
 
 use askama::Template;
-use nixfleet_protocol::Time;
 use nixfleet_protocol::agent::{DeviceType, HostType, Location};
-use nixfleet_protocol::api::{CommandState, HostState, Level, LightStatus};
+use nixfleet_protocol::api::{CommandState, HostState, Level, LightStatus, Remote, RunState};
+use nixfleet_protocol::{Commit, Time};
 
 /// A moment with how long ago it was. The script counts on by itself.
 #[derive(Template)]
@@ -79,6 +79,12 @@ pub(super) fn color(text: Option<&str>) -> &str {
 /// A link from outside, or nothing: only http and https get through.
 pub(super) fn link(text: &str) -> Option<&str> {
     (text.starts_with("https://") || text.starts_with("http://")).then_some(text)
+}
+
+/// Where a commit of the remote can be looked at, where that is a page.
+pub(super) fn commit_link(remote: &Remote, commit: &Commit) -> Option<String> {
+    let source = link(remote.source.as_deref()?)?;
+    Some(format!("{}/commit/{commit}", source.trim_end_matches('/').trim_end_matches(".git")))
 }
 
 /// A percentage as a whole number from 0 to 100; nothing for what is no number.
@@ -158,6 +164,18 @@ pub(super) const fn command(state: CommandState) -> (&'static str, &'static str)
     }
 }
 
+/// Look and word of a run's state.
+pub(super) const fn run(state: RunState) -> (&'static str, &'static str) {
+    match state {
+        RunState::Running => ("working", "Running"),
+        RunState::Halted => ("outdated", "Halted"),
+        RunState::Complete => ("ok", "Complete"),
+        RunState::Partial => ("outdated", "Partial"),
+        RunState::Failed => ("error", "Failed"),
+        RunState::Cancelled => ("unknown", "Cancelled"),
+    }
+}
+
 /// What a state means that says little by its word, and what to do next.
 pub(super) const fn meaning(state: CommandState) -> Option<&'static str> {
     match state {
@@ -198,6 +216,23 @@ pub(super) const fn meaning(state: CommandState) -> Option<&'static str> {
         | CommandState::Cancelled
         | CommandState::Skipped => None,
     }
+}
+
+/// The stage that failed: the verdict, and what it means for the host.
+pub(super) fn stage(stage: &str) -> Option<(&'static str, &'static str)> {
+    Some(match stage {
+        "checkout" => ("Failed in the checkout", "Nothing was built: the host runs what it ran before."),
+        "evaluation" => ("Failed in the evaluation", "Nothing was built: the host runs what it ran before."),
+        "build" => ("Failed in the build", "Nothing was activated: the host runs what it ran before."),
+        "activation" => {
+            ("Failed in the activation", "The host may run part of the new system. Go back, or fix it and try again.")
+        }
+        "tests" => ("Tests failed", "The log of each test says why."),
+        "interrupted" => {
+            ("Interrupted", "Its runner ended before it did, with a reboot perhaps. Nobody can say how far it came.")
+        }
+        _ => return None,
+    })
 }
 
 pub(super) const fn level(level: Level) -> &'static str {

@@ -149,7 +149,7 @@ export function actions({ opened, signedIn, query }) {
       for (const place of shown) place.textContent = result[place.dataset.result];
       if (shown.length) form.setAttribute("data-c-done", "");
       else dialog?.close();
-      return "opens" in data && result.id && opened(result.id, title);
+      return "opens" in data ? result.id && opened(result.id, title) : told(title, result.outcomes);
     }
     const text = answer
       ? result.message || result.detail || `The dashboard answered ${answer.status}.`
@@ -161,6 +161,14 @@ export function actions({ opened, signedIn, query }) {
     else if (!answer) toast(text, () => post(data));
     else if (/^totp_(required|invalid)$/.test(result.code)) ask({ ...data, confirm: text, totp: "" });
     else say(title || result.title, text);
+  }
+
+  // How it went for each of many hosts.
+  function told(title, outcomes) {
+    if (!outcomes) return;
+    const not = outcomes.filter(({ problem }) => problem);
+    toast(`${title}: begun on ${outcomes.length - not.length} of ${outcomes.length}.`);
+    if (not[0]) say(title, not.map(({ host, problem }) => `${host}: ${problem.detail}`).join("\n"));
   }
 
   // What a refused command offers instead, in the same attributes as everything that can be clicked.
@@ -177,14 +185,14 @@ export function actions({ opened, signedIn, query }) {
     return host && { go: `/hosts/${host}` };
   }
 
-  function act(data) {
+  function act(data, on) {
     if (data.form || data.confirm || "totp" in data) ask(data);
     else if (data.post) post(data);
     else if (data.log) opened(data.log, data.title);
     else if (data.go) location.assign(data.go);
     else if (data.help) say(data.title, data.help);
     else if (data.dialog) $(data.dialog).showModal();
-    else if (data.query !== undefined) query(data.query);
+    else if (data.query !== undefined) query(on);
     else if (data.copy) copy(data.copy);
     else return false;
     return true;
@@ -202,7 +210,7 @@ export function actions({ opened, signedIn, query }) {
     const data = item && opener ? filled(on, opener.dataset) : { ...on.dataset };
     // First: so the focus is where a dialog gives it back to.
     item?.hidePopover();
-    act(data);
+    act(data, on);
   });
   document.addEventListener("submit", (event) => {
     const form = event.target;
@@ -268,6 +276,8 @@ function fill(box) {
     const at = line.indexOf(": ");
     for (const key of line.slice(0, at).split(" ")) why[key] = line.slice(at + 2);
   }
+  const list = box.querySelector("[data-fill]");
+  if (list) list.innerHTML = opener.dataset.card ?? "";
   for (const name of box.querySelectorAll("[data-text]")) name.textContent = filled(name, opener.dataset).text;
   for (const item of box.querySelectorAll("[role=menuitem]")) {
     const { key, about, post, log } = item.dataset;

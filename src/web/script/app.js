@@ -4,11 +4,13 @@ import { keys, search, tips } from "./keys.js";
 import { live } from "./live.js";
 import { logs, remember } from "./log.js";
 import { browser, place } from "./place.js";
+import { selection } from "./select.js";
 import { tick } from "./time.js";
 
 const { page, epoch, version } = document.body.dataset;
 const doc = browser(window.Idiomorph);
-const finder = search();
+const picks = selection();
+const finder = search(picks.refresh);
 let dock;
 
 const socket = live({
@@ -17,9 +19,9 @@ const socket = live({
   take(fragments) {
     place(fragments, doc);
     finder.refresh();
+    picks.refresh();
     refill();
     renew(doc);
-    dock.refresh();
     tick();
   },
   log: (payload) => dock.take(payload),
@@ -29,13 +31,13 @@ const socket = live({
     socket.signedIn();
   },
 });
-dock = logs({ socket, copy, toast });
+dock = logs({ socket, copy, toast, doc });
 actions({
   opened: dock.open,
   signedIn: socket.signedIn,
   query: finder.query,
 });
-keys({ dock: dock.size });
+keys({ dock: dock.size, ...picks });
 tips();
 tick();
 setInterval(tick, 1_000);

@@ -1,12 +1,20 @@
 // Keys, the search, and the sentence that shows on hover and focus.
 import { menu, menuKey } from "./act.js";
+import { rows } from "./select.js";
 
-const rows = () => [...document.querySelectorAll("[data-list] [data-row]:not([data-c-off])")];
+// All words of the query stand in the row's words; `key:value` to its end, so that tag:web is not tag:website.
+export const matches = (text, query) =>
+  query.toLowerCase().split(/\s+/).every((word) => `${text} `.includes(word.includes(":") ? `${word} ` : word));
 
-// All words of the query stand in the row's words.
-export const matches = (text, query) => query.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+// The query with the word of a chip in it or, when it was, without. Of the chips beside it only one can be on.
+export function toggled(query, word, beside) {
+  const words = query.split(/\s+/);
+  const rest = words.filter((other) => !beside.includes(other));
+  return (words.includes(word) ? rest : [...rest, word]).join(" ").trim();
+}
 
-export function search() {
+// moved(): other rows are shown now.
+export function search(moved) {
   const input = document.getElementById("search");
   // One in a form is looked for by the server.
   if (!input || input.form) return { query() {}, refresh() {} };
@@ -19,14 +27,19 @@ export function search() {
       row.toggleAttribute("data-c-off", !on);
     }
     for (const none of document.querySelectorAll(".none-found")) none.hidden = found > 0 || !query;
-    for (const chip of document.querySelectorAll(".count")) chip.setAttribute("aria-pressed", chip.dataset.query === query);
+    for (const chip of document.querySelectorAll("button.count")) {
+      const { query: word } = chip.dataset;
+      chip.setAttribute("aria-pressed", word ? query.split(/\s+/).includes(word) : !query);
+    }
   }
-  function query(text) {
-    input.value = input.value === text ? "" : text;
+  function query(chip) {
+    const { query: word } = chip.dataset;
+    input.value = word && toggled(input.value, word, Array.from(chip.parentElement.children, (one) => one.dataset.query));
     changed();
   }
   function changed() {
     refresh();
+    moved();
     const text = input.value.trim();
     history.replaceState(null, "", text ? `?q=${encodeURIComponent(text)}` : location.pathname);
   }
@@ -36,7 +49,7 @@ export function search() {
   return { query, refresh };
 }
 
-export function keys({ dock }) {
+export function keys({ dock, pick, clear }) {
   document.addEventListener("keydown", (event) => {
     if (menuKey(event) || event.ctrlKey || event.metaKey || event.altKey) return;
     const on = event.target;
@@ -51,7 +64,14 @@ export function keys({ dock }) {
     }
     const step = { j: 1, k: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
     const row = on.closest("[data-row]");
-    if (step) move(row, step);
+    if (step) {
+      if (event.shiftKey) pick(row, true);
+      move(row, step);
+      if (event.shiftKey) pick(document.activeElement.closest("[data-row]"), true);
+    } else if (event.key === "Home") move(null, 1);
+    else if (event.key === "End") move(null, -1);
+    else if (event.key === "x") pick(row);
+    else if (event.key === "Escape") return clear();
     else if (event.key === "/" && input) input.select();
     else if (event.key === "?") document.getElementById("keys").showModal();
     else if (event.key === "l") dock();

@@ -69,7 +69,7 @@ export function live({ own, page, take, log, show, out }) {
       asked = clearTimeout(asked);
       cry = clearTimeout(cry);
       show("up");
-      for (const [command_id, from] of follows) send("follow_log", { command_id, offset: from() });
+      for (const [command_id, from] of follows) send("follow_log", { command_id, ...from() });
     };
     mine.onmessage = (event) => mine === socket && message(event.data);
     mine.onclose = (event) => mine === socket && closed(event.code, opened);
@@ -119,10 +119,10 @@ export function live({ own, page, take, log, show, out }) {
   open();
 
   return {
-    // Lines of this log from `from()` on, also after a reconnect.
+    // Lines of this log from `from()` ({offset, last}) on, also after a reconnect.
     follow(id, from) {
       follows.set(id, from);
-      send("follow_log", { command_id: id, offset: from() });
+      send("follow_log", { command_id: id, ...from() });
     },
     unfollow(id) {
       if (follows.delete(id)) send("unfollow_log", { command_id: id });

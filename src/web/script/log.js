@@ -1,149 +1,323 @@
-// Logs: a view of one command's output, and the dock with a tab for each. What is open, and where it stands,
-// outlives a reload.
+// Logs: a window on one command's output, and the dock with a tab for each. Only some thousand lines are on the page,
+// however long the log: the server knows each line by its number and draws those that are looked at. What is open, and
+// where it stands, outlives a reload.
 import { make } from "./act.js";
-import { pieces, plain } from "./sgr.js";
 
-const BLOCK = 400; // lines in one block; the browser skips the layout of blocks out of sight
-const BLOCKS = 60; // blocks that stay; the whole is in the download
+const LINES = 400; // lines in one block, which comes and goes as a whole
+const BLOCKS = 6; // blocks on the page
+const TALL = 12e6; // px of the longest log: browsers draw nothing beyond 17 million
+const HIGH = 18; // px that a line is taken for where it is not on the page
+const NEAR = 900; // px before an edge where the next block is asked for
+const HUGE = 2e5; // lines that no clipboard should take
 const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
-const named = (root, name) => root.querySelector(`[data-log-do="${name}"]`);
+const marks = window.Highlight && new Highlight();
+if (marks) CSS.highlights.set("found", marks);
 
 // A browser that keeps no storage keeps no cookie either, and never gets here.
 const store = { tabs: [], active: "", small: false, wrap: true, at: {}, ...JSON.parse(sessionStorage.logs ?? "{}") };
 export const remember = () => (sessionStorage.logs = JSON.stringify(store));
 
-export function logs({ socket, copy, toast }) {
+// `#L120` or `#L120-L140` → [120, 140]
+export function range(hash) {
+  const [, a, b = a] = /^#L(\d+)(?:-L(\d+))?$/.exec(hash) ?? [];
+  return a && [+a, +b].sort((x, y) => x - y);
+}
+export const hash = ([a, b]) => `#L${a}${a === b ? "" : `-L${b}`}`;
+
+// Places of a query in a text, whatever its case; none where another case has another length.
+export function places(text, query) {
+  const lower = text.toLowerCase();
+  const out = [];
+  for (let at = -1; query && lower.length === text.length && (at = lower.indexOf(query, at + 1)) >= 0; ) out.push(at);
+  return out;
+}
+
+export function logs({ socket, copy, toast, doc }) {
   const views = new Map();
   const dock = document.getElementById("dock");
   const strip = dock.querySelector(".dock-tabs");
   const body = dock.querySelector(".dock-body");
+  const tab = (id) => strip.querySelector(`[data-id="${id}"]`);
+  const home = document.querySelector("[data-logview]");
+  const homely = (id) => home?.dataset.logview === id;
 
-  // One log, wherever it is shown.
-  function view(id) {
+  // One log, wherever it is shown; `last`: lines that are sent at first.
+  function view(id, last = LINES) {
     if (views.has(id)) return views.get(id);
     const root = clone("t-log");
-    const box = root.querySelector(".log-lines");
-    const state = plain();
+    const one = (selector) => root.querySelector(selector);
+    const named = (name) => one(`[data-log-do="${name}"]`);
+    const box = one(".log-lines");
+    const [above, below] = box.querySelectorAll(".pad");
+    const input = one("input");
+    const page = `/commands/${id}`;
+    const api = `/api/v1${page}/log`;
     const kept = store.at[id];
-    const raw = `/api/v1/commands/${id}/log?raw=1`;
-    let next = 0;
-    let count = 0;
-    let top = 0;
-    let follow = !kept || kept.follow;
-    let back = kept && !kept.follow ? kept.offset : null;
-    let open = null; // the line that goes on
-    const own = { root, next: () => next, append, status, show, keep };
+    let marked = homely(id) && range(location.hash);
+    let follow = !marked && !(kept?.line > 0);
+    let [from, to, total, top] = [1, 0, 0, 0]; // lines from…to are on the page
+    let busy, asked;
+    let [query, hits, found, seen, at] = ["", [], 0, 0, -1];
+    const own = { root, take, show, sign, seen: look, go, keep: () => (store.at[id] = { line: follow ? 0 : number(first()) }) };
     views.set(id, own);
-    named(root, "raw").href = raw;
-    named(root, "page").href = `/commands/${id}`;
-    named(root, "page").hidden = document.body.dataset.page === `command/${id}`;
+    named("raw").href = `${api}?raw=1`;
+    named("page").href = page;
+    named("page").hidden = homely(id);
 
-    function append(lines, over) {
-      for (const line of lines) {
-        if (line.offset < next) continue;
-        next = line.end;
-        add(line);
+    const rows = () => [...box.querySelectorAll(".ln")];
+    const row = (n) => box.querySelector(`[data-n="${n}"]`)?.parentElement;
+    const number = (row) => Number(row?.firstChild.dataset.n ?? 1);
+    const high = () => Math.min(HIGH, TALL / total);
+    const edge = (of, side = "top") => of.getBoundingClientRect()[side];
+    const first = () => rows().find((row) => edge(row, "bottom") > edge(box));
+    const read = (what) =>
+      fetch(`${api}/${what}`)
+        .then((answer) => answer.ok && answer.json())
+        .catch(() => null);
+
+    // A block of rows at the end.
+    function add(block) {
+      for (const row of [...block.children]) {
+        const n = number(row);
+        total = Math.max(total, n);
+        let last = below.previousElementSibling;
+        // The last line may have gone on.
+        if (n === to) last.lastElementChild?.replaceWith(row);
+        else if (n === to + 1 && (follow || to - from < LINES * BLOCKS)) {
+          if (last === above || last.children.length >= LINES) below.before((last = make("div")));
+          last.append(row);
+          to = n;
+        } else continue;
+        dress(row);
       }
-      while (box.children.length > BLOCKS) box.firstElementChild.remove();
-      if (over) {
-        socket.done(id);
-        root.dataset.over = "";
-        if (!count) box.firstElementChild.textContent = "No output.";
-      }
-      if (back !== null && next > back) {
-        const lines = box.querySelectorAll("[data-at]");
-        const there = [...lines].find((line) => Number(line.dataset.at) >= back);
-        back = null;
-        // Twice: the heights of blocks that were never in sight are guesses.
-        const to = () => (box.scrollTop = top = box.scrollTop + there.getBoundingClientRect().top - box.getBoundingClientRect().top);
-        if (there) to(requestAnimationFrame(to));
-      } else if (follow) bottom();
     }
 
-    function add({ offset, time, stream, line, partial }) {
-      box.querySelector(".log-wait")?.remove();
-      let row = open;
-      if (!row) {
-        if (count++ % BLOCK === 0) box.append(make("div", { className: "block" }));
-        row = make("div", { className: `ln s-${stream}`, title: new Date(time).toLocaleTimeString() });
-        row.dataset.at = offset;
-        row.dataset.n = count;
-        box.lastElementChild.append(row);
-      }
-      for (const { text, cls } of pieces(line, state)) {
-        row.append(!cls ? text : make("span", { className: cls, textContent: text }));
-      }
-      open = partial ? row : null;
+    // Takes the blocks away; what comes next is line `n`.
+    function clear(n) {
+      while (above.nextElementSibling !== below) above.nextElementSibling.remove();
+      from = n;
+      to = n - 1;
+    }
+
+    // The page is as high as the log, and what was in sight stays where it is.
+    function steady(change) {
+      const row = !follow && first();
+      const before = row && edge(row);
+      change();
+      above.style.height = `${(from - 1) * high()}px`;
+      below.style.height = `${(total - to) * high()}px`;
+      box.style.setProperty("--digits", String(total).length);
+      input.placeholder = `Find in ${total.toLocaleString()} lines`;
+      if (row?.isConnected) box.scrollTop += edge(row) - before;
+      if (follow) bottom();
+      top = box.scrollTop;
     }
 
     function bottom() {
       box.scrollTop = top = box.scrollHeight;
     }
 
-    // How the command stands: what the page says of it, wherever it says it.
-    function status() {
-      const said = document.getElementById(`command:${id}`);
-      const look = [...(said?.classList ?? [])].find((name) => name.startsWith("is-"));
-      const line = root.querySelector(".log-state");
-      const parts = [...(said?.querySelectorAll(".item-state, .item-text") ?? [])].map((part) => part.cloneNode(true));
-      if (!parts.length) return;
-      if (line.textContent !== parts.map((part) => part.textContent).join("")) {
-        line.replaceChildren(...parts);
-        line.className = `log-state ${look}`;
+    // Too many blocks: those at the other end go.
+    function trim(front) {
+      while (box.children.length > BLOCKS + 2) {
+        const block = front ? above.nextElementSibling : below.previousElementSibling;
+        if (front) from += block.children.length;
+        else to -= block.children.length;
+        block.remove();
       }
-      const sign = tab(id)?.querySelector(".tab-state");
-      if (sign && !sign.classList.contains(look)) {
-        sign.className = `tab-state ${look}`;
-        sign.replaceChildren(said.querySelector(".item-state svg").cloneNode(true));
+      for (const one of marks ?? []) if (!one.startContainer.isConnected) marks.delete(one);
+    }
+
+    const block = (html) => doc.make(`<div>${html}</div>`);
+
+    // What the socket tells: lines that follow on what is here, how the command stands, the end.
+    function take({ line, html, over, head }) {
+      if (head) doc.morph(one(".log-head"), doc.make(head));
+      sign();
+      steady(() => {
+        total = Math.max(total, line - 1);
+        if (html && follow && line > to + 1) clear(line);
+        if (html) add(block(html));
+        if (follow) trim(true);
+      });
+      if (over) {
+        socket.done(id);
+        root.dataset.over = "";
       }
+      root.toggleAttribute("data-some", total > 0);
+      if (query && total > seen) asked ||= setTimeout(search, 500);
+      look();
+    }
+
+    function sign() {
+      const head = one(".log-head");
+      const place = tab(id)?.querySelector(".tab-state");
+      if (!place || !head.firstElementChild) return;
+      place.className = `tab-state ${head.classList[1]}`;
+      place.replaceChildren(head.querySelector("svg").cloneNode(true));
+    }
+
+    // Asks for lines, and gives them to `then`.
+    async function fill(what, then) {
+      if (busy) return;
+      busy = true;
+      const window = await read(`lines?view=html&count=${LINES}${what}`);
+      busy = false;
+      if (!window) return;
+      steady(() => {
+        total = Math.max(total, window.count);
+        then(window);
+      });
+      look();
+    }
+
+    const anew = ({ line, html }) => {
+      clear(line);
+      add(block(html));
+    };
+
+    // Line `n` is looked at, which may be anywhere; with `b` it is marked, up to `b`.
+    async function go(n, b) {
+      follow = false;
+      if (b) mark([n, b]);
+      show();
+      if (!row(n)) await fill(`&line=${Math.max(1, n - LINES / 2)}`, anew);
+      if (row(n)) box.scrollTop = top = box.scrollTop + edge(row(n)) - edge(box) - box.clientHeight / 3;
+      look();
+    }
+
+    // What is near the edges of the window is asked for.
+    function look() {
+      if (busy || !box.clientHeight) return;
+      if (follow && to < total) return fill("", anew);
+      if (follow) bottom();
+      const up = edge(box);
+      const down = edge(box, "bottom");
+      const a = edge(above, "bottom");
+      const b = edge(below);
+      if (from > 1 && a > up - NEAR) {
+        if (a > down) return go(Math.ceil(box.scrollTop / high()) || 1);
+        const begin = Math.max(1, from - LINES);
+        fill(`&line=${begin}`, ({ html }) => {
+          const fresh = block(html);
+          while (number(fresh.lastElementChild) >= from) fresh.lastElementChild.remove();
+          above.after(fresh);
+          from = begin;
+          [...fresh.children].forEach(dress);
+          if (!follow) trim();
+        });
+      } else if (to < total && b < down + NEAR) {
+        if (b < up) return go(Math.min(total, to + Math.ceil((up - b) / high())));
+        fill(`&line=${to + 1}`, ({ html }) => {
+          trim(true);
+          add(block(html));
+        });
+      }
+    }
+
+    // Lines that are marked, the one that the search stands on, and what it found in them.
+    function dress(row) {
+      const n = number(row);
+      row.classList.toggle("on", n >= marked?.[0] && n <= marked[1]);
+      row.classList.toggle("hit", n === hits[at]);
+      if (!query || !marks) return;
+      const texts = document.createTreeWalker(row, NodeFilter.SHOW_TEXT);
+      while (texts.nextNode()) {
+        const node = texts.currentNode;
+        for (const place of places(node.data, query)) {
+          marks.add(new StaticRange({ startContainer: node, startOffset: place, endContainer: node, endOffset: place + query.length }));
+        }
+      }
+    }
+    function mark(lines) {
+      marked = lines;
+      rows().forEach(dress);
+      if (homely(id)) history.replaceState(null, "", hash(lines));
+      named("page").href = page + hash(lines);
+    }
+
+    // Looks through what was not looked through yet.
+    async function search() {
+      const mine = query;
+      const answer = mine && (await read(`search?text=${encodeURIComponent(mine)}&from=${seen + 1}`));
+      asked = 0;
+      if (mine !== query) return;
+      if (answer) [hits, found, seen] = [hits.concat(answer.lines), found + answer.count, answer.seen];
+      tell();
+    }
+    function tell() {
+      const count = found.toLocaleString();
+      one("output").textContent = query && (at < 0 ? `${count} found` : `${at + 1} of ${count}`);
+      for (const one of marks ?? []) if (box.contains(one.startContainer)) marks.delete(one);
+      rows().forEach(dress);
+    }
+    async function step(by) {
+      if (total > seen) await search();
+      if (!hits.length) return;
+      const near = at < 0 ? hits.findIndex((n) => n >= number(first())) : -1;
+      at = near < 0 ? (at + by + hits.length) % hits.length : near;
+      tell();
+      go(hits[at]);
     }
 
     function show() {
-      const pressed = (name, on) => named(root, name).setAttribute("aria-pressed", on);
-      pressed("follow", follow);
-      pressed("wrap", store.wrap);
+      named("follow").ariaPressed = follow;
+      named("wrap").ariaPressed = store.wrap;
       root.classList.toggle("nowrap", !store.wrap);
-    }
-
-    function keep() {
-      const edge = box.getBoundingClientRect().top;
-      const first = follow ? null : [...box.querySelectorAll("[data-at]")].find((line) => line.getBoundingClientRect().bottom > edge);
-      store.at[id] = { follow, offset: Number(first?.dataset.at ?? 0) };
     }
 
     box.addEventListener("scroll", () => {
       if (!box.clientHeight) return;
-      const end = box.scrollHeight - box.scrollTop - box.clientHeight < 24;
-      const before = follow;
-      if (end) follow = true;
+      if (box.scrollHeight - box.scrollTop - box.clientHeight < 24) follow = true;
       else if (box.scrollTop < top - 2) follow = false;
       top = box.scrollTop;
-      if (follow !== before) show();
+      show();
+      look();
+    });
+    input.addEventListener("input", () => {
+      query = input.value.toLowerCase();
+      [hits, found, seen, at] = [[], 0, 0, -1];
+      tell();
+      clearTimeout(asked);
+      asked = setTimeout(step, 200, 0);
+    });
+    input.addEventListener("keydown", ({ key, shiftKey }) => {
+      if (key === "Enter") step(shiftKey ? -1 : 1);
+      if (key === "Escape") box.focus();
     });
     root.addEventListener("click", async (event) => {
       const what = event.target.closest("[data-log-do]")?.dataset.logDo;
-      if (what === "follow") {
-        follow = !follow;
-        if (follow) bottom();
-      } else if (what === "wrap") {
+      const n = Number(event.target.dataset.n);
+      if (n && !event.ctrlKey && !event.metaKey) {
+        event.preventDefault();
+        mark([n, (event.shiftKey && marked?.[0]) || n].sort((x, y) => x - y));
+      } else if (what === "follow") follow = !follow;
+      else if (what === "wrap") {
         store.wrap = !store.wrap;
         for (const other of views.values()) other.show();
-        if (follow) bottom();
+      } else if (what === "next") step(1);
+      else if (what === "back") step(-1);
+      else if (what === "error") {
+        const n = (await read("first-error"))?.lines[0];
+        if (n) go(n, n);
+        else toast("No line of this log reads as an error.");
       } else if (what === "copy") {
-        const answer = await fetch(raw).catch(() => null);
+        const chosen = getSelection();
+        if (box.contains(chosen.anchorNode) && String(chosen)) return copy(String(chosen));
+        if (total > HUGE) return toast("This log is too long to be copied. Download it.");
+        const answer = await fetch(`${api}?raw=1`).catch(() => null);
         if (answer?.ok) copy(await answer.text());
         else toast("The log could not be read.");
-      }
+      } else return;
       show();
+      look();
     });
-    own.seen = () => follow && bottom();
     show();
-    status();
-    socket.follow(id, own.next);
+    socket.follow(id, () => ({ line: total || 1, last }));
+    if (marked) go(...marked);
+    else if (!follow) go(kept.line);
     return own;
   }
-
-  const tab = (id) => strip.querySelector(`[data-id="${id}"]`);
 
   function draw() {
     for (const { id, title } of store.tabs) {
@@ -154,8 +328,8 @@ export function logs({ socket, copy, toast }) {
         strip.append(one);
       }
       one.querySelector(".tab-name").textContent = title;
-      one.querySelector(".tab-close").setAttribute("aria-label", `Close ${title}`);
-      one.querySelector(".tab-open").setAttribute("aria-current", id === store.active);
+      one.querySelector(".tab-close").ariaLabel = `Close ${title}`;
+      one.querySelector(".tab-open").ariaCurrent = id === store.active;
     }
     for (const one of [...strip.children]) {
       if (!store.tabs.some(({ id }) => id === one.dataset.id)) one.remove();
@@ -168,15 +342,14 @@ export function logs({ socket, copy, toast }) {
       if (body.firstElementChild !== shown.root) body.replaceChildren(shown.root);
       shown.seen();
     }
-    for (const { status } of views.values()) status();
+    // Of the others no line is sent, only how they stand.
+    for (const { id } of store.tabs) view(id, 0).sign();
     remember();
   }
 
   function open(id, title) {
-    const here = document.querySelector(`[data-logview="${id}"]`);
-    if (here) return here.scrollIntoView();
-    const known = store.tabs.find((tab) => tab.id === id);
-    if (!known) store.tabs = [...store.tabs.slice(-11), { id, title: title || id.slice(0, 8) }];
+    if (homely(id)) return home.scrollIntoView();
+    if (!store.tabs.some((tab) => tab.id === id)) store.tabs = [...store.tabs.slice(-11), { id, title: title || id.slice(0, 8) }];
     store.active = id;
     store.small = false;
     draw();
@@ -186,7 +359,7 @@ export function logs({ socket, copy, toast }) {
     const at = store.tabs.findIndex((tab) => tab.id === id);
     store.tabs.splice(at, 1);
     if (store.active === id) store.active = (store.tabs[at] ?? store.tabs.at(-1))?.id ?? "";
-    if (!document.querySelector(`[data-logview="${id}"]`)) {
+    if (!homely(id)) {
       socket.unfollow(id);
       views.get(id)?.root.remove();
       views.delete(id);
@@ -204,13 +377,35 @@ export function logs({ socket, copy, toast }) {
     if (what === "size") size();
     if (what === "close") for (const { id } of [...store.tabs]) close(id);
   });
-  strip.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    const at = store.tabs.findIndex(({ id }) => id === store.active) + step;
-    if (!store.tabs[at]) return;
-    open(store.tabs[at].id);
-    tab(store.active).querySelector(".tab-open").focus();
-  });
+
+  const keys = {
+    "[": () => turn(-1),
+    "]": () => turn(1),
+    x: () => store.active && close(store.active),
+  };
+  function turn(step) {
+    const next = store.tabs[store.tabs.findIndex(({ id }) => id === store.active) + step];
+    if (!next) return;
+    open(next.id);
+    tab(next.id).querySelector(".tab-open").focus();
+  }
+  strip.addEventListener("keydown", ({ key }) => turn({ ArrowRight: 1, ArrowLeft: -1 }[key]));
+  addEventListener(
+    "keydown",
+    (event) => {
+      const { target: on, key, ctrlKey, metaKey, altKey } = event;
+      if (altKey || on.closest("input, textarea, select, dialog")) return;
+      const inside = on.closest(".log") ?? (!document.getElementById("search") && home);
+      const control = ctrlKey || metaKey;
+      if (inside && key === (control ? "f" : "/")) inside.querySelector("input").select();
+      else if (control || !keys[key]) return;
+      else keys[key]();
+      event.preventDefault();
+      event.stopPropagation();
+    },
+    true,
+  );
+  addEventListener("hashchange", () => home && range(location.hash) && view(home.dataset.logview).go(...range(location.hash)));
   addEventListener("pagehide", () => {
     for (const { keep } of views.values()) keep();
     remember();
@@ -221,14 +416,7 @@ export function logs({ socket, copy, toast }) {
     draw();
   }
 
-  for (const place of document.querySelectorAll("[data-logview]")) place.append(view(place.dataset.logview).root);
+  home?.append(view(home.dataset.logview).root);
   draw();
-  return {
-    open,
-    size,
-    take: ({ command_id, lines, over }) => views.get(command_id)?.append(lines, over),
-    refresh() {
-      for (const { status } of views.values()) status();
-    },
-  };
+  return { open, size, take: (payload) => views.get(payload.command_id)?.take(payload) };
 }

@@ -33,7 +33,7 @@ function fresh(node) {
 }
 
 // Attributes that the script sets and a morph must not take away.
-export const ours = (name) => name.startsWith("data-c-") || name === "open" || name === "aria-expanded" || name === "aria-pressed";
+export const ours = (name) => /^(open|data-c-.*|aria-(expanded|pressed|selected))$/.test(name);
 
 export function browser(morphing) {
   const holder = document.createElement("template");

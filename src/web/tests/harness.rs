@@ -143,6 +143,7 @@ pub(super) async fn serve(wanted: Wanted) -> Served {
         hosts: handles.hosts.clone(),
         store: handles.store.clone(),
         data_dir: dir.path().to_owned(),
+        render: Arc::new(Pages::default()),
     };
     seat(sessions::Sessions, tabs, &slots.sessions).await;
     let links = links::Args { hosts: slots.hosts.clone(), store: handles.store.clone() };

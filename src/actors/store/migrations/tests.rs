@@ -83,7 +83,7 @@ pub(super) fn host() -> HostRecord {
         reboot_required: Some(false),
         failed_units: vec!["a.service".to_owned()],
         mac_addresses: vec!["00:11:22:33:44:55".to_owned()],
-        features: vec!["exec".to_owned()],
+        features: ["exec"].into_iter().collect(),
         freshness: freshness(),
         journal: Some(JournalId::from_uuid(uuid(1))),
         instance: Some(InstanceId::from_uuid(uuid(2))),

@@ -52,7 +52,7 @@ frozen_structs! {
         reboot_required: Option<bool>,
         failed_units: Vec<String>,
         mac_addresses: Vec<String>,
-        features: Vec<String>,
+        features: Features,
         freshness: Freshness,
         journal: Option<JournalId>,
         instance: Option<InstanceId>,
@@ -239,6 +239,22 @@ pub(crate) enum Relation {
     Diverged { ahead: u32, behind: u32 },
     Foreign,
     Differs,
+}
+
+/// A list of texts.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Features(Vec<String>);
+
+impl Frozen for Features {
+    type Live = host::Features;
+
+    fn freeze(live: &host::Features) -> Self {
+        Self(live.words().map(str::to_owned).collect())
+    }
+
+    fn thaw(self) -> host::Features {
+        self.0.into_iter().collect()
+    }
 }
 
 impl Frozen for Relation {

@@ -186,22 +186,40 @@ fn what_asks_for_more() {
         ("the fourth reboot", |s| s.reboots = 4, Op::Reboot, None, ""),
         ("the fifth was before", |s| s.reboots = 5, Op::Reboot, Some("too_many_reboots"), ""),
         ("exec is not allowed", |_| (), Op::Exec, Some("exec_disabled"), ""),
-        ("exec is allowed", |s| s.host.facts.features = vec!["exec".to_owned()], Op::Exec, None, ""),
-        ("the agent names its ops", |s| s.host.facts.features = ours(), Op::Gc, Some("unsupported_by_agent"), ""),
+        ("exec is allowed", |s| s.host.facts.features = ["exec"].into_iter().collect(), Op::Exec, None, ""),
+        (
+            "the agent names its ops",
+            |s| s.host.facts.features = ours().into_iter().collect(),
+            Op::Gc,
+            Some("unsupported_by_agent"),
+            "",
+        ),
         (
             "a host without Nix has no store",
             |s| {
-                s.host.facts.features = ours();
+                s.host.facts.features = ours().into_iter().collect();
                 s.host.facts.platform = Some(nixfleet_protocol::agent::Platform::Script);
             },
             Op::Gc,
             Some("unsupported_by_agent"),
             "",
         ),
-        ("one that it names", |s| s.host.facts.features = ours(), Op::Test, None, ""),
-        ("exec is no matter of knowing", |s| s.host.facts.features = ours(), Op::Exec, Some("exec_disabled"), ""),
-        ("what the dashboard does itself", |s| s.host.facts.features = ours(), Op::SetTags, None, ""),
-        ("features, and no ops", |s| s.host.facts.features = vec!["systemd".to_owned()], Op::Gc, None, ""),
+        ("one that it names", |s| s.host.facts.features = ours().into_iter().collect(), Op::Test, None, ""),
+        (
+            "exec is no matter of knowing",
+            |s| s.host.facts.features = ours().into_iter().collect(),
+            Op::Exec,
+            Some("exec_disabled"),
+            "",
+        ),
+        (
+            "what the dashboard does itself",
+            |s| s.host.facts.features = ours().into_iter().collect(),
+            Op::SetTags,
+            None,
+            "",
+        ),
+        ("features, and no ops", |s| s.host.facts.features = ["systemd"].into_iter().collect(), Op::Gc, None, ""),
         ("connected", |_| (), Op::Wake, Some("host_online"), ""),
         ("gone, no address", |s| s.linked = false, Op::Wake, Some("mac_unknown"), ""),
         (

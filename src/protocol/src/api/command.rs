@@ -154,6 +154,32 @@ pub struct LogLine {
     pub partial: bool,
 }
 
+/// Lines of a log by their numbers: `GET /api/v1/commands/{id}/log/lines`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogWindow {
+    /// Number of the first line that is here; the log's first line is 1.
+    pub line: u64,
+    /// Lines of the whole log so far.
+    pub count: u64,
+    /// The offset behind the last line that is here: from there `follow_log` goes on.
+    pub next: u64,
+    /// The lines, each in one piece; a very long one is cut. None for a page.
+    pub lines: Vec<LogLine>,
+    /// For a page: the lines, ready to be put in place.
+    pub html: Option<String>,
+}
+
+/// Lines that were looked for: `GET /api/v1/commands/{id}/log/search`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogFound {
+    /// How many lines there are.
+    pub count: u64,
+    /// Their numbers, in order; the first 10,000 where there are more.
+    pub lines: Vec<u64>,
+    /// Lines of the log that were looked through.
+    pub seen: u64,
+}
+
 /// `GET /api/v1/commands`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CommandList {

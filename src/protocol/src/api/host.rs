@@ -1,5 +1,7 @@
 //! A host, as the API and the page show it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Command, Lights};
@@ -83,11 +85,11 @@ pub struct Host {
     /// What is wrong with the checkout, in git's own words.
     pub repo_error: Option<String>,
     /// The lights.
-    pub lights: Lights,
+    pub lights: Arc<Lights>,
     /// The command that is not over.
-    pub command: Option<Command>,
+    pub command: Option<Box<Command>>,
     /// Ops that would not be refused now.
-    pub offers: Vec<Op>,
+    pub offers: Arc<[Op]>,
     /// The host's actor keeps failing; its last state is shown and the fleet goes on.
     pub broken: Option<String>,
 }

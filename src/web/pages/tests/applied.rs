@@ -54,7 +54,7 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
     let before = host_of(&old, "hsb0").clone();
     let mut changes = Vec::new();
     let mut busy = before.clone();
-    busy.command = Some(sample::command(1, "hsb0", Op::Test, CommandState::Executing));
+    busy.command = Some(Box::new(sample::command(1, "hsb0", Op::Test, CommandState::Executing)));
     let mut gone = before.clone();
     gone.state = HostState::Offline;
     let mut warm = before.clone();
@@ -81,6 +81,17 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
     let mut broken = sample::state();
     broken.server = Arc::new(Server { store_error: Some("disk full".to_owned()), ..sample::server() });
     changes.push((Change::ServerUpdated(broken.server.clone()), broken));
+
+    for (run, change) in runs::changes() {
+        let mut state = sample::state();
+        state.runs.insert(run.id, run);
+        changes.push((change, state));
+    }
+    let mut ended = sample::state();
+    let mut command = sample::command(1, "hsb1", Op::Switch, CommandState::Success);
+    command.finished_at = Some(sample::ago(0));
+    ended.commands.insert(command.id, Arc::new(command.clone()));
+    changes.push((Change::CommandFinished(Arc::new(command)), ended));
 
     for (change, state) in &changes {
         let what = change.kind();
