@@ -24,6 +24,8 @@ struct Head {
     text: String,
     done: Option<Done>,
     buttons: Vec<Button>,
+    /// Nothing will be added to the log.
+    over: bool,
 }
 
 /// How far a command is.
@@ -56,7 +58,8 @@ pub fn log_head(fleet: &Fleet<'_>, command: &Command) -> String {
     for button in &mut buttons {
         button.look = if button.look == "main" { "main small" } else { "small" };
     }
-    html(&Head { look, word, text: super::commands::text(command), done: done(command), buttons })
+    let (text, over) = (super::commands::text(command), command.state.is_final());
+    html(&Head { look, word, text, done: done(command), buttons, over })
 }
 
 /// A command's look and its verdict in a word or two: what failed, where the agent says so.

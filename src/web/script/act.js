@@ -15,17 +15,14 @@ function ask(data) {
   wrong(form);
   if (totp) totp.disabled = totp.parentElement.hidden = !("totp" in data);
   for (const [name, value] of new URLSearchParams(data.fill)) {
-    const field = form.elements[name];
-    if (field?.type === "checkbox") field.checked = value === "true";
-    else if (field) field.value = value;
+    if (form.elements[name]) form.elements[name].value = value;
   }
   for (const part of form.querySelectorAll("[data-says]")) part.textContent = data[part.dataset.says] || part.dataset.else || part.textContent;
   dialog.showModal();
 }
 
 function wrong(form, text = "") {
-  const place = form.querySelector(".form-error");
-  if (!place) return;
+  const place = form.querySelector("[role=alert]");
   place.hidden = !text;
   place.textContent = text;
 }

@@ -2,7 +2,7 @@
 import { actions, copy, refill, renew, signIn, toast } from "./act.js";
 import { keys, search, tips } from "./keys.js";
 import { live } from "./live.js";
-import { logs, remember } from "./log.js";
+import { logs } from "./log.js";
 import { browser, place } from "./place.js";
 import { selection } from "./select.js";
 import { tick } from "./time.js";
@@ -41,5 +41,4 @@ keys({ dock: dock.size, ...picks });
 tips();
 tick();
 setInterval(tick, 1_000);
-addEventListener("beforeunload", remember);
 for (const origin of document.querySelectorAll("[data-origin]")) origin.textContent = `${location.origin.replace("http", "ws")}/ws`;

@@ -15,7 +15,7 @@ if (marks) CSS.highlights.set("found", marks);
 
 // A browser that keeps no storage keeps no cookie either, and never gets here.
 const store = { tabs: [], active: "", small: false, wrap: true, at: {}, ...JSON.parse(sessionStorage.logs ?? "{}") };
-export const remember = () => (sessionStorage.logs = JSON.stringify(store));
+const remember = () => (sessionStorage.logs = JSON.stringify(store));
 
 // `#L120` or `#L120-L140` → [120, 140]
 export function range(hash) {
@@ -53,16 +53,14 @@ export function logs({ socket, copy, toast, doc }) {
     const page = `/commands/${id}`;
     const api = `/api/v1${page}/log`;
     const kept = store.at[id];
-    let marked = homely(id) && range(location.hash);
-    let follow = !marked && !(kept?.line > 0);
+    let follow = !(kept > 0);
     let [from, to, total, top] = [1, 0, 0, 0]; // lines from…to are on the page
-    let busy, asked;
+    let busy, asked, marked;
     let [query, hits, found, seen, at] = ["", [], 0, 0, -1];
-    const own = { root, take, show, sign, seen: look, go, keep: () => (store.at[id] = { line: follow ? 0 : number(first()) }) };
+    const own = { root, take, show, sign, seen: look, go, keep: () => (store.at[id] = follow ? 0 : number(first())) };
     views.set(id, own);
     named("raw").href = `${api}?raw=1`;
     named("page").href = page;
-    named("page").hidden = homely(id);
 
     const rows = () => [...box.querySelectorAll(".ln")];
     const row = (n) => box.querySelector(`[data-n="${n}"]`)?.parentElement;
@@ -104,6 +102,7 @@ export function logs({ socket, copy, toast, doc }) {
       const row = !follow && first();
       const before = row && edge(row);
       change();
+      root.dataset.some = total > 0;
       above.style.height = `${(from - 1) * high()}px`;
       below.style.height = `${(total - to) * high()}px`;
       box.style.setProperty("--digits", String(total).length);
@@ -117,22 +116,21 @@ export function logs({ socket, copy, toast, doc }) {
       box.scrollTop = top = box.scrollHeight;
     }
 
-    // Too many blocks: those at the other end go.
+    // Too many blocks: one at the other end goes.
     function trim(front) {
-      while (box.children.length > BLOCKS + 2) {
-        const block = front ? above.nextElementSibling : below.previousElementSibling;
-        if (front) from += block.children.length;
-        else to -= block.children.length;
-        block.remove();
-      }
-      for (const one of marks ?? []) if (!one.startContainer.isConnected) marks.delete(one);
+      if (box.children.length <= BLOCKS + 2) return;
+      const block = front ? above.nextElementSibling : below.previousElementSibling;
+      if (front) from += block.children.length;
+      else to -= block.children.length;
+      block.remove();
+      tell();
     }
 
     const block = (html) => doc.make(`<div>${html}</div>`);
 
     // What the socket tells: lines that follow on what is here, how the command stands, the end.
     function take({ line, html, over, head }) {
-      if (head) doc.morph(one(".log-head"), doc.make(head));
+      if (head) root.isConnected ? doc.morph(one(".log-head"), doc.make(head)) : one(".log-head").replaceWith(doc.make(head));
       sign();
       steady(() => {
         total = Math.max(total, line - 1);
@@ -140,11 +138,7 @@ export function logs({ socket, copy, toast, doc }) {
         if (html) add(block(html));
         if (follow) trim(true);
       });
-      if (over) {
-        socket.done(id);
-        root.dataset.over = "";
-      }
-      root.toggleAttribute("data-some", total > 0);
+      if (over) socket.done(id);
       if (query && total > seen) asked ||= setTimeout(search, 500);
       look();
     }
@@ -157,19 +151,16 @@ export function logs({ socket, copy, toast, doc }) {
       place.replaceChildren(head.querySelector("svg").cloneNode(true));
     }
 
-    // Asks for lines, and gives them to `then`.
-    async function fill(what, then) {
-      if (busy) return;
-      busy = true;
-      const window = await read(`lines?view=html&count=${LINES}${what}`);
-      busy = false;
-      if (!window) return;
-      steady(() => {
-        total = Math.max(total, window.count);
-        then(window);
-      });
-      look();
-    }
+    // Asks for lines, and gives them to `then`; one thing at a time.
+    const fill = (what, then) =>
+      (busy = read(`lines?view=html&count=${LINES}${what}`).then((window) => {
+        busy = null;
+        if (!window) return;
+        steady(() => {
+          total = Math.max(total, window.count);
+          then(window);
+        });
+      }));
 
     const anew = ({ line, html }) => {
       clear(line);
@@ -177,26 +168,27 @@ export function logs({ socket, copy, toast, doc }) {
     };
 
     // Line `n` is looked at, which may be anywhere; with `b` it is marked, up to `b`.
-    async function go(n, b) {
+    async function go(n, b, share = 1 / 3) {
       follow = false;
       if (b) mark([n, b]);
       show();
+      await busy;
       if (!row(n)) await fill(`&line=${Math.max(1, n - LINES / 2)}`, anew);
-      if (row(n)) box.scrollTop = top = box.scrollTop + edge(row(n)) - edge(box) - box.clientHeight / 3;
+      if (row(n)) box.scrollTop = top = box.scrollTop + edge(row(n)) - edge(box) - box.clientHeight * share;
       look();
     }
 
     // What is near the edges of the window is asked for.
     function look() {
       if (busy || !box.clientHeight) return;
-      if (follow && to < total) return fill("", anew);
+      if (follow && to < total) return fill("", anew).then(look);
       if (follow) bottom();
       const up = edge(box);
       const down = edge(box, "bottom");
       const a = edge(above, "bottom");
       const b = edge(below);
       if (from > 1 && a > up - NEAR) {
-        if (a > down) return go(Math.ceil(box.scrollTop / high()) || 1);
+        if (a > down) return go(Math.ceil(box.scrollTop / high()) || 1, 0, 0);
         const begin = Math.max(1, from - LINES);
         fill(`&line=${begin}`, ({ html }) => {
           const fresh = block(html);
@@ -205,13 +197,13 @@ export function logs({ socket, copy, toast, doc }) {
           from = begin;
           [...fresh.children].forEach(dress);
           if (!follow) trim();
-        });
+        }).then(look);
       } else if (to < total && b < down + NEAR) {
-        if (b < up) return go(Math.min(total, to + Math.ceil((up - b) / high())));
+        if (b < up) return go(Math.min(total, to + Math.ceil((up - b) / high())), 0, 0);
         fill(`&line=${to + 1}`, ({ html }) => {
           trim(true);
           add(block(html));
-        });
+        }).then(look);
       }
     }
 
@@ -231,7 +223,7 @@ export function logs({ socket, copy, toast, doc }) {
     }
     function mark(lines) {
       marked = lines;
-      rows().forEach(dress);
+      tell();
       if (homely(id)) history.replaceState(null, "", hash(lines));
       named("page").href = page + hash(lines);
     }
@@ -246,16 +238,15 @@ export function logs({ socket, copy, toast, doc }) {
       tell();
     }
     function tell() {
-      const count = found.toLocaleString();
-      one("output").textContent = query && (at < 0 ? `${count} found` : `${at + 1} of ${count}`);
-      for (const one of marks ?? []) if (box.contains(one.startContainer)) marks.delete(one);
+      one("output").textContent = query && `${at < 0 ? "" : `${at + 1} of `}${found.toLocaleString()}`;
+      for (const one of marks ?? []) if (!one.startContainer.isConnected || box.contains(one.startContainer)) marks.delete(one);
       rows().forEach(dress);
     }
     async function step(by) {
       if (total > seen) await search();
       if (!hits.length) return;
       const near = at < 0 ? hits.findIndex((n) => n >= number(first())) : -1;
-      at = near < 0 ? (at + by + hits.length) % hits.length : near;
+      at = near < 0 ? (at + (by || 1) + hits.length) % hits.length : near;
       tell();
       go(hits[at]);
     }
@@ -274,6 +265,14 @@ export function logs({ socket, copy, toast, doc }) {
       show();
       look();
     });
+    // The browser would glide there, past blocks that come and go.
+    box.addEventListener("keydown", (event) => {
+      const to_end = event.key === "End";
+      if (!to_end && event.key !== "Home") return;
+      event.preventDefault();
+      if ((follow = to_end)) look();
+      else go(1);
+    });
     input.addEventListener("input", () => {
       query = input.value.toLowerCase();
       [hits, found, seen, at] = [[], 0, 0, -1];
@@ -285,37 +284,41 @@ export function logs({ socket, copy, toast, doc }) {
       if (key === "Enter") step(shiftKey ? -1 : 1);
       if (key === "Escape") box.focus();
     });
-    root.addEventListener("click", async (event) => {
-      const what = event.target.closest("[data-log-do]")?.dataset.logDo;
-      const n = Number(event.target.dataset.n);
-      if (n && !event.ctrlKey && !event.metaKey) {
-        event.preventDefault();
-        mark([n, (event.shiftKey && marked?.[0]) || n].sort((x, y) => x - y));
-      } else if (what === "follow") follow = !follow;
-      else if (what === "wrap") {
+    const tools = {
+      follow: () => (follow = !follow),
+      wrap() {
         store.wrap = !store.wrap;
         for (const other of views.values()) other.show();
-      } else if (what === "next") step(1);
-      else if (what === "back") step(-1);
-      else if (what === "error") {
+      },
+      next: () => step(1),
+      back: () => step(-1),
+      async error() {
         const n = (await read("first-error"))?.lines[0];
         if (n) go(n, n);
-        else toast("No line of this log reads as an error.");
-      } else if (what === "copy") {
+        else toast("No error was found.");
+      },
+      async copy() {
         const chosen = getSelection();
         if (box.contains(chosen.anchorNode) && String(chosen)) return copy(String(chosen));
-        if (total > HUGE) return toast("This log is too long to be copied. Download it.");
-        const answer = await fetch(`${api}?raw=1`).catch(() => null);
+        const answer = total < HUGE && (await fetch(`${api}?raw=1`).catch(() => null));
         if (answer?.ok) copy(await answer.text());
-        else toast("The log could not be read.");
-      } else return;
+        else toast("Too much to copy. Download it.");
+      },
+    };
+    root.addEventListener("click", (event) => {
+      const { target: on, shiftKey, ctrlKey, metaKey } = event;
+      const n = Number(on.dataset.n);
+      if (n && !ctrlKey && !metaKey) {
+        event.preventDefault();
+        mark([n, (shiftKey && marked?.[0]) || n].sort((x, y) => x - y));
+      }
+      tools[on.closest("[data-log-do]")?.dataset.logDo]?.();
       show();
       look();
     });
     show();
     socket.follow(id, () => ({ line: total || 1, last }));
-    if (marked) go(...marked);
-    else if (!follow) go(kept.line);
+    if (!follow) go(kept, 0, 0);
     return own;
   }
 
@@ -336,7 +339,6 @@ export function logs({ socket, copy, toast, doc }) {
     }
     dock.hidden = !store.tabs.length;
     dock.classList.toggle("small", store.small);
-    document.body.toggleAttribute("data-dock", !dock.hidden);
     if (!dock.hidden && !store.small && store.active) {
       const shown = view(store.active);
       if (body.firstElementChild !== shown.root) body.replaceChildren(shown.root);
@@ -379,8 +381,8 @@ export function logs({ socket, copy, toast, doc }) {
   });
 
   const keys = {
-    "[": () => turn(-1),
-    "]": () => turn(1),
+    ",": () => turn(-1),
+    ".": () => turn(1),
     x: () => store.active && close(store.active),
   };
   function turn(step) {
@@ -398,14 +400,18 @@ export function logs({ socket, copy, toast, doc }) {
       const inside = on.closest(".log") ?? (!document.getElementById("search") && home);
       const control = ctrlKey || metaKey;
       if (inside && key === (control ? "f" : "/")) inside.querySelector("input").select();
-      else if (control || !keys[key]) return;
-      else keys[key]();
+      else if (!control && keys[key]) keys[key]();
+      else return;
       event.preventDefault();
       event.stopPropagation();
     },
     true,
   );
-  addEventListener("hashchange", () => home && range(location.hash) && view(home.dataset.logview).go(...range(location.hash)));
+  function linked() {
+    const lines = home && range(location.hash);
+    if (lines) view(home.dataset.logview).go(...lines);
+  }
+  addEventListener("hashchange", linked);
   addEventListener("pagehide", () => {
     for (const { keep } of views.values()) keep();
     remember();
@@ -417,6 +423,7 @@ export function logs({ socket, copy, toast, doc }) {
   }
 
   home?.append(view(home.dataset.logview).root);
+  linked();
   draw();
   return { open, size, take: (payload) => views.get(payload.command_id)?.take(payload) };
 }
