@@ -24,6 +24,7 @@ mod entry;
 mod events;
 mod filters;
 mod fleet;
+mod forms;
 mod fragments;
 mod graph;
 mod host;
@@ -36,6 +37,7 @@ mod runs;
 #[cfg(test)]
 mod sample;
 mod selection;
+mod settings;
 mod shell;
 #[cfg(test)]
 mod tests;
@@ -52,12 +54,13 @@ pub use assets::{File, asset, asset_url};
 pub(super) use button::QUICK;
 pub use commands::command_page;
 pub use entry::{ErrorPage, LoginPage, error_page, login_page};
-pub use events::events_page;
+pub use events::{EventsPage, events_page};
 pub use fleet::fleet_page;
 pub use fragments::{fragments, full_fragments};
 pub use host::{HostPart, Stored, host_page, host_part};
 pub use log::{log_head, log_rows};
 pub use runs::run_page;
+pub use settings::{SettingsPage, settings_page};
 
 /// Everything that the pages read. Borrowed for one render, so it costs nothing to make.
 #[derive(Clone, Copy)]

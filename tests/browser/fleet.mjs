@@ -86,7 +86,7 @@ export const test = base.extend({
         headers: { authorization: `Bearer ${demo.admin_token}`, 'content-type': 'application/json' },
         body: body && JSON.stringify(body),
       });
-      return { status: answer.status, body: await answer.json() };
+      return { status: answer.status, body: await answer.json().catch(() => null) };
     };
     await use({ ...demo, cable, api, pageUrl: cable.url });
     cable.close();

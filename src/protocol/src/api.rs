@@ -16,6 +16,6 @@ pub use self::event::{Category, Event, EventList, Level};
 pub use self::host::{Deployed, Host, HostList, HostState};
 pub use self::lights::{Action, ActionKind, Light, LightStatus, Lights};
 pub use self::load::{DAY, HOUR, HostLoad, LoadHistory, LoadSample, LoadSeries};
-pub use self::op::{OpEntry, OpRequest, Outcome, Problem};
+pub use self::op::{ArgKind, OpArg, OpEntry, OpRequest, Outcome, Problem};
 pub use self::remote::{PullRequest, Remote, Server};
 pub use self::run::{Run, RunState};

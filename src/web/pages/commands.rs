@@ -130,7 +130,7 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
         && let offer = Offer::of(of, &(fleet.refused)(of), command.op)
         && offer != Offer::Never
     {
-        let does = Does::op(fleet, host.as_str(), command.op).not(offer.why_not());
+        let does = Does::op(fleet, host.as_str(), command.op).again(&command.args).not(offer.why_not());
         buttons.push(Button::new(&format!("{} again", entry.label), "", does).icon("i-restart"));
     }
     let stage = command.stage.as_deref().filter(|_| look != "ok" && command.state.is_final());

@@ -8,7 +8,7 @@ use super::button::{Button, Does, MENU, op_icon};
 use super::lights::NAMES;
 use super::row::{Row, row, standing};
 use super::shell::{Shell, shell};
-use super::{Fleet, PageKind, Session, commands, events, filters, html, runs, selection, words};
+use super::{Fleet, PageKind, Session, commands, events, filters, forms, html, runs, selection, words};
 
 /// How many commands a list keeps; the state has no more.
 pub(super) const COMMANDS: usize = 50;
@@ -68,7 +68,7 @@ fn menu(fleet: &Fleet<'_>) -> Vec<Vec<Item>> {
                 label: entry.label.clone(),
                 tip: entry.description.clone(),
                 icon: op_icon(entry.id),
-                does: Does::op(fleet, "{host}", entry.id),
+                does: Does::op(fleet, "{host}", entry.id).fill(forms::chosen_of_row(entry)),
             })
             .collect::<Vec<_>>()
     };

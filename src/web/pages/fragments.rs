@@ -11,7 +11,7 @@ use nixfleet_protocol::browser::{Change, Fragment, Place};
 use super::row::{cells, row, row_id, same_shell, standing};
 use super::{
     Fleet, PageKind, commands, events, filters as filters_room, fleet as fleet_room, host as host_room, html, rank,
-    runs,
+    runs, settings,
 };
 
 /// The fragments of one change for one kind of page. `fleet` has the change in it already. `before` is the host as
@@ -50,7 +50,10 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Fleet, Change::RemoteUpdated(_)) => vec![morph("target", fleet_room::target(fleet))],
         (PageKind::Fleet, Change::ServerUpdated(_)) => vec![morph("notices", fleet_room::notices(fleet))],
         (PageKind::Fleet, Change::Event(event)) => vec![first_event(fleet, event, events::FEW)],
-        (PageKind::Events, Change::Event(event)) => vec![first_event(fleet, event, events::MANY)],
+        (PageKind::Events, Change::Event(event)) => vec![first_line(fleet, event)],
+        (PageKind::Search(filter), Change::Event(event)) if filter.takes(event) => vec![first_line(fleet, event)],
+        (PageKind::Settings, Change::ServerUpdated(_)) => vec![morph("about", settings::about(fleet))],
+        (PageKind::Settings, Change::Event(event)) if settings::is_told(event) => vec![stale()],
         (PageKind::Host(id), Change::HostAdded(host) | Change::HostUpdated(host)) if host.id == *id => {
             host_changed(fleet, before, host)
         }
@@ -64,7 +67,11 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Host(id), Change::CommandStarted(command) | Change::CommandFinished(command))
             if command.host.as_ref() == Some(id) =>
         {
-            vec![ask(host_room::PAST)]
+            let mut all = vec![ask(host_room::PAST)];
+            // How long it took stands where it is confirmed.
+            let host = fleet.host(id).filter(|_| command.state.is_final());
+            all.extend(host.map(|host| morph("host-ops", host_room::ops(fleet, host))));
+            all
         }
         (PageKind::Host(id), Change::CommandProgress(command)) if command.host.as_ref() == Some(id) => {
             vec![morph(commands::item_id(command), html(&commands::item(fleet, command)))]
@@ -90,7 +97,12 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
             of_host.map(|command| morph("command-head", html(&commands::head(fleet, command)))).into_iter().collect()
         }
         (
-            PageKind::Host(_) | PageKind::Events | PageKind::Command(_) | PageKind::Run(_),
+            PageKind::Host(_)
+            | PageKind::Events
+            | PageKind::Search(_)
+            | PageKind::Settings
+            | PageKind::Command(_)
+            | PageKind::Run(_),
             Change::HostAdded(_)
             | Change::HostUpdated(_)
             | Change::HostRemoved(_)
@@ -129,11 +141,13 @@ pub fn full_fragments(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
             }
             all
         }
+        // They show more than the state has: the page reads itself anew.
+        PageKind::Events | PageKind::Search(_) => vec![stale()],
+        PageKind::Settings => vec![morph("about", settings::about(fleet)), stale()],
         PageKind::Run(id) => {
             let head = fleet.run(*id).map(|run| morph("run-head", runs::whole(fleet, run)));
             head.into_iter().chain([morph("commands", runs::command_list(fleet, *id))]).collect()
         }
-        PageKind::Events => vec![morph("events", events::list(fleet, events::MANY, None))],
         PageKind::Command(id) => fleet
             .command(*id)
             .map(|command| morph("command-head", html(&commands::head(fleet, command))))
@@ -281,6 +295,19 @@ fn first_event(fleet: &Fleet<'_>, event: &Event, many: usize) -> Fragment {
         place: Place::Prepend { into: "events".to_owned(), keep: keep(many) },
         html: html(&events::item(fleet, event)),
     }
+}
+
+fn first_line(fleet: &Fleet<'_>, event: &Event) -> Fragment {
+    Fragment {
+        id: events::item_id(event),
+        place: Place::Prepend { into: "events".to_owned(), keep: keep(events::MOST) },
+        html: html(&events::line(fleet, event)),
+    }
+}
+
+/// What a page shows beside the state is not what it was: the page reads itself anew.
+fn stale() -> Fragment {
+    morph("stale", "<i id=\"stale\" data-stale hidden></i>".to_owned())
 }
 
 fn keep(count: usize) -> u32 {

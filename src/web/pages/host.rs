@@ -21,7 +21,7 @@ pub(super) use self::load::{graphs, numbers, small, small_id};
 use super::button::{Button, Does, MENU, Offer, op_icon};
 use super::lights::{LightView, Now, lights, now};
 use super::shell::{Shell, shell};
-use super::{Fleet, PageKind, Session, events, html, words};
+use super::{Fleet, PageKind, Session, events, forms, html, words};
 use crate::actors::access::TokenInfo;
 
 /// Id of the region that tells what happened.
@@ -206,7 +206,10 @@ pub(super) fn ops(fleet: &Fleet<'_>, host: &Host) -> String {
             .filter_map(|(op, offer)| Some((fleet.op(op)?, offer.why_not())))
             .map(|(entry, not)| {
                 let about = not.clone().unwrap_or_else(|| entry.description.clone());
-                let does = Does::op(fleet, host.id.as_str(), entry.id).not(not);
+                let does = Does::op(fleet, host.id.as_str(), entry.id)
+                    .fill(forms::chosen(host))
+                    .took(forms::took(fleet, host, entry.id))
+                    .not(not);
                 (Button::new(&entry.label, "op", does).icon(op_icon(entry.id)), about)
             })
             .collect::<Vec<_>>()

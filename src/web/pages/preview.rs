@@ -9,8 +9,8 @@ use nixfleet_protocol::api::Host;
 use nixfleet_protocol::{Time, Version};
 
 use super::{
-    ErrorPage, Fleet, LoginPage, Session, Stored, command_page, error_page, events_page, fleet_page, host_page,
-    login_page, run_page, sample,
+    ErrorPage, Fleet, LoginPage, Session, Stored, command_page, error_page, fleet_page, host_page, login_page,
+    run_page, sample,
 };
 
 fn view<'a>(state: &'a FleetState, ops: &'a [nixfleet_protocol::api::OpEntry]) -> Fleet<'a> {
@@ -72,7 +72,8 @@ fn every_page_renders() {
         ("host-new", of("nuc-den")),
         ("host-quiet", of("hsb0")),
         ("host-away", of("mba-air")),
-        ("events", events_page(&fleet, session)),
+        ("events", super::tests::page(&fleet, &super::PageKind::Events)),
+        ("settings", super::settings_page(&fleet, sample::settings(), session)),
         ("command", command_page(&fleet, failed, session)),
         ("run", run_page(&fleet, state.runs.values().next_back().unwrap(), session)),
         ("login", login_page(LoginPage { csrf_token: "x", totp: true, error: Some("That was not right. Try again.") })),

@@ -10,7 +10,7 @@ use nixfleet_protocol::api::{Host, HostState};
 
 use super::button::{Button, Does, Offer, QUICK, op_icon};
 use super::lights::{LightView, Now, lights, next_op, now};
-use super::{Fleet, filters, host as host_room, html, selection, words};
+use super::{Fleet, filters, forms, host as host_room, html, selection, words};
 
 /// The whole row.
 #[derive(Template)]
@@ -122,6 +122,7 @@ struct DoCell<'a> {
     off: String,
     offers: String,
     command: String,
+    fill: String,
 }
 
 /// Id of a host's row.
@@ -201,6 +202,7 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
                 })
                 .collect(),
             off: off(host, &refused),
+            fill: forms::chosen(host),
             offers: selection::offers(host),
             command: host.command.as_ref().map(|command| command.id.to_string()).unwrap_or_default(),
         }),

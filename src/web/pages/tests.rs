@@ -13,9 +13,11 @@ use nixfleet_protocol::api::{CommandState, Host, HostState, Level, LoadHistory, 
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 use nixfleet_protocol::{Op, Version};
 
+use nixfleet_model::event::EventFilter;
+
 use super::{
-    Fleet, PageKind, Session, Stored, command_page, events_page, fleet_page, fragments, full_fragments, host,
-    host_page, run_page, sample,
+    EventsPage, Fleet, PageKind, Session, Stored, command_page, events_page, fleet_page, fragments, full_fragments,
+    host, host_page, run_page, sample, settings_page,
 };
 
 const SESSION: Session<'static> = Session { csrf_token: "session-secret" };
@@ -31,17 +33,26 @@ fn view<'a>(state: &'a FleetState, ops: &'a [OpEntry]) -> Fleet<'a> {
     }
 }
 
-fn page(fleet: &Fleet<'_>, kind: &PageKind) -> String {
+pub(super) fn page(fleet: &Fleet<'_>, kind: &PageKind) -> String {
     match kind {
         PageKind::Fleet => fleet_page(fleet, SESSION),
         PageKind::Host(id) => {
             let commands = host::past::of_state(fleet, id);
             host_page(fleet, fleet.host(id).unwrap(), &Stored { commands: &commands, ..Stored::default() }, SESSION)
         }
-        PageKind::Events => events_page(fleet, SESSION),
+        PageKind::Events => events(fleet, &EventFilter::default()),
+        PageKind::Search(filter) => events(fleet, filter),
+        PageKind::Settings => settings_page(fleet, sample::settings(), SESSION),
         PageKind::Command(id) => command_page(fleet, fleet.command(*id).unwrap(), SESSION),
         PageKind::Run(id) => run_page(fleet, fleet.run(*id).unwrap(), SESSION),
     }
+}
+
+/// The page of events, of those that the state has.
+fn events(fleet: &Fleet<'_>, filter: &EventFilter) -> String {
+    let found: Vec<_> = fleet.state.events.iter().filter(|event| filter.takes(event)).cloned().collect();
+    let page = EventsPage { filter, within: "", before: None, events: &found, next: None };
+    events_page(fleet, page, SESSION)
 }
 
 /// The element with this id as it stands in a page.
@@ -69,7 +80,8 @@ fn element<'a>(page: &'a str, id: &str) -> Option<&'a str> {
 
 /// Every fragment is the element of a fresh render, or tells of one that is gone.
 fn assert_fresh(made: &[Fragment], fresh: &str, what: &str) {
-    for fragment in made {
+    // What says that the page is to read itself anew is in no page that was just made.
+    for fragment in made.iter().filter(|fragment| fragment.id != "stale") {
         let there = element(fresh, &fragment.id);
         match fragment.place {
             Place::Remove => assert_eq!(there, None, "{what}: {}", fragment.id),
@@ -99,6 +111,8 @@ fn kinds(state: &FleetState) -> Vec<PageKind> {
     vec![
         PageKind::Fleet,
         PageKind::Events,
+        PageKind::search(EventFilter { level: Some(Level::Warn), ..EventFilter::default() }),
+        PageKind::Settings,
         PageKind::Host("hsb0".parse().unwrap()),
         PageKind::Command(*state.commands.keys().next().unwrap()),
         PageKind::Run(*state.runs.keys().next().unwrap()),
@@ -329,6 +343,7 @@ fn nothing_from_outside_becomes_markup() {
     test.message = Some(evil());
     let mut event = sample::event(1, 1, Level::Error, Some("csb0"), EVIL, EVIL);
     event.actor = evil();
+    event.details = serde_json::json!({ EVIL: EVIL, "command_id": EVIL, "nested": [{ "a": EVIL }] });
     let mut remote = sample::remote();
     remote.source = Some(format!("javascript:{EVIL}"));
     remote.subject = Some(evil());
@@ -346,7 +361,13 @@ fn nothing_from_outside_becomes_markup() {
     state.server = Arc::new(Server { store_error: Some(evil()), version: evil(), ..sample::server() });
     let refused = |_: &Host| vec![(Op::Pull, EVIL.to_owned())];
     let fleet = Fleet { refused: &refused, ..view(&state, &ops) };
-    let kinds = [PageKind::Fleet, PageKind::Events, PageKind::Host(host.id.clone()), PageKind::Command(command.id)];
+    let kinds = [
+        PageKind::Fleet,
+        PageKind::Events,
+        PageKind::Settings,
+        PageKind::Host(host.id.clone()),
+        PageKind::Command(command.id),
+    ];
     for kind in &kinds {
         let page = page(&fleet, kind);
         assert!(!page.contains("<img"), "{kind}");
@@ -362,11 +383,27 @@ fn nothing_from_outside_becomes_markup() {
 fn a_page_kind_reads_back() {
     let id = "01920000-0000-7000-8000-000000000001".parse().unwrap();
     let run = "01920000-0000-7000-8000-000000000002".parse().unwrap();
+    let filter = EventFilter {
+        host: "a.b".parse().ok(),
+        level: Some(Level::Error),
+        words: vec!["a&b=c".to_owned(), "é?".to_owned()],
+        ..EventFilter::default()
+    };
+    let search = PageKind::search(filter);
+    assert!(search.to_string().starts_with("events?level=error&"), "{search}");
     let named = PageKind::Host("a.b".parse().unwrap());
-    for page in [PageKind::Fleet, PageKind::Events, named, PageKind::Command(id), PageKind::Run(run)] {
+    for page in [
+        PageKind::Fleet,
+        PageKind::Events,
+        PageKind::Settings,
+        search,
+        named,
+        PageKind::Command(id),
+        PageKind::Run(run),
+    ] {
         assert_eq!(PageKind::parse(&page.to_string()), Some(page));
     }
-    for bad in ["", "fleets", "host/", "host/<b>", "command/7", "run/x", "fleet/x"] {
+    for bad in ["", "fleets", "host/", "host/<b>", "command/7", "run/x", "fleet/x", "events?level=loud", "settings/x"] {
         assert_eq!(PageKind::parse(bad), None, "{bad}");
     }
 }
@@ -412,4 +449,51 @@ fn a_command_that_was_refused_gets_a_place_although_nobody_saw_it_begin() {
     let page = PageKind::Host("hsb0".parse().unwrap());
     let made = fragments(&Change::CommandFinished(refused), None, &view(&state, &ops), &page);
     assert_eq!((made[0].place.clone(), ids(&made)), (Place::Ask, vec!["host-past"]));
+}
+
+#[test]
+fn a_filtered_page_is_told_of_what_its_filter_takes_and_of_nothing_else() {
+    let ops = sample::op_entries();
+    let state = sample::state();
+    let fleet = view(&state, &ops);
+    let page = PageKind::search(EventFilter { words: vec!["caddy".to_owned()], ..EventFilter::default() });
+    for (message, told) in [("The unit caddy.service failed.", 1), ("Another one failed.", 0)] {
+        let event = Arc::new(sample::event(10, 0, Level::Error, None, "command_finished", message));
+        assert_eq!(fragments(&Change::Event(event), None, &fleet, &page).len(), told, "{message}");
+    }
+}
+
+#[test]
+fn an_event_unfolds_its_details_and_leads_to_its_command() {
+    let ops = sample::op_entries();
+    let mut state = sample::state();
+    let mut event = sample::event(10, 0, Level::Error, Some("csb0"), "command_finished", "Switch failed.");
+    let id = "01920000-0000-7000-8000-000000000002";
+    event.details = serde_json::json!({ "command_id": id, "exit_code": 4, "state": null, "args": { "unit": "a" } });
+    state.events.push_front(Arc::new(event));
+    let page = page(&view(&state, &ops), &PageKind::Events);
+    let line = element(&page, "event:10").unwrap();
+    assert!(line.contains(&format!("href=\"/commands/{id}\"")) && line.contains("href=\"/hosts/csb0\""), "{line}");
+    assert!(line.contains("<dt>exit_code</dt><dd><pre>4</pre>") && line.contains("&#34;unit&#34;"), "{line}");
+    assert!(!line.contains("<dt>state</dt>"), "{line}");
+}
+
+#[test]
+fn the_settings_read_themselves_anew_when_tokens_or_sessions_changed() {
+    let ops = sample::op_entries();
+    let state = sample::state();
+    let fleet = view(&state, &ops);
+    for (action, told) in [("token_created", 1), ("session_ended", 1), ("login", 1), ("command_finished", 0)] {
+        let event = Arc::new(sample::event(10, 0, Level::Info, None, action, "It happened."));
+        let made = fragments(&Change::Event(event), None, &fleet, &PageKind::Settings);
+        assert_eq!(made.len(), told, "{action}");
+        assert!(made.iter().all(|fragment| fragment.html.contains("data-stale")), "{action}");
+    }
+    let page = page(&fleet, &PageKind::Settings);
+    assert!(!page.contains("data-stale"));
+    for part in
+        ["this one", "End all others", "NIXFLEET_TOTP_SECRET", "otpauth://totp/", "30 days", "data-method=\"DELETE\""]
+    {
+        assert!(page.contains(part), "{part}");
+    }
 }

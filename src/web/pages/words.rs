@@ -39,6 +39,17 @@ pub(super) fn span(from: Time, to: Time) -> String {
     }
 }
 
+/// The day of a moment, as everyone writes it: `2026-11-21`.
+pub(super) fn day(time: Time) -> String {
+    time.to_string().chars().take(10).collect()
+}
+
+/// A moment to the minute: `2026-11-21 13:05 UTC`.
+pub(super) fn moment(time: Time) -> String {
+    let text = time.to_string().replace('T', " ");
+    format!("{} UTC", text.chars().take(16).collect::<String>())
+}
+
 /// Bytes as people read them.
 pub(super) fn bytes(count: u64) -> String {
     let mut rest = count;

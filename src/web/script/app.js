@@ -1,5 +1,5 @@
 // The live page: what arrives is put in place, what is clicked is sent. It knows no op, no state and no colour.
-import { actions, copy, refill, signIn, toast } from "./act.js";
+import { actions, copy, refill, renew, signIn, toast } from "./act.js";
 import { keys, search, tips } from "./keys.js";
 import { live } from "./live.js";
 import { logs } from "./log.js";
@@ -21,6 +21,7 @@ const socket = live({
     finder.refresh();
     picks.refresh();
     refill();
+    renew(doc);
     tick();
   },
   log: (payload) => dock.take(payload),

@@ -16,7 +16,8 @@ export function toggled(query, word, beside) {
 // moved(): other rows are shown now.
 export function search(moved) {
   const input = document.getElementById("search");
-  if (!input) return { query() {}, refresh() {} };
+  // One in a form is looked for by the server.
+  if (!input || input.form) return { query() {}, refresh() {} };
   function refresh() {
     const query = input.value.trim();
     let found = 0;
@@ -74,11 +75,11 @@ export function keys({ dock, pick, clear }) {
     else if (event.key === "/" && input) input.select();
     else if (event.key === "?") document.getElementById("keys").showModal();
     else if (event.key === "l") dock();
-    else if (event.key === "Enter" && on === input) move(null, 1);
+    else if (event.key === "Enter" && on === input && !input.form) move(null, 1);
     else if (event.key === "Enter" && on === row) {
       const more = row.querySelector("[data-menu]");
       if (more) menu(more);
-      else row.querySelector("a")?.click();
+      else row.querySelector("summary, a")?.click();
     } else if (event.key === "o" && row) row.querySelector("a")?.click();
     else return;
     event.preventDefault();

@@ -37,7 +37,7 @@ function fresh(node) {
 }
 
 // Attributes that the script sets and a morph must not take away.
-export const ours = (name) => /^(data-c-.*|aria-(expanded|pressed|selected))$/.test(name);
+export const ours = (name) => /^(open|data-c-.*|aria-(expanded|pressed|selected))$/.test(name);
 
 export function browser(morphing) {
   const holder = document.createElement("template");

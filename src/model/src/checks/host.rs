@@ -4,7 +4,7 @@ use nixfleet_protocol::Op;
 use nixfleet_protocol::agent::Platform;
 use nixfleet_protocol::api::CommandState;
 
-use super::{Refusal, Request, Standing, UNSUPPORTED};
+use super::{EXEC_DISABLED, Refusal, Request, Standing, UNSUPPORTED};
 use crate::compartments::seen::{Git, Lock, Seen, System};
 use crate::compartments::{actions, sentence};
 use crate::host::Facts;
@@ -170,7 +170,7 @@ pub(super) fn exec_allowed(standing: &Standing<'_>) -> Result<(), Refusal> {
         return Ok(());
     }
     let message = format!("{} does not allow exec: its own configuration has to (NIXFLEET_ALLOW_EXEC).", host.id);
-    Err(Refusal::new("exec_disabled", message))
+    Err(Refusal::new(EXEC_DISABLED, message))
 }
 
 pub(super) fn few_reboots(standing: &Standing<'_>) -> Result<(), Refusal> {
