@@ -23,7 +23,7 @@ const DEPLOYED: usize = 10;
 /// How far the days go back.
 const DAYS: Duration = Duration::from_hours(7 * 24);
 /// The clocks of host and dashboard differ by so much at most, where a generation is matched with its command.
-const CLOCKS: Duration = Duration::from_secs(60);
+const CLOCKS: Duration = Duration::from_mins(1);
 
 #[derive(Template)]
 #[template(path = "host_past.html")]
