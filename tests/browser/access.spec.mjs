@@ -16,24 +16,31 @@ async function go(page, demo, path) {
   await expect(page.locator('html')).toHaveAttribute('data-link', 'up');
 }
 
-/** Opens what has this id as a person does, where there is a way to; else as it is. */
+/** Opens what has this id as a person does, where there is a way to; else as it is. False: not on a window this wide. */
 async function openIt(page, id) {
   // A window of another size scrolls, and that hides what is said of the place under the pointer: once more, then.
+  let shown = false;
   await expect(async () => {
-    await page.evaluate((id) => {
+    shown = await page.evaluate((id) => {
       const it = document.getElementById(id);
-      if (it.matches(':open, :popover-open')) return;
+      const shown = () => !it.matches(':popover-open') || getComputedStyle(it).display !== 'none';
+      if (it.matches('dialog[open], :popover-open')) return shown();
       const opener = [...document.querySelectorAll(`[data-menu="${id}"], [data-dialog="${id}"], [popovertarget="${id}"]`)]
         .find((button) => button.checkVisibility());
-      if (opener) return opener.click();
+      if (opener) {
+        opener.click();
+        return true;
+      }
       // What the script fills in when it asks.
       for (const empty of it.querySelectorAll('h2:empty, p:empty')) empty.textContent = 'What it is about, in a sentence.';
-      if (it.matches('dialog')) return it.showModal();
       if (!it.childElementCount) it.textContent = 'What it is about, in a sentence.';
-      it.showPopover();
+      if (it.matches('dialog')) it.showModal();
+      else it.showPopover();
+      return shown();
     }, id);
-    await expect(page.locator(`[id="${id}"]`)).toBeVisible({ timeout: 500 });
-  }).toPass();
+    if (shown) await expect(page.locator(`[id="${id}"]`)).toBeVisible({ timeout: 500 });
+  }).toPass({ timeout: 10_000 });
+  return shown;
 }
 
 const closeIt = (page, id) => page.evaluate((id) => {
