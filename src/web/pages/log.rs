@@ -58,8 +58,11 @@ pub fn log_head(fleet: &Fleet<'_>, command: &Command) -> String {
     for button in &mut buttons {
         button.look = if button.look == "main" { "main small" } else { "small" };
     }
-    let (text, over) = (super::commands::text(command), command.state.is_final());
-    html(&Head { look, word, text, done: done(command), buttons, over })
+    let (mut text, done, over) = (super::commands::text(command), done(command), command.state.is_final());
+    if done.as_ref().is_some_and(|done| done.phase == text) {
+        text.clear();
+    }
+    html(&Head { look, word, text, done, buttons, over })
 }
 
 /// A command's look and its verdict in a word or two: what failed, where the agent says so.

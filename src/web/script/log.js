@@ -55,7 +55,7 @@ export function logs({ socket, copy, toast, doc }) {
     const kept = store.at[id];
     let follow = !(kept > 0);
     let [from, to, total, top] = [1, 0, 0, 0]; // lines from…to are on the page
-    let busy, asked, marked;
+    let busy, asked, marked, wide;
     let [query, hits, found, seen, at] = ["", [], 0, 0, -1];
     const own = { root, take, show, sign, seen: look, go, keep: () => (store.at[id] = follow ? 0 : number(first())) };
     views.set(id, own);
@@ -108,12 +108,13 @@ export function logs({ socket, copy, toast, doc }) {
       box.style.setProperty("--digits", String(total).length);
       input.placeholder = `Find in ${total.toLocaleString()} lines`;
       if (row?.isConnected) box.scrollTop += edge(row) - before;
-      if (follow) bottom();
+      if (follow) box.scrollTop = box.scrollHeight;
       top = box.scrollTop;
     }
 
     function bottom() {
-      box.scrollTop = top = box.scrollHeight;
+      box.scrollTop = box.scrollHeight;
+      top = box.scrollTop;
     }
 
     // Too many blocks: one at the other end goes.
@@ -195,7 +196,7 @@ export function logs({ socket, copy, toast, doc }) {
           while (number(fresh.lastElementChild) >= from) fresh.lastElementChild.remove();
           above.after(fresh);
           from = begin;
-          [...fresh.children].forEach(dress);
+          tell();
           if (!follow) trim();
         }).then(look);
       } else if (to < total && b < down + NEAR) {
@@ -258,7 +259,8 @@ export function logs({ socket, copy, toast, doc }) {
     }
 
     box.addEventListener("scroll", () => {
-      if (!box.clientHeight) return;
+      // Another width moves the lines, and nobody scrolled.
+      if (!box.clientHeight || wide !== (wide = box.clientWidth)) return look();
       if (box.scrollHeight - box.scrollTop - box.clientHeight < 24) follow = true;
       else if (box.scrollTop < top - 2) follow = false;
       top = box.scrollTop;
@@ -273,6 +275,7 @@ export function logs({ socket, copy, toast, doc }) {
       if ((follow = to_end)) look();
       else go(1);
     });
+    new ResizeObserver(look).observe(box);
     input.addEventListener("input", () => {
       query = input.value.toLowerCase();
       [hits, found, seen, at] = [[], 0, 0, -1];
@@ -391,7 +394,6 @@ export function logs({ socket, copy, toast, doc }) {
     open(next.id);
     tab(next.id).querySelector(".tab-open").focus();
   }
-  strip.addEventListener("keydown", ({ key }) => turn({ ArrowRight: 1, ArrowLeft: -1 }[key]));
   addEventListener(
     "keydown",
     (event) => {
