@@ -164,7 +164,7 @@ export function actions({ opened, signedIn, query }) {
     else if (data.go) location.assign(data.go);
     else if (data.help) say(data.title, data.help);
     else if (data.dialog) $(data.dialog).showModal();
-    else if (data.query !== undefined) query(on);
+    else if (data.query !== undefined) return query(on);
     else if (data.copy) copy(data.copy);
     else return false;
     return true;
@@ -202,7 +202,7 @@ export function menu(from) {
     from.setAttribute("aria-expanded", newState === "open");
     if (newState === "closed" && (box.contains(document.activeElement) || document.activeElement === document.body)) from.focus();
   };
-  items(box)[0]?.focus();
+  (items(box)[0] ?? box.querySelector("button"))?.focus();
 }
 
 const items = (box) => [...box.querySelectorAll("[role=menuitem]:not([hidden])")];

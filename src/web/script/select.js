@@ -21,8 +21,8 @@ export function selection() {
   function pick(row, range) {
     if (!bar || !row) return;
     const list = rows();
-    const ends = [list.indexOf(last), list.indexOf(row)].sort((a, b) => a - b);
-    if (range && ends[0] >= 0) return set(list.slice(ends[0], ends[1] + 1), true);
+    const [from, to] = [list.indexOf(last), list.indexOf(row)].sort((a, b) => a - b);
+    if (range && from >= 0) return set(list.slice(from, to + 1), true);
     last = row;
     set([row], range || row.ariaSelected !== "true");
   }
@@ -30,11 +30,11 @@ export function selection() {
   const clear = () => set(all(chosen), false);
 
   function refresh() {
-    const list = all(chosen);
-    if (!bar || (bar.hidden && !list[0])) return;
-    bar.hidden = !list[0];
+    const { length } = all(chosen);
+    if (!bar || (bar.hidden && !length)) return;
+    bar.hidden = !length;
     const hidden = all(`${chosen}[data-c-off]`).length;
-    const text = `${list.length} selected${hidden ? `, ${hidden} not shown` : ""}`;
+    const text = `${length} selected${hidden ? `, ${hidden} not shown` : ""}`;
     const count = bar.querySelector("b");
     if (count.textContent !== text) count.textContent = text;
     for (const button of all("#picked [data-key]")) {
@@ -50,9 +50,9 @@ export function selection() {
   document.addEventListener("click", ({ target, shiftKey }) => {
     const on = target.closest("[data-pick]");
     if (!on) return;
-    const what = on.dataset.pick;
-    if (!what) pick(on.closest("[data-row]"), shiftKey);
-    else if (what === "all" && rows().some((row) => row.ariaSelected !== "true")) set(rows(), true);
+    const row = on.closest("[data-row]");
+    if (row) pick(row, shiftKey);
+    else if (on.dataset.pick && rows().some((row) => row.ariaSelected !== "true")) set(rows(), true);
     else clear();
   });
 
