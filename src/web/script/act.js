@@ -215,7 +215,9 @@ function fill(box) {
     for (const key of line.slice(0, at).split(" ")) why[key] = line.slice(at + 2);
   }
   const list = box.querySelector("[data-fill]");
-  if (list) list.innerHTML = opener.dataset.card ?? "";
+  const { card = "" } = opener.dataset;
+  // The same offers are left alone: one of them has the focus.
+  if (list && list.card !== card) list.innerHTML = list.card = card;
   for (const name of box.querySelectorAll("[data-text]")) name.textContent = filled(name, opener.dataset).text;
   for (const item of box.querySelectorAll("[role=menuitem]")) {
     const { key, about, post, log } = item.dataset;

@@ -1,6 +1,6 @@
 // Keys, the search, and the sentence that shows on hover and focus.
 import { menu, menuKey } from "./act.js";
-import { rows } from "./select.js";
+import { list, rows } from "./select.js";
 
 const split = (query) => query.toLowerCase().split(/\s+/).filter(Boolean);
 
@@ -23,8 +23,8 @@ export function search(moved) {
   function refresh() {
     const words = split(input.value);
     let found = 0;
-    for (const row of document.querySelectorAll("[data-list] [data-row]")) {
-      const on = matches(row.dataset.search, input.value);
+    for (const row of list()) {
+      const on = !words[0] || matches(row.dataset.search, input.value);
       found += on;
       row.toggleAttribute("data-c-off", !on);
     }
