@@ -26,6 +26,9 @@ struct Chip {
     number: usize,
 }
 
+/// What a host is found by: its word in the search, the text of the chip, its icon.
+type Found = (String, String, String);
+
 /// A tag as the search has it: one word, in small letters.
 pub(super) fn slug(tag: &str) -> String {
     tag.to_lowercase().split_whitespace().collect::<Vec<_>>().join("-")
@@ -39,8 +42,8 @@ pub(super) fn same(before: &Host, host: &Host) -> bool {
 
 /// The groups of chips, with how many hosts each finds.
 pub(super) fn filters(fleet: &Fleet<'_>) -> String {
-    let group = |name, key: &str, of: &dyn Fn(&Host) -> Vec<(String, String, String)>| {
-        let mut found: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    let group = |name, key: &str, of: &dyn Fn(&Host) -> Vec<Found>| {
+        let mut found: BTreeMap<Found, usize> = BTreeMap::new();
         for host in fleet.hosts() {
             let mut all = of(host);
             all.sort();
@@ -52,9 +55,8 @@ pub(super) fn filters(fleet: &Fleet<'_>) -> String {
         let chip = |((word, text, icon), number)| Chip { query: format!("{key}:{word}"), icon, word: text, number };
         Group { name, chips: found.into_iter().map(chip).collect() }
     };
-    let known = |prefix: &str, (word, text): (&str, &str)| {
-        vec![(word.to_owned(), text.to_owned(), format!("{prefix}-{word}"))]
-    };
+    let known =
+        |prefix: &str, (word, text): (&str, &str)| vec![(word.to_owned(), text.to_owned(), format!("{prefix}-{word}"))];
     let tags = |host: &Host| {
         let words = host.tags.iter().map(|tag| slug(tag)).filter(|tag| !tag.is_empty());
         words.map(|tag| (tag.clone(), tag, String::new())).collect()

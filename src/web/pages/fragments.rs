@@ -6,7 +6,8 @@ use nixfleet_protocol::browser::{Change, Fragment, Place};
 
 use super::row::{cells, row, row_id, same_shell, standing};
 use super::{
-    Fleet, PageKind, commands, events, filters as filters_room, fleet as fleet_room, host as host_room, html, rank, runs,
+    Fleet, PageKind, commands, events, filters as filters_room, fleet as fleet_room, host as host_room, html, rank,
+    runs,
 };
 
 /// The fragments of one change for one kind of page. `fleet` has the change in it already. `before` is the host as

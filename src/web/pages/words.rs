@@ -1,9 +1,9 @@
 //! Words, numbers and moments as people read them, and what makes a text from outside fit for an attribute.
 
 use askama::Template;
-use nixfleet_protocol::{Commit, Time};
 use nixfleet_protocol::agent::{DeviceType, HostType, Location};
 use nixfleet_protocol::api::{CommandState, HostState, Level, LightStatus, Remote, RunState};
+use nixfleet_protocol::{Commit, Time};
 
 /// A moment with how long ago it was. The script counts on by itself.
 #[derive(Template)]

@@ -20,6 +20,7 @@ export function toggled(query, word, beside) {
 export function search(moved) {
   const input = document.getElementById("search");
   if (!input) return { query() {}, refresh() {} };
+  const nothing = document.querySelector(".none-found");
   function refresh() {
     const words = split(input.value);
     let found = 0;
@@ -28,10 +29,12 @@ export function search(moved) {
       found += on;
       row.toggleAttribute("data-c-off", !on);
     }
-    for (const none of document.querySelectorAll(".none-found")) none.hidden = found || !words[0];
-    for (const chip of document.querySelectorAll("button.count")) {
-      const word = chip.dataset.query;
-      chip.setAttribute("aria-pressed", word ? words.includes(word) : !words[0]);
+    nothing.hidden = found || !words[0];
+    for (const id of ["counts", "filters"]) {
+      for (const chip of document.getElementById(id)?.querySelectorAll("button") ?? []) {
+        const word = chip.dataset.query;
+        chip.setAttribute("aria-pressed", word ? words.includes(word) : !words[0]);
+      }
     }
     moved();
   }

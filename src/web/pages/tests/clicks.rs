@@ -1,8 +1,8 @@
 //! What a click on a light does, for every light and status: the table "What a click does". A card says the
 //! sentence and has its offers; everything else is sent, or shown, at once.
 
-use nixfleet_protocol::api::{Action, ActionKind, Light, LightStatus};
 use nixfleet_protocol::agent::DeviceType;
+use nixfleet_protocol::api::{Action, ActionKind, Light, LightStatus};
 
 use super::*;
 
@@ -84,11 +84,11 @@ fn every_light_does_what_the_table_says() {
         ("Agent", Unknown, details(), vec![], card(&[])),
         ("Git", Ok, details(), vec![], card(&[commit.to_owned()])),
         ("Git", Outdated, op(Op::Pull, "Pull"), vec![], post("pull")),
-        ("Git", Error, action(Help, "How to fix the remote"), fix(), card(&[asks.clone()])),
+        ("Git", Error, action(Help, "How to fix the remote"), fix(), card(std::slice::from_ref(&asks))),
         ("Git", Unknown, details(), vec![], card(&[])),
         ("Lock", Ok, details(), vec![], card(&[])),
         ("Lock", Outdated, op(Op::Pull, "Pull"), vec![], post("pull")),
-        ("Lock", Error, action(Help, "How to fix the remote"), fix(), card(&[asks])),
+        ("Lock", Error, action(Help, "How to fix the remote"), fix(), card(std::slice::from_ref(&asks))),
         ("Lock", Unknown, details(), vec![], card(&[])),
         ("System", Ok, details(), vec![], card(&[])),
         ("System", Outdated, op(Op::Switch, "Switch"), vec![], post("switch")),
@@ -130,7 +130,8 @@ fn every_light_does_what_the_table_says() {
 
 #[test]
 fn a_pipeline_is_one_click_and_names_the_host() {
-    let pipeline = Action { pipeline: Some("pull-switch".to_owned()), ..action(ActionKind::Pipeline, "Pull and switch") };
+    let pipeline =
+        Action { pipeline: Some("pull-switch".to_owned()), ..action(ActionKind::Pipeline, "Pull and switch") };
     let made = click("System", LightStatus::Outdated, pipeline, vec![]);
     assert_eq!(made, "post /api/v1/pipelines/pull-switch/runs{\"hosts\":[\"hsb0\"]}");
 }
