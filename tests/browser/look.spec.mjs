@@ -26,6 +26,22 @@ for (const theme of ['light', 'dark']) {
     }
   });
 
+  test(`selected, filtered, close, and the card of a light, ${theme}`, async ({ page, demo }) => {
+    await logIn(page, demo);
+    await page.locator('tr.host .pick').nth(1).click();
+    await look(page, 'fleet-selected', theme);
+    await page.keyboard.press('Escape');
+    await page.locator('[data-menu="filters-box"]').click();
+    await look(page, 'fleet-filters', theme);
+    await page.keyboard.press('Escape');
+    await page.locator('tr.host .light.is-ok').first().click();
+    await look(page, 'fleet-light', theme);
+    await page.keyboard.press('Escape');
+    await page.setViewportSize({ width: 1440, height: 900 });
+    await page.locator('.density').click();
+    await look(page, 'fleet-close', theme);
+  });
+
   test(`no such page, ${theme}`, async ({ page, demo }) => {
     await logIn(page, demo);
     expect((await page.goto(`${demo.pageUrl}/hosts/nobody`)).status()).toBe(404);

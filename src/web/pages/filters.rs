@@ -26,6 +26,9 @@ struct Chip {
     number: usize,
 }
 
+/// What a host is found by: its word in the search, the text of the chip, its icon.
+type Found = (String, String, String);
+
 /// A tag as the search has it: one word, in small letters.
 pub(super) fn slug(tag: &str) -> String {
     tag.to_lowercase().split_whitespace().collect::<Vec<_>>().join("-")
@@ -39,8 +42,8 @@ pub(super) fn same(before: &Host, host: &Host) -> bool {
 
 /// The groups of chips, with how many hosts each finds.
 pub(super) fn filters(fleet: &Fleet<'_>) -> String {
-    let group = |name, key: &str, of: &dyn Fn(&Host) -> Vec<(String, String, String)>| {
-        let mut found: BTreeMap<(String, String, String), usize> = BTreeMap::new();
+    let group = |name, key: &str, of: &dyn Fn(&Host) -> Vec<Found>| {
+        let mut found: BTreeMap<Found, usize> = BTreeMap::new();
         for host in fleet.hosts() {
             let mut all = of(host);
             all.sort();

@@ -98,6 +98,9 @@ pub(super) fn notices(fleet: &Fleet<'_>) -> String {
     html(&Notices { all })
 }
 
+/// Why the button of the update is off.
+const NO_MERGE: &str = "Merging from here is not available yet: merge it where it waits.";
+
 #[derive(Template)]
 #[template(path = "target.html")]
 struct Target<'a> {
@@ -120,6 +123,7 @@ struct Request {
     title: String,
     link: String,
     mergeable: &'static str,
+    merge: Button,
 }
 
 /// What the whole fleet should be at.
@@ -147,6 +151,8 @@ pub(super) fn target(fleet: &Fleet<'_>) -> String {
                 Some(false) => "can't be merged",
                 None => "is being checked",
             },
+            // The pipelines come with the actor that runs them; until then the place says so.
+            merge: Button::new("Merge & Deploy", "small", Does::default().not(Some(NO_MERGE.to_owned()))),
         }),
         refresh: Button::new(
             "Ask again",

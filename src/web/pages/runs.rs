@@ -76,13 +76,11 @@ pub(super) fn is_open(run: &Run) -> bool {
     matches!(run.state, RunState::Running | RunState::Halted)
 }
 
-/// How a stage stands on a host. What has not begun is no state of its own.
-fn cell(run: &Run, stage: usize, state: Option<CommandState>) -> (&'static str, &'static str) {
-    let current = usize::try_from(run.stage).unwrap_or(usize::MAX);
+/// How a stage stands on a host. What has not begun waits for its turn.
+const fn cell(state: Option<CommandState>) -> (&'static str, &'static str) {
     match state {
-        Some(CommandState::Pending) | None if stage > current => ("waits", "Waits"),
+        Some(CommandState::Pending) | None => ("waits", "Waits"),
         Some(state) => words::command(state),
-        None => ("waits", "Waits"),
     }
 }
 
@@ -99,7 +97,7 @@ fn head(fleet: &Fleet<'_>, run: &Run) -> Head {
     let (look, word) = words::run(run.state);
     let label = name(run);
     let stages = stage_labels(fleet, run).into_iter().enumerate().map(|(at, label)| {
-        let cells = || run.hosts.values().map(move |states| cell(run, at, states.get(at).copied()));
+        let cells = || run.hosts.values().map(move |states| cell(states.get(at).copied()));
         let of = |look: &str| cells().filter(|(other, _)| *other == look).count();
         let counts = [("working", "running"), ("error", "failed"), ("outdated", "to look at"), ("unknown", "skipped")];
         Stage {
@@ -130,7 +128,7 @@ fn matrix(fleet: &Fleet<'_>, run: &Run) -> Matrix {
     let stages = stage_labels(fleet, run);
     let row = |states: &Vec<CommandState>| {
         let cells = stages.iter().enumerate().map(|(at, stage)| {
-            let (look, word) = cell(run, at, states.get(at).copied());
+            let (look, word) = cell(states.get(at).copied());
             Cell { stage: stage.clone(), look, word }
         });
         cells.collect()

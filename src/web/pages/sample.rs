@@ -200,13 +200,13 @@ pub(super) fn command(n: u64, host: &str, op: Op, state: CommandState) -> Comman
     }
 }
 
-pub(super) fn run(n: u64, state: RunState, stage: u32, hosts: &[(&str, [CommandState; 3])]) -> Run {
-    let over = !matches!(state, RunState::Running | RunState::Halted);
+pub(super) fn run(n: u64, how: RunState, stage: u32, hosts: &[(&str, [CommandState; 3])]) -> Run {
+    let over = !matches!(how, RunState::Running | RunState::Halted);
     Run {
         id: format!("01920000-0000-7000-8000-{n:012x}").parse().unwrap(),
         pipeline: "do-all".to_owned(),
         actor: "user".to_owned(),
-        state,
+        state: how,
         stage,
         ops: vec![Op::Pull, Op::Switch, Op::Test],
         hosts: hosts.iter().map(|(host, states)| (host.parse().unwrap(), states.to_vec())).collect(),

@@ -192,7 +192,7 @@ export function actions({ opened, signedIn, query }) {
     else if (data.go) location.assign(data.go);
     else if (data.help) say(data.title, data.help);
     else if (data.dialog) $(data.dialog).showModal();
-    else if (data.query !== undefined) query(on);
+    else if (data.query !== undefined) return query(on);
     else if (data.copy) copy(data.copy);
     else return false;
     return true;
@@ -264,7 +264,7 @@ export function menu(from) {
     from.setAttribute("aria-expanded", newState === "open");
     if (newState === "closed" && (box.contains(document.activeElement) || document.activeElement === document.body)) from.focus();
   };
-  items(box)[0]?.focus();
+  (items(box)[0] ?? box.querySelector("button"))?.focus();
 }
 
 const items = (box) => [...box.querySelectorAll("[role=menuitem]:not([hidden])")];
@@ -277,7 +277,9 @@ function fill(box) {
     for (const key of line.slice(0, at).split(" ")) why[key] = line.slice(at + 2);
   }
   const list = box.querySelector("[data-fill]");
-  if (list) list.innerHTML = opener.dataset.card ?? "";
+  const { card = "" } = opener.dataset;
+  // The same offers are left alone: one of them has the focus.
+  if (list && list.card !== card) list.innerHTML = list.card = card;
   for (const name of box.querySelectorAll("[data-text]")) name.textContent = filled(name, opener.dataset).text;
   for (const item of box.querySelectorAll("[role=menuitem]")) {
     const { key, about, post, log } = item.dataset;

@@ -19,7 +19,6 @@ const socket = live({
   take(fragments) {
     place(fragments, doc);
     finder.refresh();
-    picks.refresh();
     refill();
     renew(doc);
     tick();

@@ -1,18 +1,21 @@
 // What is selected: rows, by click, by range, all that are shown. The rows themselves remember it, so that it stays
 // while fragments pour in; the bar counts what each row says of its own host.
-const chosen = "[data-row][aria-selected=true]";
-const all = (what) => [...document.querySelectorAll(what)];
 
-export const rows = () => all("[data-list] [data-row]:not([data-c-off])");
+// The rows of the page's list: its children, so that with a thousand of them nothing below them is looked through.
+export const list = () => [...(document.querySelector("#hosts, [data-list] ol")?.children ?? [])];
+const on = (row) => row.ariaSelected === "true";
+const hidden = (row) => "cOff" in row.dataset;
+
+export const rows = () => list().filter((row) => !hidden(row));
 
 export function selection() {
   const bar = document.getElementById("picked");
   let last;
 
-  function set(list, on) {
-    for (const row of list) {
-      row.setAttribute("aria-selected", on);
-      row.querySelector("[data-pick]").setAttribute("aria-pressed", on);
+  function set(some, to) {
+    for (const row of some) {
+      row.setAttribute("aria-selected", to);
+      row.querySelector("[data-pick]").setAttribute("aria-pressed", to);
     }
     refresh();
   }
@@ -20,26 +23,27 @@ export function selection() {
   // With `range` everything between the last one and this; else this one is turned over.
   function pick(row, range) {
     if (!bar || !row) return;
-    const list = rows();
-    const ends = [list.indexOf(last), list.indexOf(row)].sort((a, b) => a - b);
-    if (range && ends[0] >= 0) return set(list.slice(ends[0], ends[1] + 1), true);
+    const all = rows();
+    const [from, to] = [all.indexOf(last), all.indexOf(row)].sort((a, b) => a - b);
+    if (range && from >= 0) return set(all.slice(from, to + 1), true);
     last = row;
-    set([row], range || row.ariaSelected !== "true");
+    set([row], range || !on(row));
   }
 
-  const clear = () => set(all(chosen), false);
+  const clear = () => set(list().filter(on), false);
 
   function refresh() {
-    const list = all(chosen);
-    if (!bar || (bar.hidden && !list[0])) return;
-    bar.hidden = !list[0];
-    const hidden = all(`${chosen}[data-c-off]`).length;
-    const text = `${list.length} selected${hidden ? `, ${hidden} not shown` : ""}`;
+    const chosen = list().filter(on);
+    if (!bar || (bar.hidden && !chosen[0])) return;
+    bar.hidden = !chosen[0];
+    const away = chosen.filter(hidden).length;
+    const text = `${chosen.length} selected${away ? `, ${away} not shown` : ""}`;
     const count = bar.querySelector("b");
     if (count.textContent !== text) count.textContent = text;
-    for (const button of all("#picked [data-key]")) {
+    const says = chosen.map((row) => row.querySelector("[data-offers]").dataset);
+    for (const button of bar.querySelectorAll("[data-key]")) {
       const { key, ask } = button.dataset;
-      const hosts = all(`${chosen} [data-offers~="${key}"]`).map((more) => more.dataset.host);
+      const hosts = says.filter(({ offers }) => offers.split(" ").includes(key)).map(({ host }) => host);
       button.lastElementChild.textContent = hosts.length;
       button.setAttribute("aria-disabled", !hosts[0]);
       button.dataset.body = JSON.stringify({ hosts });
@@ -48,11 +52,11 @@ export function selection() {
   }
 
   document.addEventListener("click", ({ target, shiftKey }) => {
-    const on = target.closest("[data-pick]");
-    if (!on) return;
-    const what = on.dataset.pick;
-    if (!what) pick(on.closest("[data-row]"), shiftKey);
-    else if (what === "all" && rows().some((row) => row.ariaSelected !== "true")) set(rows(), true);
+    const by = target.closest("[data-pick]");
+    if (!by) return;
+    const row = by.closest("[data-row]");
+    if (row) pick(row, shiftKey);
+    else if (by.dataset.pick && !rows().every(on)) set(rows(), true);
     else clear();
   });
 
