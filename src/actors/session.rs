@@ -18,11 +18,11 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 
 use self::follow::Follow;
+use super::host::log::index::Indexes;
 use super::hosts::HostsHandle;
 use super::links::link::Socket;
 use super::slot::answer;
 use super::store::StoreHandle;
-use super::host::log::index::Indexes;
 use super::sync::{self, Outbox, Render, SyncHandle, View, outbox};
 
 /// Logs that one tab may follow at a time; the oldest is left when it asks for more.

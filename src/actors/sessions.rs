@@ -12,12 +12,12 @@ use nixfleet_protocol::browser::Resume;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::Semaphore;
 
+use super::host::log::index::Indexes;
 use super::hosts::HostsHandle;
 use super::links::link::{Socket, close};
 use super::session::{self, Session};
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{SecretHash, StoreHandle};
-use super::host::log::index::Indexes;
 use super::sync::{Render, SyncHandle, View};
 
 /// Log files that are read at one time, for all tabs together.
@@ -128,7 +128,14 @@ impl Actor for Sessions {
     async fn pre_start(&self, _myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         // Numbers are never given twice to sync, also not by the one who sat here before.
         let next = u64::try_from(nixfleet_protocol::Time::now().millis()).unwrap_or_default() << 16;
-        Ok(State { args, indexes: Indexes::default(), turns: Arc::new(Semaphore::new(TURNS)), next, sessions: HashMap::new(), failed: 0 })
+        Ok(State {
+            args,
+            indexes: Indexes::default(),
+            turns: Arc::new(Semaphore::new(TURNS)),
+            next,
+            sessions: HashMap::new(),
+            failed: 0,
+        })
     }
 
     async fn handle(&self, myself: ActorRef<Msg>, message: Msg, state: &mut State) -> Result<(), ActorProcessingErr> {

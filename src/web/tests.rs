@@ -3,6 +3,7 @@
 
 mod harness;
 mod limits;
+mod lines;
 mod login;
 mod matrix;
 mod sockets;

@@ -137,7 +137,10 @@ mod tests {
         for (what, log) in [
             ("nothing was printed", ""),
             ("all on stdout, no error", "o building\no done"),
-            ("nix, evaluation", "n $ nix build\ne evaluating…\n!e error: attribute 'nixosConfigurations' missing\ne error: again"),
+            (
+                "nix, evaluation",
+                "n $ nix build\ne evaluating…\n!e error: attribute 'nixosConfigurations' missing\ne error: again",
+            ),
             (
                 "nix, a builder: its own error comes first",
                 "e building '/nix/store/x-openssl.drv'...\ne openssl> checking for gcc\n!e openssl> main.c:12:5: error: no such function\ne error: builder for '/nix/store/x-openssl.drv' failed with exit code 1;",
@@ -150,7 +153,10 @@ mod tests {
                 "activation: a unit",
                 "e activating the configuration...\ne setting up /etc...\n!e Failed to start nginx.service: Unit has a bad setting.\ne warning: the following units failed: nginx.service",
             ),
-            ("systemd's words", "e starting\n!e Job for nginx.service failed because the control process exited.\ne error: x"),
+            (
+                "systemd's words",
+                "e starting\n!e Job for nginx.service failed because the control process exited.\ne error: x",
+            ),
             ("the journal's words", "o a\n!o Nov 21 hsb0 systemd[1]: Failed to start Web server.\n"),
             ("git", "n $ git fetch\ne From https://git.example\n!e fatal: couldn't find remote ref main"),
             ("rust", "o    Compiling a\n!o error[E0425]: cannot find value\no error: could not compile"),
@@ -186,7 +192,10 @@ mod tests {
                 "its error, not that of one that passed",
                 "n test 1 of 3: 10\no error: expected\nn passed 10 (5 ms)\nn test 2 of 3: 20\no a\n!e restic is not installed\nn FAILED 20 (7 ms)\nn test 3 of 3: 30\ne error: too\nn FAILED 30 (1 ms)",
             ),
-            ("a line that reads as an error wins over stderr", "n test 1 of 1: 10\ne set -x\n!o not ok 1 - backup\nn FAILED 10 (5 ms)"),
+            (
+                "a line that reads as an error wins over stderr",
+                "n test 1 of 1: 10\ne set -x\n!o not ok 1 - backup\nn FAILED 10 (5 ms)",
+            ),
             ("it printed nothing", "n test 1 of 2: 10\nn passed 10 (5 ms)\nn test 2 of 2: 20\n!n FAILED 20 (5 ms)"),
         ] {
             check(what, log);

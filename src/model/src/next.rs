@@ -31,18 +31,19 @@ pub fn next_steps(command: &Command, host: &Host) -> Vec<NextStep> {
     }
     let blocked = command.state == CommandState::Blocked;
     if !blocked
-        && let Some((_, light)) = host.lights.each().into_iter().find(|(_, light)| {
-            light.action.kind == ActionKind::Log && light.action.command_id == Some(command.id)
-        })
+        && let Some((_, light)) = host
+            .lights
+            .each()
+            .into_iter()
+            .find(|(_, light)| light.action.kind == ActionKind::Log && light.action.command_id == Some(command.id))
     {
         let steps = light.also.iter().filter(|action| action.kind != ActionKind::Log);
         return ordered(command, steps.cloned().collect());
     }
     let retry = || {
-        spec(command.op).retry.then(|| NextStep {
-            same: true,
-            ..NextStep::new(actions::start_as(command.op, "Try again"))
-        })
+        spec(command.op)
+            .retry
+            .then(|| NextStep { same: true, ..NextStep::new(actions::start_as(command.op, "Try again")) })
     };
     let force = || NextStep {
         force: true,
@@ -104,8 +105,8 @@ mod tests {
     use crate::compartments::tests::fixture::{Scene, command, id};
     use crate::view::{command_view, host_view};
 
-    fn ended(op: Op, state: CommandState, code: Option<&str>, stage: Option<&str>) -> Command {
-        let mut one = command(1, op, state, Time::from_millis(0));
+    fn ended(op: Op, now: CommandState, code: Option<&str>, stage: Option<&str>) -> Command {
+        let mut one = command(1, op, now, Time::from_millis(0));
         one.code = code.map(str::to_owned);
         one.life.stage = stage.map(str::to_owned);
         command_view(&one)
@@ -117,7 +118,11 @@ mod tests {
             status: LightStatus::Error,
             message: String::new(),
             action: actions::failed_log(of),
-            also: vec![actions::start(Op::Pull), actions::start_as(Op::Switch, "Try again"), actions::start(Op::Rollback)],
+            also: vec![
+                actions::start(Op::Pull),
+                actions::start_as(Op::Switch, "Try again"),
+                actions::start(Op::Rollback),
+            ],
         };
         host
     }

@@ -122,7 +122,8 @@ fn row(out: &mut String, command: CommandId, number: u64, line: &LogLine, pen: &
     pen.pieces(&line.line, |text, pen| {
         let names = classes(pen);
         let Ok(text) = escape(text, Html);
-        let _ = if names.is_empty() { write!(out, "{text}") } else { write!(out, "<span class=\"{names}\">{text}</span>") };
+        let _ =
+            if names.is_empty() { write!(out, "{text}") } else { write!(out, "<span class=\"{names}\">{text}</span>") };
     });
     out.push_str("</div>");
 }

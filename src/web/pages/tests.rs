@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_protocol::agent::{DeviceType, Metrics};
-use nixfleet_protocol::api::{CommandState, Host, HostState, Level, OpEntry, Server};
+use nixfleet_protocol::api::{Command, CommandState, Host, HostState, Level, OpEntry, Progress, Server};
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 use nixfleet_protocol::{Op, Version};
 

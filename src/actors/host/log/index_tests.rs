@@ -72,7 +72,8 @@ impl Log {
         let (window, _) = indexes.window(&self.path, Some(line), most).unwrap();
         let texts: Vec<&str> = window.lines.iter().map(|line| line.line.as_str()).collect();
         let skip = usize::try_from(line.max(1) - 1).unwrap();
-        let expected: Vec<&str> = self.lines.iter().skip(skip).take(usize::try_from(most).unwrap()).map(String::as_str).collect();
+        let expected: Vec<&str> =
+            self.lines.iter().skip(skip).take(usize::try_from(most).unwrap()).map(String::as_str).collect();
         assert_eq!(texts, expected, "{most} from {line}");
         assert_eq!((window.line, window.count), (line.max(1), self.lines.len() as u64));
         if let Some(first) = window.lines.first() {

@@ -36,12 +36,7 @@ impl At<'_> {
 /// Shows every whole record from an offset on, until the log ends or `visit` has seen enough (`false`). Answers from
 /// where to go on. An offset inside a record or a hole means the next record; what is no record is passed over. About
 /// `piece` bytes are read at a time.
-pub(super) fn scan(
-    file: &LogFile,
-    from: u64,
-    piece: usize,
-    mut visit: impl FnMut(&At<'_>) -> bool,
-) -> io::Result<u64> {
+pub(super) fn scan(file: &LogFile, from: u64, piece: usize, mut visit: impl FnMut(&At<'_>) -> bool) -> io::Result<u64> {
     let mut buffer = vec![0; piece + MAX_RECORD];
     let mut walk = Walk { next: from, aligned: begins_a_record(file, from)? };
     loop {
