@@ -4,6 +4,7 @@
 mod account;
 mod harness;
 mod limits;
+mod lines;
 mod login;
 mod matrix;
 mod sockets;

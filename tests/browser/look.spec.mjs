@@ -42,6 +42,26 @@ for (const theme of ['light', 'dark']) {
     await look(page, 'fleet-close', theme);
   });
 
+  test(`logs, ${theme}`, async ({ page, demo }) => {
+    await logIn(page, demo);
+    const { body } = await demo.api('GET', '/api/v1/commands');
+    const failed = body.commands.find(({ state, op }) => state === 'ERROR' && op === 'switch');
+    const other = body.commands.find(({ id }) => id !== failed.id);
+    await page.setViewportSize({ width: 1440, height: 900 });
+    for (const { id } of [other, failed]) await page.locator(`[id="command:${id}"] .item-log`).click();
+    await expect(page.locator('.dock .ln').last()).toBeInViewport();
+    await look(page, 'dock', theme);
+    await page.getByRole('button', { name: 'Close all logs' }).click();
+    await page.setViewportSize({ width: 1440, height: 900 });
+    await page.goto(`${demo.pageUrl}/commands/${failed.id}`);
+    await page.getByRole('button', { name: 'First error' }).click();
+    await expect(page.locator('.ln.on')).toBeInViewport();
+    await page.keyboard.press('/');
+    await page.keyboard.type('driver');
+    await expect(page.locator('.log-find output')).toContainText(' of ');
+    await look(page, 'log', theme);
+  });
+
   test(`no such page, ${theme}`, async ({ page, demo }) => {
     await logIn(page, demo);
     expect((await page.goto(`${demo.pageUrl}/hosts/nobody`)).status()).toBe(404);

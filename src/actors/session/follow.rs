@@ -123,7 +123,7 @@ impl Follow {
                 self.send_to_end(&mut at, &path, end).await?;
                 if first && at.last == Some(0) {
                     // So that it knows how long the log is.
-                    self.send(at.frame(at.nothing())).await?;
+                    self.send(at.frame(&at.nothing())).await?;
                 }
                 if over {
                     return self.over(&mut at).await;
@@ -230,7 +230,7 @@ impl Follow {
     async fn tell_head(&self, at: &mut Followed) -> Result<(), Gone> {
         let Some(head) = self.head(at).await else { return Ok(()) };
         at.head.clone_from(&head);
-        self.send(at.frame(LogFrame { head: Some(head), ..at.nothing() })).await
+        self.send(at.frame(&LogFrame { head: Some(head), ..at.nothing() })).await
     }
 
     async fn head(&self, at: &Followed) -> Option<String> {
@@ -254,7 +254,7 @@ impl Follow {
             }
         }
         let head = self.head(at).await;
-        self.send(at.frame(LogFrame { head, over: true, ..at.nothing() })).await
+        self.send(at.frame(&LogFrame { head, over: true, ..at.nothing() })).await
     }
 
     async fn send(&self, frame: Utf8Bytes) -> Result<(), Gone> {
@@ -267,13 +267,15 @@ impl Followed {
     fn lines(&mut self, lines: Vec<LogLine>) -> Utf8Bytes {
         let line = self.line;
         self.line += lines.iter().map(|line| u64::from(!line.partial)).sum::<u64>();
-        self.frame(LogFrame { line, lines, ..self.nothing() })
+        self.frame(&LogFrame { line, lines, ..self.nothing() })
     }
 
     /// Lines as a page has them. One that goes on comes again, whole.
     fn rows(&mut self, render: &dyn Render, records: Vec<LogLine>) -> Utf8Bytes {
         let mut joined = Joined { lines: self.open.take().into_iter().collect() };
-        records.into_iter().for_each(|record| joined.push(record));
+        for record in records {
+            joined.push(record);
+        }
         let line = self.line;
         let html = render.log_rows(self.command, line, &joined.lines, self.pen);
         self.open = joined.lines.pop_if(|line| line.partial);
@@ -281,15 +283,15 @@ impl Followed {
             self.pen.pass(&line.line);
             self.line += 1;
         }
-        self.frame(LogFrame { line, html: Some(html), ..self.nothing() })
+        self.frame(&LogFrame { line, html: Some(html), ..self.nothing() })
     }
 
     fn nothing(&self) -> LogFrame {
         LogFrame { command_id: self.command, line: self.line, lines: Vec::new(), html: None, head: None, over: false }
     }
 
-    fn frame(&self, payload: LogFrame) -> Utf8Bytes {
-        sync::frame("log", self.now.version, self.now.epoch, &payload)
+    fn frame(&self, payload: &LogFrame) -> Utf8Bytes {
+        sync::frame("log", self.now.version, self.now.epoch, payload)
     }
 
     fn unreadable(&self, error: &std::io::Error) -> Gone {

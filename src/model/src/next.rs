@@ -105,8 +105,8 @@ mod tests {
     use crate::compartments::tests::fixture::{Scene, command, id};
     use crate::view::{command_view, host_view};
 
-    fn ended(op: Op, state: CommandState, code: Option<&str>, stage: Option<&str>) -> Command {
-        let mut one = command(1, op, state, Time::from_millis(0));
+    fn ended(op: Op, now: CommandState, code: Option<&str>, stage: Option<&str>) -> Command {
+        let mut one = command(1, op, now, Time::from_millis(0));
         one.code = code.map(str::to_owned);
         one.life.stage = stage.map(str::to_owned);
         command_view(&one)

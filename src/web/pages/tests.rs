@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_protocol::agent::{DeviceType, Disk, Metrics};
-use nixfleet_protocol::api::{CommandState, Host, HostState, Level, LoadHistory, LoadSample, OpEntry, Server};
+use nixfleet_protocol::api::{
+    Command, CommandState, Host, HostState, Level, LoadHistory, LoadSample, OpEntry, Progress, Server,
+};
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 use nixfleet_protocol::{Op, Version};
 

@@ -44,7 +44,7 @@ pub(super) struct Served {
     pub(super) ended: Arc<Mutex<Vec<Ended>>>,
     pub(super) stop: watch::Sender<bool>,
     pub(super) serving: Option<tokio::task::JoinHandle<()>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 /// What came back.
@@ -162,10 +162,14 @@ pub(super) async fn serve(wanted: Wanted) -> Served {
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
     let serving = Some(tokio::spawn(server::serve(listener, Arc::new(app), None, wanted.limits, stopped)));
-    Served { address, handles, ended, stop, serving, _dir: dir }
+    Served { address, handles, ended, stop, serving, dir }
 }
 
 impl Served {
+    pub(super) fn data_dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+
     pub(super) fn origin(&self) -> String {
         format!("http://{}", self.address)
     }

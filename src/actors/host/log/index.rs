@@ -140,9 +140,12 @@ pub struct Joined {
 
 impl Joined {
     /// The next record. What is beyond the longest text is left out.
-    pub fn push(&mut self, record: LogLine) {
+    pub fn push(&mut self, mut record: LogLine) {
         match self.lines.last_mut().filter(|line| line.partial) {
-            None => self.lines.push(LogLine { line: cut(&record.line).to_owned(), ..record }),
+            None => {
+                record.line.truncate(cut(&record.line).len());
+                self.lines.push(record);
+            }
             Some(line) => {
                 if line.line.len() < LONG {
                     line.line.push_str(&record.line);
@@ -165,9 +168,12 @@ pub enum From {
     Line(u64),
 }
 
+/// A log and its index.
+type Known = (PathBuf, Arc<Mutex<Index>>);
+
 /// The indexes of the logs that were asked for, the last ones.
 #[derive(Clone, Debug, Default)]
-pub struct Indexes(Arc<Mutex<Vec<(PathBuf, Arc<Mutex<Index>>)>>>);
+pub struct Indexes(Arc<Mutex<Vec<Known>>>);
 
 impl Indexes {
     /// Runs with the index of a log, as far as the log is now. None: there is no log.

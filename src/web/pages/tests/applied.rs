@@ -1,7 +1,7 @@
 //! An open page that is given the fragments of every change is the page that a fresh render would be: nothing on it
 //! was rendered once and forgotten.
 
-use nixfleet_model::fleet_state::{RECENT_COMMANDS, RECENT_EVENTS, StateChange};
+use nixfleet_model::fleet_state::{StateChange};
 
 use super::*;
 
@@ -133,19 +133,7 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
         if matches!((change, kind), (Change::HostRemoved(_), PageKind::Host(_))) {
             continue; // there is no fresh one
         }
-        let what = format!("{} on {kind}", change.kind());
-        let shown = page(&view(&old, &ops), kind);
-        let fresh = page(&view(state, &ops), kind);
-        let made = fragments(change, Some(&before), &view(state, &ops), kind);
-        let (shown, fresh) = (tight(&applied(shown, &made, &fresh)), tight(&fresh));
-        let differ = shown.bytes().zip(fresh.bytes()).position(|(one, other)| one != other);
-        let at = differ.or((shown.len() != fresh.len()).then_some(shown.len().min(fresh.len())));
-        if let Some(at) = at {
-            let part = |page: &str| {
-                String::from_utf8_lossy(&page.as_bytes()[at.saturating_sub(200)..page.len().min(at + 200)]).into_owned()
-            };
-            panic!("{what}: {:?}\n--- an open page\n{}\n--- a fresh one\n{}", ids(&made), part(&shown), part(&fresh));
-        }
+        assert_right(&old, state, change, Some(&before), kind, &ops);
     }
 }
 
@@ -168,17 +156,64 @@ fn a_host_s_page_forgets_with_the_fleet() {
     let fresh = page(&view(&state, &ops), &kind);
     assert!(!fresh.contains("event:1000"));
     assert_eq!(tight(&applied(shown, &made, &fresh)), tight(&fresh));
+}
 
-    let ended = |n: u64, host| Arc::new(sample::command(n, host, Op::Pull, CommandState::Success));
-    state.commands.clear();
-    state.apply(StateChange::Command(ended(1, "hsb0")));
-    for n in 2..=RECENT_COMMANDS as u64 {
-        state.apply(StateChange::Command(ended(n, "hsb1")));
+/// A page of the state before, given the fragments of a change, is the page of the state after.
+fn assert_right(
+    old: &FleetState,
+    new: &FleetState,
+    change: &Change,
+    before: Option<&Host>,
+    kind: &PageKind,
+    ops: &[OpEntry],
+) {
+    let what = format!("{} on {kind}", change.kind());
+    let made = fragments(change, before, &view(new, ops), kind);
+    let (shown, fresh) = (page(&view(old, ops), kind), page(&view(new, ops), kind));
+    let (shown, fresh) = (tight(&applied(shown, &made, &fresh)), tight(&fresh));
+    let differ = shown.bytes().zip(fresh.bytes()).position(|(one, other)| one != other);
+    let at = differ.or((shown.len() != fresh.len()).then_some(shown.len().min(fresh.len())));
+    if let Some(at) = at {
+        let part = |page: &str| {
+            String::from_utf8_lossy(&page.as_bytes()[at.saturating_sub(200)..page.len().min(at + 200)]).into_owned()
+        };
+        panic!("{what}: {:?}\n--- an open page\n{}\n--- a fresh one\n{}", ids(&made), part(&shown), part(&fresh));
     }
-    let shown = page(&view(&state, &ops), &kind);
-    let change = state.apply(StateChange::Command(ended(999, "hsb1"))).unwrap();
-    let made = fragments(&change, None, &view(&state, &ops), &kind);
-    let fresh = page(&view(&state, &ops), &kind);
-    assert!(shown != fresh, "one is forgotten");
-    assert_eq!(tight(&applied(shown, &made, &fresh)), tight(&fresh));
+}
+
+#[test]
+fn a_commands_page_that_was_given_every_change_is_a_fresh_one() {
+    let ops = sample::op_entries();
+    let old = sample::state();
+    let failed = old.commands.values().find(|command| command.exit_code == Some(4)).unwrap().clone();
+    let kind = PageKind::Command(failed.id);
+    let with_command = |command: &Command| {
+        let mut state = sample::state();
+        state.commands.insert(command.id, Arc::new(command.clone()));
+        state
+    };
+    let mut running = (*failed).clone();
+    running.state = CommandState::Executing;
+    running.progress = Some(Progress {
+        phase: "build".to_owned(),
+        done: Some(3),
+        expected: Some(12),
+        text: "openssl-3.4.2".to_owned(),
+    });
+    let running_state = with_command(&running);
+    assert_right(&old, &running_state, &Change::CommandProgress(Arc::new(running)), None, &kind, &ops);
+    for stage in ["evaluation", "build", "activation", "interrupted"] {
+        let over = Command { stage: Some(stage.to_owned()), ..(*failed).clone() };
+        let state = with_command(&over);
+        assert_right(&running_state, &state, &Change::CommandFinished(Arc::new(over)), None, &kind, &ops);
+        let shown = page(&view(&state, &ops), &kind);
+        assert!(shown.to_lowercase().contains(stage), "{stage} is named");
+    }
+    // What is offered after it goes by its host.
+    let before = host_of(&old, failed.host.as_ref().unwrap().as_str()).clone();
+    let mut busy = before.clone();
+    busy.offers = Arc::default();
+    busy.command = Some(Box::new(sample::command(9, before.id.as_str(), Op::Test, CommandState::Executing)));
+    let state = with_host(sample::state(), busy.clone());
+    assert_right(&old, &state, &Change::HostUpdated(Arc::new(busy)), Some(&before), &kind, &ops);
 }
