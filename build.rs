@@ -5,8 +5,6 @@
 //! Written to `OUT_DIR`: the files, `<name>.gz` and `<name>.br`, and `files.rs`, the table that
 //! `src/web/pages/assets.rs` includes.
 
-#![expect(clippy::print_stdout, reason = "cargo is told by it")]
-
 use std::error::Error;
 use std::fmt::Write as _;
 use std::fs;
@@ -36,22 +34,27 @@ fn main() -> Result<(), Box<dyn Error>> {
             // A font is compressed already.
             let smaller = packed.len() < bytes.len() * 9 / 10;
             let path = out.join(format!("{name}.{end}"));
-            let text = if smaller { format!("Some(include_bytes!({path:?}))") } else { "None".to_owned() };
+            let text = if smaller { format!("Some({})", include(&format!("{name}.{end}"))) } else { "None".to_owned() };
             (smaller.then_some((path, packed)), text)
         });
         for (path, packed) in packed.iter().filter_map(|(file, _)| file.as_ref()) {
             fs::write(path, packed)?;
         }
         let [(_, gzip), (_, brotli)] = &packed;
-        let etag = hash(&*bytes);
+        let (etag, plain) = (hash(&*bytes), include(name));
         writeln!(
             table,
-            "File {{ name: {name:?}, etag: \"\\\"{etag}\\\"\", plain: include_bytes!({path:?}), gzip: {gzip}, brotli: {brotli} }},"
+            "File {{ name: {name:?}, etag: \"\\\"{etag}\\\"\", plain: {plain}, gzip: {gzip}, brotli: {brotli} }},"
         )?;
     }
     table.push_str("];\n");
     fs::write(out.with_file_name("files.rs"), table)?;
     Ok(())
+}
+
+/// How the table takes a file in.
+fn include(name: &str) -> String {
+    format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/static/{name}\"))")
 }
 
 /// All files below a folder, by what follows `/static/` in their address.
