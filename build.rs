@@ -34,17 +34,17 @@ fn main() -> Result<(), Box<dyn Error>> {
             // A font is compressed already.
             let smaller = packed.len() < bytes.len() * 9 / 10;
             let path = out.join(format!("{name}.{end}"));
-            let text = if smaller { format!("Some(include_bytes!({}))", literal(&path)) } else { "None".to_owned() };
+            let text = if smaller { format!("Some({})", include(&format!("{name}.{end}"))) } else { "None".to_owned() };
             (smaller.then_some((path, packed)), text)
         });
         for (path, packed) in packed.iter().filter_map(|(file, _)| file.as_ref()) {
             fs::write(path, packed)?;
         }
         let [(_, gzip), (_, brotli)] = &packed;
-        let (etag, path) = (hash(&*bytes), literal(&path));
+        let (etag, plain) = (hash(&*bytes), include(name));
         writeln!(
             table,
-            "File {{ name: {name:?}, etag: \"\\\"{etag}\\\"\", plain: include_bytes!({path}), gzip: {gzip}, brotli: {brotli} }},"
+            "File {{ name: {name:?}, etag: \"\\\"{etag}\\\"\", plain: {plain}, gzip: {gzip}, brotli: {brotli} }},"
         )?;
     }
     table.push_str("];\n");
@@ -52,9 +52,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A path as Rust writes a text.
-fn literal(path: &Path) -> String {
-    format!("{:?}", path.to_string_lossy())
+/// How the table takes a file in.
+fn include(name: &str) -> String {
+    format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/static/{name}\"))")
 }
 
 /// All files below a folder, by what follows `/static/` in their address.

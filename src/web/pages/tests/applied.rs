@@ -1,7 +1,7 @@
 //! An open page that is given the fragments of every change is the page that a fresh render would be: nothing on it
 //! was rendered once and forgotten.
 
-use nixfleet_model::fleet_state::{StateChange};
+use nixfleet_model::fleet_state::{FleetState, RECENT_EVENTS, StateChange};
 
 use super::*;
 
