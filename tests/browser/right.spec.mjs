@@ -247,6 +247,8 @@ test('the session ends while the tab is away: sign in, in place, and it is right
   const color = await paint(fleet, fleet.agents[9].name);
   fleet.cable.plug();
   await page.evaluate(() => dispatchEvent(new Event('online')));
+  // For a moment it still says that all is well, and means it: the cut is not worth a word yet.
+  await expect(page.locator('#login')).toBeVisible();
   await signInAgain(page, fleet);
   await expect(cell(page, fleet.agents[9].name)).toHaveAttribute('fill', color);
   await asFresh(context, fleet, tabs);
@@ -262,6 +264,7 @@ test('a store from a backup: another epoch, and the open tab follows', async ({ 
   await fleet.stop('SIGTERM');
   fleet.admin('restore', '--force', file);
   await fleet.start();
+  await expect(tabs[0].page.locator('#login')).toBeVisible();
   await signInAgain(tabs[0].page, fleet);
   await signInAgain(tabs[1].page, fleet);
   await expect(row(tabs[0].page, 'after-the-backup')).toHaveCount(0);
