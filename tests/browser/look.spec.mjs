@@ -35,7 +35,7 @@ for (const theme of ['light', 'dark']) {
     await look(page, 'fleet-filters', theme);
     await page.keyboard.press('Escape');
     await page.locator('tr.host .light.is-ok').first().click();
-    await look(page, 'fleet-light', theme);
+    await look(page, 'fleet-card', theme);
     await page.keyboard.press('Escape');
     await page.setViewportSize({ width: 1440, height: 900 });
     await page.locator('.density').click();
