@@ -450,7 +450,7 @@ fn a_command_that_was_refused_gets_a_place_although_nobody_saw_it_begin() {
     // A host's own page asks for its history.
     let page = PageKind::Host("hsb0".parse().unwrap());
     let made = fragments(&Change::CommandFinished(refused), None, &view(&state, &ops), &page);
-    assert_eq!((made[0].place.clone(), ids(&made)), (Place::Ask, vec!["host-past"]));
+    assert_eq!((made[0].place.clone(), ids(&made)), (Place::Ask, vec!["host-past", "host-ops"]));
 }
 
 #[test]
