@@ -41,3 +41,8 @@ doc:
 # The page's script and stylesheet, made of src/web/script and src/web/style.
 page:
     cd tests/browser && npm run page
+
+# Lighthouse over the demo's pages, as a phone and as a desktop. Fails below 95. Installs itself; a quiet machine, please.
+lighthouse:
+    cargo build --release --workspace --bins
+    cd tests/lighthouse && npm ci --no-audit --no-fund --ignore-scripts && node run.mjs

@@ -134,8 +134,11 @@ impl App {
     /// Answers a request; also says whether we know who asked.
     async fn answer(&self, peer: Peer, request: Request<Incoming>) -> (Response<Body>, bool) {
         let client = Client::of(peer, request.headers(), &self.web.trusted_proxies);
-        let how =
-            Finish { https: client.https, gzip: takes_gzip(request.headers()), head: request.method() == Method::HEAD };
+        let how = Finish {
+            https: client.https,
+            gzip: takes(request.headers(), "gzip"),
+            head: request.method() == Method::HEAD,
+        };
         let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let mut as_page = wants_html(&path, request.headers());
         let mut known = false;
@@ -202,6 +205,7 @@ impl App {
             Endpoint::Pipelines => Ok(api::runs::pipelines()?),
             Endpoint::Hosts => api::hosts::list(self).await,
             Endpoint::Host => api::hosts::one(self, asked).await,
+            Endpoint::HostMetrics => api::hosts::metrics(self, asked).await,
             Endpoint::CreateHost => api::hosts::create(self, asked, body).await,
             Endpoint::RemoveHost => api::hosts::remove(self, asked).await,
             Endpoint::HostOp => api::ops::on_host(self, asked, body).await,
@@ -224,6 +228,9 @@ impl App {
             Endpoint::Tokens => api::tokens::list(self).await,
             Endpoint::CreateToken => api::tokens::create(self, asked, body).await,
             Endpoint::RevokeToken => api::tokens::revoke(self, asked).await,
+            Endpoint::Sessions => api::sessions::list(self, asked).await,
+            Endpoint::EndSession => api::sessions::end(self, asked).await,
+            Endpoint::EndSessions => api::sessions::end_others(self, asked).await,
             Endpoint::Enrol => api::tokens::enrol(self, asked, body).await,
             Endpoint::OpenApi => Ok(openapi::document()),
             Endpoint::GithubWebhook => api::status::github(self, asked, body),
@@ -249,11 +256,12 @@ async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refused> {
     }
 }
 
-fn takes_gzip(headers: &HeaderMap) -> bool {
+/// Whether the client takes an answer in this coding.
+fn takes(headers: &HeaderMap, wanted: &str) -> bool {
     let values = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     values.flat_map(|value| value.split(',')).any(|coding| {
         let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
-        name.trim().eq_ignore_ascii_case("gzip") && !matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
+        name.trim().eq_ignore_ascii_case(wanted) && !matches!(quality.trim(), "q=0" | "q=0.0" | "q=0.00" | "q=0.000")
     })
 }
 

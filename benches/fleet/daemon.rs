@@ -71,8 +71,8 @@ impl Daemon {
             ("NIXFLEET_REPO_URL", bench.repository.url.clone()),
             ("NIXFLEET_LOG", "warn".to_owned()),
         ];
-        let process = spawn(&bench.daemon, &dir, &env)?;
-        Ok(Self { port, process, binary: bench.daemon.clone(), dir, env })
+        let process = spawn(&bench.binaries.daemon, &dir, &env)?;
+        Ok(Self { port, process, binary: bench.binaries.daemon.clone(), dir, env })
     }
 
     /// Waits until it is ready.

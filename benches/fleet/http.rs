@@ -15,9 +15,10 @@ use tokio::net::TcpStream;
 
 use crate::daemon::{ADMIN, PASSWORD};
 
-/// A connection that stays.
+/// A connection, made again when the daemon closed it because nothing came for a while.
 pub(crate) struct Http {
     sender: SendRequest<Full<Bytes>>,
+    port: u16,
     authority: String,
     login: (header::HeaderName, String),
 }
@@ -45,12 +46,8 @@ impl Answer {
 impl Http {
     /// With the API token.
     pub(crate) async fn connect(port: u16) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.set_nodelay(true)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        tokio::spawn(connection);
         let login = (header::AUTHORIZATION, format!("Bearer {ADMIN}"));
-        Ok(Self { sender, authority: format!("127.0.0.1:{port}"), login })
+        Ok(Self { sender: dial(port).await?, port, authority: format!("127.0.0.1:{port}"), login })
     }
 
     /// As a browser: with the cookie of a login.
@@ -98,11 +95,21 @@ impl Http {
         if !kind.is_empty() {
             request = request.header(header::CONTENT_TYPE, kind);
         }
-        self.sender.ready().await?;
+        if self.sender.ready().await.is_err() {
+            self.sender = dial(self.port).await?;
+        }
         let response = self.sender.send_request(request.body(Full::new(body))?).await?;
         let (parts, body) = response.into_parts();
         Ok(Answer { status: parts.status, headers: parts.headers, body: body.collect().await?.to_bytes() })
     }
+}
+
+async fn dial(port: u16) -> anyhow::Result<SendRequest<Full<Bytes>>> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    stream.set_nodelay(true)?;
+    let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection);
+    Ok(sender)
 }
 
 fn cookie(headers: &HeaderMap, name: &str) -> anyhow::Result<String> {

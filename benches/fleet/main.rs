@@ -26,7 +26,8 @@ mod repository;
 mod sections;
 mod tabs;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -39,10 +40,12 @@ use self::sections::Section;
 /// A section that takes longer hangs: somebody ended the daemon, or a frame never came.
 const LONGEST: Duration = Duration::from_mins(12);
 
+const DAEMON: &str = "nixfleet";
+const AGENT: &str = "nixfleet-agent";
+
 /// What all sections need.
 struct Bench {
-    daemon: PathBuf,
-    agent: PathBuf,
+    binaries: Measured,
     dir: tempfile::TempDir,
     repository: Repository,
     quick: bool,
@@ -90,7 +93,15 @@ fn wanted() -> anyhow::Result<Wanted> {
     Ok(wanted)
 }
 
-/// The release binaries, built as they are shipped.
+/// The binaries that are measured, and where they are from.
+struct Measured {
+    daemon: PathBuf,
+    agent: PathBuf,
+    from: PathBuf,
+}
+
+/// Builds them as they are shipped. `cargo bench` left binaries of its own profile under the same names, for the
+/// profiles share a directory: cargo puts those of the release profile back into their place.
 fn built() -> anyhow::Result<PathBuf> {
     let root = env!("CARGO_MANIFEST_DIR");
     let status = Command::new(env!("CARGO"))
@@ -102,23 +113,27 @@ fn built() -> anyhow::Result<PathBuf> {
     Ok(target.join("release"))
 }
 
+/// Copies them beside the data: whoever builds meanwhile changes nothing.
+fn set_aside(from: PathBuf, to: &Path) -> anyhow::Result<Measured> {
+    for name in [DAEMON, AGENT] {
+        let path = from.join(name);
+        fs::copy(&path, to.join(name)).with_context(|| path.display().to_string())?;
+    }
+    Ok(Measured { daemon: to.join(DAEMON), agent: to.join(AGENT), from })
+}
+
 fn main() -> anyhow::Result<()> {
     let wanted = wanted()?;
     let bins = wanted.bins.map_or_else(built, Ok)?.canonicalize()?;
     machine::raise_open_files()?;
     let dir = tempfile::Builder::new().prefix("nixfleet-bench-").tempdir_in(&wanted.parent)?;
     let repository = Repository::new(dir.path())?;
-    let bench = Bench {
-        daemon: bins.join("nixfleet"),
-        agent: bins.join("nixfleet-agent"),
-        dir,
-        repository,
-        quick: wanted.quick,
-        agents: wanted.agents,
-    };
+    let bench =
+        Bench { binaries: set_aside(bins, dir.path())?, dir, repository, quick: wanted.quick, agents: wanted.agents };
     let mut table = Table::default();
     let runtime = tokio::runtime::Runtime::new()?;
     println!("{}", machine::describe(&wanted.parent));
+    sections::binaries(&bench, &mut table)?;
     for section in wanted.sections {
         eprintln!("\n# {}", section.name());
         let run = async { tokio::time::timeout(LONGEST, section.run(&bench, &mut table)).await };

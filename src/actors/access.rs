@@ -44,8 +44,8 @@ use super::store::{Batch, LoginSession, Scope, SecretHash, StoreError, StoreHand
 use crate::config::{AccessConfig, Secret};
 
 pub use self::handle::AccessHandle;
-pub use self::proof::{NoRandom, hash, random, totp_code};
-pub use self::records::{Ended, TokenInfo};
+pub use self::proof::{NoRandom, hash, random, totp_code, totp_secret};
+pub use self::records::{Ended, SessionInfo, TokenInfo};
 pub use self::request::{Kind, TokenRequest};
 
 /// The setting that holds the last TOTP step.
@@ -89,6 +89,8 @@ pub struct Login {
     pub totp: Option<String>,
     /// Where from.
     pub address: IpAddr,
+    /// What the browser calls itself.
+    pub browser: String,
 }
 
 /// A session that began.
@@ -118,6 +120,15 @@ pub enum Who {
         /// The one-time token.
         token: SecretHash,
     },
+}
+
+/// Which sessions are to end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one with this public id.
+    One(String),
+    /// All but this one, where one is named.
+    AllBut(Option<SecretHash>),
 }
 
 /// A token to be made.
@@ -161,6 +172,10 @@ pub enum Msg {
     Enrol { token: SecretHash, host: HostId, reply: RpcReplyPort<Result<MadeToken, Unavailable>> },
     /// End a token. Answers whether there was one.
     Revoke { id: String, by: String, reply: RpcReplyPort<Result<bool, Unavailable>> },
+    /// The sessions that live; the one that asks is marked.
+    Sessions { asks: Option<SecretHash>, reply: RpcReplyPort<Vec<SessionInfo>> },
+    /// End sessions for somebody. Answers how many there were.
+    EndSessions { which: Which, by: String, reply: RpcReplyPort<Result<usize, Unavailable>> },
     /// The tokens that live.
     List { reply: RpcReplyPort<Vec<TokenInfo>> },
     /// The hosts that ever had a token of their own.
@@ -187,6 +202,8 @@ impl Msg {
             Self::CreateToken { .. } => "CreateToken",
             Self::Enrol { .. } => "Enrol",
             Self::Revoke { .. } => "Revoke",
+            Self::Sessions { .. } => "Sessions",
+            Self::EndSessions { .. } => "EndSessions",
             Self::List { .. } => "List",
             Self::OwnTokens { .. } => "OwnTokens",
             Self::HostRemoved { .. } => "HostRemoved",
@@ -306,6 +323,8 @@ impl Actor for Access {
             Msg::CreateToken { new, reply } => state.create(&myself, new, None, reply, now),
             Msg::Enrol { token, host, reply } => state.enrol(&myself, token, host, reply, now),
             Msg::Revoke { id, by, reply } => state.revoke(&myself, &id, by, reply, now),
+            Msg::Sessions { asks, reply } => answer(reply, state.records.sessions(asks.as_ref(), now)),
+            Msg::EndSessions { which, by, reply } => state.end_sessions(&myself, &which, by, reply, now),
             Msg::List { reply } => answer(reply, state.records.list(now)),
             Msg::OwnTokens { reply } => answer(reply, state.records.own_tokens()),
             Msg::HostRemoved { host } => {
@@ -360,6 +379,7 @@ impl State {
             Then::Disprove(reply) => answer(reply, Ok(TotpProof::Invalid)),
             Then::Refuse(reply) => answer(reply, Err(LoginRefused::Wrong)),
             Then::Over(reply) => answer(reply, Ok(true)),
+            Then::Ended(count, reply) => answer(reply, Ok(count)),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::access::AccessHandle;
 use super::hosts::HostsHandle;
+use super::janitor::JanitorHandle;
 use super::links::LinksHandle;
 use super::remote::RemoteHandle;
 use super::root::RootHandle;
@@ -67,6 +68,8 @@ pub struct Handles {
     pub links: LinksHandle,
     /// The tabs.
     pub sessions: SessionsHandle,
+    /// What is kept.
+    pub janitor: JanitorHandle,
     /// The top.
     pub root: RootHandle,
 }
@@ -82,6 +85,7 @@ impl Handles {
             hosts: HostsHandle::new(slots.hosts.clone()),
             links: LinksHandle::new(slots.links.clone()),
             sessions: SessionsHandle::new(slots.sessions.clone()),
+            janitor: JanitorHandle::new(slots.janitor.clone()),
             root: RootHandle::new(slots.root.clone()),
         }
     }

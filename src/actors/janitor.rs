@@ -22,14 +22,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nixfleet_model::retention::{COMPACT_FLOOR, Retention};
-use nixfleet_protocol::{CommandId, HostId};
+use nixfleet_protocol::{CommandId, HostId, Time};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 pub use self::look::Done;
 use super::clock::Clock;
 use super::host::tail::{Seal, seal};
-use super::slot::answer;
-use super::store::StoreHandle;
+use super::slot::{Slot, Unanswered, answer};
+use super::store::{Compacted, StoreHandle};
 
 /// How soon after its start it looks: who starts and reconnects goes first.
 pub const FIRST: Duration = Duration::from_secs(10);
@@ -52,6 +52,11 @@ pub enum Msg {
         /// Itself.
         command: CommandId,
     },
+    /// What is kept for how long, and what was found last.
+    Kept {
+        /// Where to.
+        reply: RpcReplyPort<Kept>,
+    },
     /// The log that was being compressed is done, or could not be.
     Sealed,
     /// A snapshot of itself.
@@ -59,6 +64,35 @@ pub enum Msg {
         /// Where to.
         reply: RpcReplyPort<serde_json::Value>,
     },
+}
+
+/// What is kept for how long, and what was found last.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// How long things are kept.
+    pub retention: Retention,
+    /// The last look that came to its end.
+    pub last: Option<(Time, Box<Done>)>,
+    /// When the store was compacted last, since the daemon's start.
+    pub compacted: Option<(Time, Compacted)>,
+}
+
+/// The janitor, for those who ask.
+#[derive(Clone, Debug)]
+pub struct JanitorHandle {
+    slot: Slot<Msg>,
+}
+
+impl JanitorHandle {
+    /// Over the place where the actor sits.
+    pub fn new(slot: Slot<Msg>) -> Self {
+        Self { slot }
+    }
+
+    /// What is kept for how long, and what was found last.
+    pub async fn kept(&self) -> Result<Kept, Unanswered> {
+        self.slot.call(|reply| Msg::Kept { reply }, Duration::from_secs(1)).await
+    }
 }
 
 /// What it needs.
@@ -91,10 +125,10 @@ pub struct State {
     over: VecDeque<(HostId, CommandId)>,
     sealing: bool,
     looks: u64,
-    last: Option<Box<Done>>,
+    last: Option<(Time, Box<Done>)>,
     failed: Option<String>,
-    /// What the store took after it was compacted last.
-    after_last: Option<u64>,
+    /// What the last compaction gave.
+    compacted: Option<(Time, Compacted)>,
 }
 
 /// The actor.
@@ -115,7 +149,7 @@ impl Actor for Janitor {
             looks: 0,
             last: None,
             failed: None,
-            after_last: None,
+            compacted: None,
         })
     }
 
@@ -128,9 +162,10 @@ impl Actor for Janitor {
                 state.looks += 1;
                 match done {
                     Ok(done) => {
-                        state.after_last = done.compacted.map(|compacted| compacted.after).or(state.after_last);
+                        let now = state.args.clock.now();
+                        state.compacted = done.compacted.map(|compacted| (now, compacted)).or(state.compacted);
                         state.failed = None;
-                        state.last = Some(done);
+                        state.last = Some((now, done));
                     }
                     Err(why) => {
                         tracing::warn!(why, "the janitor could not do everything, and looks again in an hour");
@@ -150,6 +185,10 @@ impl Actor for Janitor {
                 state.sealing = false;
                 state.seal_next(&myself);
             }
+            Msg::Kept { reply } => {
+                let (retention, last) = (state.args.retention, state.last.clone());
+                answer(reply, Kept { retention, last, compacted: state.compacted });
+            }
             Msg::Inspect { reply } => answer(reply, state.inspect()),
         }
         Ok(())
@@ -161,7 +200,7 @@ impl State {
         if self.looking.is_some() {
             return;
         }
-        let (args, after_last, myself) = (self.args.clone(), self.after_last, myself.clone());
+        let (args, after_last, myself) = (self.args.clone(), self.compacted.map(|(_, it)| it.after), myself.clone());
         self.looking = Some(tokio::spawn(async move {
             // A task of its own, so that a panic in there is an answer.
             let looked = tokio::spawn(look::look(args, after_last)).await;
@@ -205,7 +244,7 @@ impl State {
             "looks": self.looks,
             "waiting": self.over.len(),
             "failed": self.failed,
-            "last": self.last,
+            "last": self.last.as_ref().map(|(_, done)| done),
         })
     }
 }

@@ -39,20 +39,26 @@ impl Pace {
         Self { each, burst, full: Instant::now() }
     }
 
-    /// Takes one, and waits where they come too fast.
-    pub(super) async fn keep(&mut self) {
+    /// Takes one; how long to wait, where they come too fast.
+    pub(super) fn take(&mut self) -> Option<Duration> {
         let now = Instant::now();
         self.full = self.full.max(now) + self.each;
         let ahead = self.full.duration_since(now).saturating_sub(self.each * self.burst);
-        if !ahead.is_zero() {
-            tokio::time::sleep(ahead).await;
-        }
+        (!ahead.is_zero()).then_some(ahead)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Pace {
+        async fn keep(&mut self) {
+            if let Some(ahead) = self.take() {
+                tokio::time::sleep(ahead).await;
+            }
+        }
+    }
 
     #[tokio::test(start_paused = true)]
     async fn a_burst_passes_and_a_flood_is_slowed() {

@@ -88,12 +88,17 @@ pub enum Write {
     PutSetting(&'static str, Vec<u8>),
 }
 
+/// The setting that holds when a backup was made last, in milliseconds.
+pub const LAST_BACKUP: &str = "last_backup";
+
 /// SHA-256 of a secret: what the store has instead of the secret.
 pub type SecretHash = [u8; 32];
 
 /// A logged-in browser.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginSession {
+    /// Its public id: names it on the page and in the API.
+    pub id: String,
     /// Who; today always `user`.
     pub user: String,
     /// What mutations by cookie must carry.
@@ -104,6 +109,10 @@ pub struct LoginSession {
     pub last_seen: nixfleet_protocol::Time,
     /// When it ends.
     pub expires_at: nixfleet_protocol::Time,
+    /// The address that it began from.
+    pub address: String,
+    /// The browser, as it called itself.
+    pub browser: String,
 }
 
 /// What a token is good for.

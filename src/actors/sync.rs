@@ -343,6 +343,8 @@ impl State {
 
     fn publish(&mut self, change: StateChange) {
         let before = match &change {
+            // Nobody is to be told how it differs.
+            _ if self.subscribers.is_empty() => None,
             StateChange::Host(view) => self.fleet.hosts.get(&view.host.id).map(|view| Arc::clone(&view.host)),
             StateChange::HostRemoved(id) => self.fleet.hosts.get(id).map(|view| Arc::clone(&view.host)),
             StateChange::Command(_)
@@ -359,6 +361,9 @@ impl State {
 
     /// One encoding for each view that anyone has, then a cheap clone for each subscriber.
     fn fan_out(&self, change: &Change, before: Option<&Host>) {
+        if self.subscribers.is_empty() {
+            return;
+        }
         let mut made: HashMap<&View, outbox::Frame> = HashMap::new();
         for subscriber in self.subscribers.values() {
             let frame = made.entry(&subscriber.view).or_insert_with(|| match &subscriber.view {

@@ -9,6 +9,9 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nixfleet_model::event::NewEvent;
+use nixfleet_protocol::Time;
+use nixfleet_protocol::api::{Category, Level};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixListener;
@@ -19,7 +22,7 @@ use crate::actors::access::{AccessHandle, TokenInfo, TokenRequest};
 use crate::actors::hosts::HostsHandle;
 use crate::actors::store::backup::{self, Export};
 use crate::actors::store::check::Report;
-use crate::actors::store::{StoreHandle, TokenKind};
+use crate::actors::store::{Batch, LAST_BACKUP, StoreHandle, TokenKind, Write};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
@@ -217,7 +220,11 @@ async fn talk(mut socket: tokio::net::UnixStream, doors: &Doors, stop: watch::Re
     tokio::time::timeout(WITHIN, reader.read_line(&mut line)).await??;
     let reply = match serde_json::from_str::<Request>(&line) {
         Ok(Request::Backup { logs }) => match doors.store.export(backup::head(logs)).await {
-            Ok(export) => return send_backup(socket, export, doors.data_dir.clone(), stop).await,
+            Ok(export) => {
+                send_backup(socket, export, doors.data_dir.clone(), stop).await?;
+                note_backup(doors).await;
+                return Ok(());
+            }
             Err(error) => Reply::Refused(error.to_string()),
         },
         Ok(Request::Check) => match doors.store.check(doors.data_dir.clone()).await {
@@ -251,6 +258,18 @@ async fn send_backup(
     let totals = sent.await.map_err(io::Error::other)??;
     tracing::info!(records = totals.records, logs = totals.logs, bytes = totals.bytes, "backup made");
     Ok(())
+}
+
+/// The page says when the last backup was made.
+async fn note_backup(doors: &Doors) {
+    let now = Time::now();
+    let setting = Write::PutSetting(LAST_BACKUP, now.millis().to_be_bytes().to_vec());
+    let message = "A backup was made.".to_owned();
+    let event = NewEvent::new(now, Category::Audit, Level::Success, "console", "backup_made", message);
+    let batch = Batch { writes: vec![setting], events: vec![event], ..Batch::default() };
+    if let Err(error) = doors.store.commit_once(batch).await {
+        tracing::warn!(%error, "that a backup was made could not be written down");
+    }
 }
 
 /// A daemon that stops waits for no reader of a backup.

@@ -180,13 +180,16 @@ fn guard(headers: &mut HeaderMap, https: bool) {
 }
 
 fn compressible(headers: &HeaderMap) -> bool {
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return false;
+    }
     let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default();
     kind.starts_with("text/") || matches!(kind, "application/json" | "application/problem+json" | "image/svg+xml")
 }
 
 /// What is compressed is not the same bytes.
-fn weaken_etag(headers: &mut HeaderMap) {
+pub(super) fn weaken_etag(headers: &mut HeaderMap) {
     let weak = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()).map(|tag| format!("W/{tag}"));
     if let Some(weak) = weak.and_then(|weak| HeaderValue::from_str(&weak).ok()) {
         headers.insert(header::ETAG, weak);

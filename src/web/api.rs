@@ -7,6 +7,7 @@ pub(super) mod lines;
 pub(super) mod log;
 pub(super) mod ops;
 pub(super) mod runs;
+pub(super) mod sessions;
 pub(super) mod status;
 pub(super) mod tokens;
 

@@ -72,6 +72,7 @@ pub(super) async fn login(app: &App, asked: &Asked, body: &[u8]) -> Result<Answe
         password: Secret::new(password),
         totp: form.get("totp").map(str::to_owned),
         address: asked.client.address,
+        browser: asked.headers.get(hyper::header::USER_AGENT).and_then(|it| it.to_str().ok()).unwrap_or("").to_owned(),
     };
     let new = match app.handles.access.login(login).await {
         Ok(new) => new,

@@ -83,7 +83,10 @@ fn parameters(route: &Route) -> Vec<Value> {
         .collect();
     let queries: &[&str] = match route.endpoint {
         Endpoint::Commands => &["host", "limit", "before"],
-        Endpoint::Events => &["host", "category", "level", "action", "q", "limit", "before"],
+        Endpoint::Events => &[
+            "host", "category", "level", "actor", "action", "q", "since", "until", "within", "limit", "before",
+            "format",
+        ],
         Endpoint::CommandLog => &["from", "follow", "raw"],
         Endpoint::CommandLogLines => &["line", "count", "view"],
         Endpoint::CommandLogSearch => &["text", "from"],
@@ -121,6 +124,7 @@ fn responses(route: &Route) -> Value {
     let (status, schema) = match route.endpoint {
         Endpoint::Hosts => ("200", Some(list("hosts", "Host"))),
         Endpoint::Host => ("200", Some(reference("Host"))),
+        Endpoint::HostMetrics => ("200", Some(reference("HostLoad"))),
         Endpoint::CreateHost => ("201", Some(reference("Host"))),
         Endpoint::Commands => ("200", Some(list("commands", "Command"))),
         Endpoint::Command => ("200", Some(reference("Command"))),
@@ -141,13 +145,17 @@ fn responses(route: &Route) -> Value {
         | Endpoint::Extend
         | Endpoint::Ignore
         | Endpoint::GiveUp => ("202", Some(reference("Command"))),
-        Endpoint::RevokeToken => ("204", None),
+        Endpoint::RevokeToken | Endpoint::EndSession => ("204", None),
+        Endpoint::Sessions => ("200", Some(list("sessions", "Session"))),
         Endpoint::GithubWebhook => ("202", None),
         Endpoint::Socket => ("101", None),
         Endpoint::Login | Endpoint::Logout => ("303", None),
-        Endpoint::Health | Endpoint::Ready | Endpoint::Pipelines | Endpoint::Tokens | Endpoint::OpenApi => {
-            ("200", Some(object))
-        }
+        Endpoint::Health
+        | Endpoint::Ready
+        | Endpoint::Pipelines
+        | Endpoint::Tokens
+        | Endpoint::EndSessions
+        | Endpoint::OpenApi => ("200", Some(object)),
         Endpoint::CommandLog
         | Endpoint::Metrics
         | Endpoint::LoginForm
@@ -238,15 +246,17 @@ fn schemas() -> Value {
             "Command",
             "id host op args state code message actor force run_id created_at sent_at started_at finished_at waiting_since exit_code stage log_bytes progress details",
         ),
+        ("HostLoad", "hour day"),
         ("Run", "id pipeline actor state stage ops hosts options created_at finished_at"),
         ("Event", "id time category level actor host action message details"),
         ("Remote", "source branch commit subject author committed_at lock_hash read_at error pull_request"),
-        ("OpEntry", "id label description runs_on warn_s hard_s retry totp interrupts_link confirm"),
+        ("OpEntry", "id label description runs_on warn_s hard_s retry totp interrupts_link confirm args"),
         ("Outcome", "host command problem"),
         ("LogLine", "offset end time stream line partial"),
         ("LogWindow", "line count next lines html"),
         ("LogFound", "count lines seen"),
         ("MadeToken", "id token kind name host scopes created_at last_used expires_at"),
+        ("Session", "id user created_at last_seen expires_at address browser current"),
         ("Problem", "type title status detail code message offer command_id"),
     ] {
         let properties: Map<String, Value> = fields.split(' ').map(|field| (field.to_owned(), json!({}))).collect();

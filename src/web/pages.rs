@@ -22,16 +22,22 @@ mod button;
 mod commands;
 mod entry;
 mod events;
+mod filters;
 mod fleet;
+mod forms;
 mod fragments;
+mod graph;
 mod host;
 mod lights;
 mod log;
 #[cfg(test)]
 mod preview;
 mod row;
+mod runs;
 #[cfg(test)]
 mod sample;
+mod selection;
+mod settings;
 mod shell;
 #[cfg(test)]
 mod tests;
@@ -40,19 +46,21 @@ mod words;
 use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
-use nixfleet_protocol::api::{Command, Host, OpEntry};
-use nixfleet_protocol::{CommandId, Epoch, HostId, Op, Time, Version};
+use nixfleet_protocol::api::{Command, Host, OpEntry, Run};
+use nixfleet_protocol::{CommandId, Epoch, HostId, Op, RunId, Time, Version};
 
 pub use crate::actors::sync::PageKind;
-pub use assets::{Asset, asset, asset_url};
+pub use assets::{File, asset, asset_url};
 pub(super) use button::QUICK;
 pub use commands::command_page;
 pub use entry::{ErrorPage, LoginPage, error_page, login_page};
-pub use events::events_page;
+pub use events::{EventsPage, events_page};
 pub use fleet::fleet_page;
 pub use fragments::{fragments, full_fragments};
-pub use host::host_page;
+pub use host::{HostPart, Stored, host_page, host_part};
 pub use log::{log_head, log_rows};
+pub use runs::run_page;
+pub use settings::{SettingsPage, settings_page};
 
 /// Everything that the pages read. Borrowed for one render, so it costs nothing to make.
 #[derive(Clone, Copy)]
@@ -88,6 +96,11 @@ impl Fleet<'_> {
     /// The command with this id, among the open and recent ones.
     pub fn command(&self, id: CommandId) -> Option<&Arc<Command>> {
         self.state.commands.get(&id)
+    }
+
+    /// The run with this id, among the open and recent ones.
+    pub fn run(&self, id: RunId) -> Option<&Arc<Run>> {
+        self.state.runs.get(&id)
     }
 
     /// All hosts, by name.

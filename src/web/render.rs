@@ -1,7 +1,7 @@
 //! What sync asks of the pages: fragments of changes, made from the very templates of the first render. Here the
 //! two meet; neither knows of the other.
 
-use nixfleet_model::checks::UNSUPPORTED;
+use nixfleet_model::checks::{EXEC_DISABLED, UNSUPPORTED};
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_model::ops;
 use nixfleet_protocol::api::{Command, Host, LogLine, OpEntry};
@@ -36,11 +36,12 @@ impl Pages {
     }
 }
 
-/// What is refused on a host now, and why: of the same view as the checks. What its agent can't do at all is not
-/// among it, save what has a button in every row: it is no news, day after day.
+/// What is refused on a host now, and why: of the same view as the checks. What its agent can't do at all, or
+/// its own configuration forbids, is not among it, save what has a button in every row: it is no news, day after day.
 fn refused(state: &FleetState, host: &Host) -> Vec<(Op, String)> {
     let Some(view) = state.hosts.get(&host.id) else { return Vec::new() };
-    let told = view.refused.iter().filter(|it| it.code != UNSUPPORTED || pages::QUICK.contains(&it.op));
+    let never = |code: &str| code == UNSUPPORTED || code == EXEC_DISABLED;
+    let told = view.refused.iter().filter(|it| !never(it.code) || pages::QUICK.contains(&it.op));
     told.map(|it| (it.op, it.message.to_string())).collect()
 }
 

@@ -49,6 +49,8 @@ pub enum Endpoint {
     Hosts,
     /// One host.
     Host,
+    /// How busy a host was.
+    HostMetrics,
     /// Make a host.
     CreateHost,
     /// Remove a host.
@@ -97,6 +99,12 @@ pub enum Endpoint {
     CreateToken,
     /// End a token.
     RevokeToken,
+    /// The sessions.
+    Sessions,
+    /// End a session.
+    EndSession,
+    /// End all other sessions.
+    EndSessions,
     /// A one-time token for a host's own.
     Enrol,
     /// The description of all this.
@@ -177,6 +185,12 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/pipelines", Endpoint::Pipelines, READ, "The pipelines"),
     get("/api/v1/hosts", Endpoint::Hosts, READ, "All hosts"),
     get("/api/v1/hosts/{host}", Endpoint::Host, READ, "One host"),
+    get(
+        "/api/v1/hosts/{host}/metrics",
+        Endpoint::HostMetrics,
+        READ,
+        "The load of a host: the last hour and the last 24",
+    ),
     post("/api/v1/hosts", Endpoint::CreateHost, OPERATE, "Make a host"),
     delete("/api/v1/hosts/{host}", Endpoint::RemoveHost, OPERATE, "Remove a host"),
     post("/api/v1/hosts/{host}/ops/{op}", Endpoint::HostOp, OPERATE, "Start an op on a host"),
@@ -201,6 +215,9 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/tokens", Endpoint::Tokens, ADMIN, "The tokens, without their secrets"),
     post("/api/v1/tokens", Endpoint::CreateToken, ADMIN, "Make a token"),
     delete("/api/v1/tokens/{id}", Endpoint::RevokeToken, ADMIN, "End a token"),
+    get("/api/v1/sessions", Endpoint::Sessions, ADMIN, "Who is logged in, from where and since when"),
+    delete("/api/v1/sessions", Endpoint::EndSessions, ADMIN, "End all sessions but the one that asks"),
+    delete("/api/v1/sessions/{id}", Endpoint::EndSession, ADMIN, "End a session"),
     post("/api/v1/enrol", Endpoint::Enrol, May::Enrol, "Exchange a one-time token for a host's own"),
     get("/api/v1/openapi.json", Endpoint::OpenApi, READ, "This description"),
     post("/webhook/github", Endpoint::GithubWebhook, May::Github, "GitHub tells of a push"),

@@ -20,7 +20,7 @@ use super::{App, Query};
 use crate::actors::links::link::{Io, Socket};
 use crate::actors::links::{AgentIdentity, LinksHandle, OwnTokens};
 use crate::actors::sessions::{SessionsHandle, Viewer};
-use crate::actors::sync::{PageKind, View};
+use crate::actors::sync::View;
 
 /// Idle sockets are many: buffers start small (the defaults cost 139 KiB for each socket, these 4). A heartbeat fits;
 /// what is longer gets its own room for as long as it is read.
@@ -63,9 +63,7 @@ fn tab(app: &App, query: &Query, who: Viewer) -> Result<To, Refused> {
         None | Some("json") => View::Json,
         Some("html") => {
             let page = query.get("page").unwrap_or("fleet");
-            View::Html(page_kind(
-                pages::PageKind::parse(page).ok_or_else(|| Refused::bad("page: there is no such page."))?,
-            ))
+            View::Html(pages::PageKind::parse(page).ok_or_else(|| Refused::bad("page: there is no such page."))?)
         }
         Some(_) => return Err(Refused::bad("view: expected json or html.")),
     };
@@ -73,15 +71,6 @@ fn tab(app: &App, query: &Query, who: Viewer) -> Result<To, Refused> {
     let version = query.read::<u64>("version")?.map(Version);
     let resume = epoch.zip(version).map(|(epoch, version)| Resume { epoch, version });
     Ok(To::Sessions(app.handles.sessions.clone(), view, resume, who))
-}
-
-fn page_kind(page: pages::PageKind) -> PageKind {
-    match page {
-        pages::PageKind::Fleet => PageKind::Fleet,
-        pages::PageKind::Host(id) => PageKind::Host(id),
-        pages::PageKind::Events => PageKind::Events,
-        pages::PageKind::Command(id) => PageKind::Command(id),
-    }
 }
 
 /// The handshake of RFC 6455, our half of it: the accept key.

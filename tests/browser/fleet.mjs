@@ -1,5 +1,6 @@
 // The fleet that the page is tested on: `nixfleet demo` as a person starts it, and a proxy before it that can be
-// unplugged. Every page that a test opens fails it on an error in the console and on a request to another origin.
+// unplugged. Every page that a test opens fails it on an error in the console, on one that nobody caught, and on a
+// request to another origin.
 import { spawn } from 'node:child_process';
 import { createServer, connect } from 'node:net';
 import { createInterface } from 'node:readline';
@@ -7,7 +8,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { test as base, expect } from '@playwright/test';
 
-const binary = process.env.NIXFLEET_BIN ?? fileURLToPath(new URL('../../target/debug/nixfleet', import.meta.url));
+export const binary = process.env.NIXFLEET_BIN ?? fileURLToPath(new URL('../../target/debug/nixfleet', import.meta.url));
 
 /** Starts the demo and waits for its line of JSON. */
 async function startDemo() {
@@ -24,27 +25,55 @@ async function startDemo() {
 }
 
 /** A proxy on a port of its own: what a cable is to a laptop. */
-async function startCable(url) {
+export async function startCable(url) {
   const target = new URL(url);
-  const sockets = new Set();
+  const pairs = new Set();
   let plugged = true;
   const server = createServer((inbound) => {
     if (!plugged) return inbound.destroy();
     const outbound = connect(Number(target.port), target.hostname);
-    for (const socket of [inbound, outbound]) {
-      sockets.add(socket);
+    const pair = [inbound, outbound];
+    pairs.add(pair);
+    for (const socket of pair) {
       socket.on('error', () => {});
-      socket.on('close', () => { sockets.delete(socket); inbound.destroy(); outbound.destroy(); });
+      socket.on('close', () => { pairs.delete(pair); inbound.destroy(); outbound.destroy(); });
     }
     inbound.pipe(outbound).pipe(inbound);
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
   return {
     url: `http://127.0.0.1:${server.address().port}`,
-    unplug() { plugged = false; for (const socket of sockets) socket.destroy(); },
+    /** Connections break, and no new ones are made. */
+    unplug() { plugged = false; for (const [inbound, outbound] of pairs) { inbound.destroy(); outbound.destroy(); } },
     plug() { plugged = true; },
+    /** Connections that are there stay, and nothing comes through any more: as after a laptop's sleep. */
+    mute() {
+      for (const [inbound, outbound] of pairs) for (const socket of [inbound, outbound]) socket.unpipe().resume();
+    },
     close() { this.unplug(); server.close(); },
   };
+}
+
+/** What no page may do, from now on, in all tabs of this context: errors, and requests to another origin. */
+export function watch(context, origin) {
+  const wrong = [];
+  const home = new URL(origin).host;
+  const elsewhere = (what, url) => {
+    if (!/^(data|blob|about):/.test(url) && new URL(url).host !== home) wrong.push(`${what} to another origin: ${url}`);
+  };
+  context.on('console', (message) => {
+    if (message.type() !== 'error') return;
+    // A cut cable and a session that is over are no faults of the page; Chromium writes them to the console by itself.
+    const text = message.text();
+    const cut = /^WebSocket connection to|net::ERR_/.test(text);
+    const refused = /Failed to load resource: .* status of (\d+)/.exec(text);
+    const known = refused && !['401', '404', '429', '503'].includes(refused[1]) ? false : refused;
+    if (!cut && !(known && !message.location().url.includes('/static/'))) wrong.push(text);
+  });
+  context.on('weberror', (error) => wrong.push(String(error.error())));
+  context.on('request', (request) => elsewhere('request', request.url()));
+  context.on('page', (page) => page.on('websocket', (socket) => elsewhere('socket', socket.url())));
+  return wrong;
 }
 
 export const test = base.extend({
@@ -57,7 +86,7 @@ export const test = base.extend({
         headers: { authorization: `Bearer ${demo.admin_token}`, 'content-type': 'application/json' },
         body: body && JSON.stringify(body),
       });
-      return { status: answer.status, body: await answer.json() };
+      return { status: answer.status, body: await answer.json().catch(() => null) };
     };
     await use({ ...demo, cable, api, pageUrl: cable.url });
     cable.close();
@@ -66,20 +95,12 @@ export const test = base.extend({
     await ended;
   }, { scope: 'worker', timeout: 180_000 }],
 
-  page: async ({ page, demo }, use) => {
-    const wrong = [];
-    page.on('console', (message) => {
-      // A cut cable is no fault of the page; Chromium writes it to the console by itself.
-      const network = /WebSocket connection|net::ERR_|Failed to load resource/.test(message.text());
-      if (message.type() === 'error' && !network) wrong.push(message.text());
-    });
-    page.on('pageerror', (error) => wrong.push(String(error)));
-    page.on('request', (request) => {
-      if (!/^(data:|blob:)/.test(request.url()) && new URL(request.url()).origin !== demo.pageUrl) {
-        wrong.push(`request to another origin: ${request.url()}`);
-      }
-    });
-    await use(page);
+  /** Where all pages of a test come from. */
+  origin: async ({ demo }, use) => { await use(demo.pageUrl); },
+
+  context: async ({ context, origin }, use) => {
+    const wrong = watch(context, origin);
+    await use(context);
     expect(wrong).toEqual([]);
   },
 });

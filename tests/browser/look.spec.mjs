@@ -1,26 +1,6 @@
 // How it looks: a screenshot of every page, theme and width is kept in artefacts/, and axe finds nothing.
-import AxeBuilder from '@axe-core/playwright';
+import { look } from './look.mjs';
 import { test, expect, logIn } from './fleet.mjs';
-
-const WIDTHS = [[360, 780], [768, 1024], [1440, 900]];
-
-async function settled(page) {
-  await page.evaluate(() => document.fonts.ready);
-  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
-}
-
-async function look(page, name, theme) {
-  await page.evaluate((theme) => { document.documentElement.dataset.theme = theme; }, theme);
-  for (const [width, height] of WIDTHS) {
-    await page.setViewportSize({ width, height });
-    await settled(page);
-    await page.screenshot({ path: `artefacts/${name}-${theme}-${width}.png` });
-    const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
-    expect(wider, `${name} at ${width} px does not scroll sideways`).toBeLessThanOrEqual(0);
-  }
-  const { violations } = await new AxeBuilder({ page }).withTags(['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']).analyze();
-  expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target).join(', ')}`)).toEqual([]);
-}
 
 for (const theme of ['light', 'dark']) {
   test(`sign-in, ${theme}`, async ({ page, demo }) => {
@@ -32,15 +12,34 @@ for (const theme of ['light', 'dark']) {
     await logIn(page, demo);
     await look(page, 'fleet', theme);
     const { body } = await demo.api('GET', '/api/v1/commands');
+    await demo.api('POST', '/api/v1/hosts', { name: 'lyra' });
     for (const [name, path] of [
       ['host', `/hosts/${demo.hosts[0]}`],
+      ['host-new', '/hosts/lyra'],
       ['events', '/events'],
+      ['settings', '/settings'],
       ['command', `/commands/${body.commands[0].id}`],
     ]) {
       await page.goto(demo.pageUrl + path);
       await expect(page.locator('html')).toHaveAttribute('data-link', 'up');
       await look(page, name, theme);
     }
+  });
+
+  test(`selected, filtered, close, and the card of a light, ${theme}`, async ({ page, demo }) => {
+    await logIn(page, demo);
+    await page.locator('tr.host .pick').nth(1).click();
+    await look(page, 'fleet-selected', theme);
+    await page.keyboard.press('Escape');
+    await page.locator('[data-menu="filters-box"]').click();
+    await look(page, 'fleet-filters', theme);
+    await page.keyboard.press('Escape');
+    await page.locator('tr.host .light.is-ok').first().click();
+    await look(page, 'fleet-card', theme);
+    await page.keyboard.press('Escape');
+    await page.setViewportSize({ width: 1440, height: 900 });
+    await page.locator('.density').click();
+    await look(page, 'fleet-close', theme);
   });
 
   test(`logs, ${theme}`, async ({ page, demo }) => {
@@ -67,5 +66,28 @@ for (const theme of ['light', 'dark']) {
     await logIn(page, demo);
     expect((await page.goto(`${demo.pageUrl}/hosts/nobody`)).status()).toBe(404);
     await look(page, 'missing', theme);
+  });
+}
+
+for (const theme of ['light', 'dark']) {
+  test(`every form, ${theme}`, async ({ page, demo }) => {
+    await logIn(page, demo);
+    for (const op of ['journal', 'exec', 'bump-flake', 'gc', 'set-color', 'set-tags']) {
+      await page.evaluate((op) => document.getElementById(`form:${op}`).showModal(), op);
+      await look(page, `form-${op}`, theme);
+      await page.keyboard.press('Escape');
+    }
+    await page.setViewportSize({ width: 1440, height: 900 });
+    await page.getByRole('button', { name: 'Add a host' }).click();
+    await look(page, 'add-host', theme);
+    await page.goto(`${demo.pageUrl}/settings`);
+    for (const id of ['token-api', 'token-host', 'totp-how']) {
+      await page.evaluate((id) => document.getElementById(id).showModal(), id);
+      await look(page, id, theme);
+      await page.keyboard.press('Escape');
+    }
+    await page.goto(`${demo.pageUrl}/events?level=error`);
+    await page.locator('#events summary').first().click();
+    await look(page, 'events-unfolded', theme);
   });
 }

@@ -90,7 +90,7 @@ impl Agent {
         let dir = bench.dir.path().join("real-agent");
         std::fs::create_dir_all(&dir)?;
         let log = File::options().create(true).append(true).open(dir.join("log"))?;
-        let process = Command::new(&bench.agent)
+        let process = Command::new(&bench.binaries.agent)
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("NIXFLEET_URL", format!("ws://127.0.0.1:{port}/ws"))

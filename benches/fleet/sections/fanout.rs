@@ -12,6 +12,9 @@ use crate::measure::{Sample, mib, ms};
 use crate::report::Table;
 use crate::tabs::{self, Counter, Seen, View, Watcher};
 
+/// No heartbeat comes for so long: that was the last one.
+const QUIET: Duration = Duration::from_secs(5);
+
 struct Case {
     tabs: usize,
     rate: u64,
@@ -63,15 +66,18 @@ async fn one(bench: &Bench, table: &mut Table, case: &Case) -> anyhow::Result<()
     let total = u32::try_from(case.rate * span.as_secs())?;
     // The watcher is a tab among the others, and the only one that knows which version is whose heartbeat.
     let watching = tokio::spawn(async move {
-        let mut versions = HashMap::new();
+        let (mut versions, mut last) = (HashMap::new(), Instant::now());
         while versions.len() < total as usize {
-            let (_, frame) = watcher.next().await?;
+            // Some never come: newer facts of their host overtook them.
+            let Ok(next) = tokio::time::timeout_at(last + QUIET, watcher.next()).await else { break };
+            let (at, frame) = next?;
             let load = frame["payload"]["change"]["host"]["metrics"]["load"].as_f64();
             if let (Some(load), Some(version)) = (load, frame["version"].as_u64())
                 && load >= 1000.0
             {
                 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number that we sent")]
                 versions.insert(load as u32, version);
+                last = at;
             }
         }
         anyhow::Ok(versions)
@@ -81,8 +87,9 @@ async fn one(bench: &Bench, table: &mut Table, case: &Case) -> anyhow::Result<()
         pace.tick().await;
         agents.beat(number as usize, 1000 + number)?;
     }
-    let versions = watching.await??;
     let (busy, lasted) = (daemon.processor()?.saturating_sub(busy), begun.elapsed());
+    let versions = watching.await??;
+    let overtaken = total as usize - versions.len();
     tokio::time::sleep(Duration::from_secs(2)).await;
     let after = daemon.memory()?;
     let mut sent = HashMap::new();
@@ -104,7 +111,7 @@ async fn one(bench: &Bench, table: &mut Table, case: &Case) -> anyhow::Result<()
     let bytes: u64 = seen.iter().map(|tab| tab.bytes).sum::<u64>()
         / seen.iter().map(|tab| tab.arrivals.len() as u64).sum::<u64>().max(1);
     let text = format!(
-        "{}, most {} ms; {} lost; {bytes} bytes each; {:.0} % of a core; memory {:.1} → {:.1} MiB",
+        "{}, most {} ms; {} lost, {overtaken} of {total} heartbeats overtaken; {bytes} bytes each; {:.0} % of a core; memory {:.1} → {:.1} MiB",
         sample.milliseconds(),
         ms(sample.at(1000)),
         lost + u64::from(!whole),

@@ -37,6 +37,8 @@ pub(super) enum Then {
     Proved(RpcReplyPort<Result<TotpProof, LoginRefused>>),
     /// It is over.
     Over(RpcReplyPort<Result<bool, Unavailable>>),
+    /// So many are over.
+    Ended(usize, RpcReplyPort<Result<usize, Unavailable>>),
 }
 
 /// One entry.
@@ -135,6 +137,7 @@ impl Then {
             Self::Proved(reply) => answer(reply, Err(why.clone().into())),
             Self::Make { reply, .. } => answer(reply, Err(why.clone())),
             Self::Over(reply) => answer(reply, Err(why.clone())),
+            Self::Ended(_, reply) => answer(reply, Err(why.clone())),
         }
     }
 }

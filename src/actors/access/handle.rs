@@ -8,6 +8,7 @@ use nixfleet_model::checks::TotpProof;
 use nixfleet_protocol::HostId;
 
 use super::{Login, LoginRefused, MadeToken, Msg, NewSession, NewToken, TokenInfo, Unavailable, Who, hash};
+use super::{SessionInfo, Which};
 use crate::actors::links::OwnTokens;
 use crate::actors::slot::{Slot, Unanswered};
 use crate::actors::store::{LoginSession, SecretHash};
@@ -42,6 +43,16 @@ impl AccessHandle {
     /// The session of a cookie that proved to be ours.
     pub async fn session(&self, session: SecretHash) -> Result<Option<Arc<LoginSession>>, Unanswered> {
         self.slot.call(|reply| Msg::Session { session, reply }, LOOK).await
+    }
+
+    /// The sessions that live, the newest first; the one that asks is marked.
+    pub async fn sessions(&self, asks: Option<SecretHash>) -> Result<Vec<SessionInfo>, Unanswered> {
+        self.slot.call(|reply| Msg::Sessions { asks, reply }, LOOK).await
+    }
+
+    /// Ends sessions, their sockets too. Answers how many there were.
+    pub async fn end_sessions(&self, which: Which, by: String) -> Result<usize, Unavailable> {
+        self.slot.call(|reply| Msg::EndSessions { which, by, reply }, CHANGE).await?
     }
 
     /// Whom a bearer token lets in.

@@ -9,6 +9,7 @@ use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Level;
 use ractor::{ActorRef, RpcReplyPort};
 
+use super::Which;
 use super::committer::Then;
 use super::records::Ended;
 use super::{Login, LoginRefused, Msg, NewSession, State, TOTP_STEP, Unavailable, event, hash, proof, random};
@@ -16,6 +17,9 @@ use crate::actors::sessions::Viewer;
 use crate::actors::slot::answer;
 use crate::actors::store::{LoginSession, SecretHash, Write};
 use crate::config::Secret;
+
+/// So much of what a browser calls itself is kept, in characters.
+const BROWSER: usize = 300;
 
 impl State {
     pub(super) fn login(
@@ -69,11 +73,14 @@ impl State {
         self.limits.succeeded(attempt);
         self.totp = steps;
         let session = LoginSession {
+            id: uuid::Uuid::now_v7().to_string(),
             user: "user".to_owned(),
             csrf,
             created_at: now,
             last_seen: now,
             expires_at: now.plus(self.settings.config.session_duration),
+            address: login.address.to_string(),
+            browser: login.browser.chars().filter(|c| !c.is_control()).take(BROWSER).collect(),
         };
         let hash = hash(&id);
         let mut writes = vec![Write::PutSession(hash, session.clone())];
@@ -103,6 +110,31 @@ impl State {
         (self.ended)(Ended::Viewer(Viewer::Session(session)));
         let event = event(now, Level::Info, gone.user.clone(), "logout", "Logged out.".to_owned());
         self.write(myself, vec![Write::RemoveSession(session)], vec![event], Then::Over(reply), true);
+    }
+
+    pub(super) fn end_sessions(
+        &mut self,
+        myself: &ActorRef<Msg>,
+        which: &Which,
+        by: String,
+        reply: RpcReplyPort<Result<usize, Unavailable>>,
+        now: Time,
+    ) {
+        let gone = self.records.end_sessions(which);
+        let Some((_, first)) = gone.first() else { return answer(reply, Ok(0)) };
+        let message = match (gone.len(), which) {
+            (_, Which::One(_)) => format!("The session from {} was ended.", first.address),
+            (1, Which::AllBut(_)) => format!("The other session, from {}, was ended.", first.address),
+            (count, Which::AllBut(_)) => format!("{count} other sessions were ended."),
+        };
+        let event = event(now, Level::Info, by, "session_ended", message);
+        let count = gone.len();
+        let writes = gone.into_iter().map(|(hash, _)| {
+            (self.ended)(Ended::Viewer(Viewer::Session(hash)));
+            Write::RemoveSession(hash)
+        });
+        let writes = writes.collect();
+        self.write(myself, writes, vec![event], Then::Ended(count, reply), true);
     }
 
     pub(super) fn prove_totp(

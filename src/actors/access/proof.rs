@@ -20,6 +20,13 @@ pub fn random() -> Result<String, NoRandom> {
     Ok(data_encoding::BASE64URL_NOPAD.encode(&bytes))
 }
 
+/// A secret for authenticators: 160 random bits, base32, as RFC 4226 wants it.
+pub fn totp_secret() -> Result<String, NoRandom> {
+    let mut bytes = [0_u8; 20];
+    ring::rand::SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandom)?;
+    Ok(data_encoding::BASE32_NOPAD.encode(&bytes))
+}
+
 /// SHA-256: what is kept instead of the secret.
 pub fn hash(secret: &str) -> SecretHash {
     let mut hash = [0; 32];

@@ -9,6 +9,7 @@ use nixfleet_protocol::{HostId, Time};
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::Which;
 use crate::actors::sessions::Viewer;
 use crate::actors::store::{AccessRecords, LoginSession, Scope, SecretHash, Token, TokenKind, Write};
 
@@ -60,6 +61,34 @@ impl TokenInfo {
             last_used: token.last_used,
             expires_at: token.expires_at,
         }
+    }
+}
+
+/// A session as people see it; the secret is nowhere in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SessionInfo {
+    /// Names it.
+    pub id: String,
+    /// Whose.
+    pub user: String,
+    /// When it began.
+    pub created_at: Time,
+    /// When it was last used, to the minute.
+    pub last_seen: Time,
+    /// When it ends.
+    pub expires_at: Time,
+    /// The address that it began from.
+    pub address: String,
+    /// The browser, as it called itself.
+    pub browser: String,
+    /// It is the one that asks.
+    pub current: bool,
+}
+
+impl SessionInfo {
+    fn of(session: &LoginSession, current: bool) -> Self {
+        let LoginSession { id, user, csrf: _, created_at, last_seen, expires_at, address, browser } = session.clone();
+        Self { id, user, created_at, last_seen, expires_at, address, browser, current }
     }
 }
 
@@ -121,6 +150,23 @@ impl Records {
 
     pub(super) fn remove_session(&mut self, hash: &SecretHash) -> Option<Arc<LoginSession>> {
         self.sessions.remove(hash)
+    }
+
+    /// Sessions that live, newest first.
+    pub(super) fn sessions(&self, asks: Option<&SecretHash>, now: Time) -> Vec<SessionInfo> {
+        let live = self.sessions.iter().filter(|(_, session)| !is_over(Some(session.expires_at), now));
+        let mut all: Vec<_> = live.map(|(hash, session)| SessionInfo::of(session, asks == Some(hash))).collect();
+        all.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+        all
+    }
+
+    /// Ends sessions; gives those that there were.
+    pub(super) fn end_sessions(&mut self, which: &Which) -> Vec<(SecretHash, Arc<LoginSession>)> {
+        let goes = |hash: &SecretHash, session: &LoginSession| match which {
+            Which::One(id) => session.id == *id,
+            Which::AllBut(stays) => stays.as_ref() != Some(hash),
+        };
+        self.sessions.extract_if(|hash, session| goes(hash, session)).collect()
     }
 
     pub(super) fn add_token(&mut self, hash: SecretHash, token: Token) {

@@ -59,7 +59,14 @@ impl Running {
 
     async fn login(&self, code: &str) -> Result<NewSession, LoginRefused> {
         let address = "192.0.2.1".parse().unwrap();
-        self.access.login(Login { password: Secret::new("password"), totp: Some(code.to_owned()), address }).await
+        self.access
+            .login(Login {
+                password: Secret::new("password"),
+                totp: Some(code.to_owned()),
+                address,
+                browser: "Firefox".to_owned(),
+            })
+            .await
     }
 
     async fn make(&self, kind: TokenKind, lasts: Option<Duration>) -> MadeToken {
@@ -185,8 +192,45 @@ async fn while_the_store_is_away_nobody_is_let_in_and_what_was_ended_stays_ended
 
 #[test]
 fn a_message_shows_no_secret() {
-    let login = Login { password: Secret::new("hunter2"), totp: None, address: "192.0.2.1".parse().unwrap() };
+    let login = Login {
+        password: Secret::new("hunter2"),
+        totp: None,
+        address: "192.0.2.1".parse().unwrap(),
+        browser: String::new(),
+    };
     let (sender, _receiver) = ractor::concurrency::oneshot();
     let text = format!("{:?}", Msg::Login { login, reply: sender.into() });
     assert_eq!(text, "Login");
+}
+
+#[tokio::test]
+async fn sessions_are_listed_and_one_or_all_others_end_with_their_sockets() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut running = start(dir.path()).await;
+    let step = nixfleet_model::access::totp_step(Time::now());
+    let mut made = Vec::new();
+    for step in step - 1..=step + 1 {
+        made.push(running.login(&totp_code(TOTP_KEY, step)).await.ok().unwrap());
+    }
+    let mine = hash(made[1].id.expose());
+    let listed = running.access.sessions(Some(mine)).await.unwrap();
+    assert_eq!(listed.len(), 3);
+    assert_eq!(listed.iter().filter(|session| session.current).count(), 1);
+    assert!(listed.iter().all(|it| (it.address.as_str(), it.browser.as_str()) == ("192.0.2.1", "Firefox")));
+    let text = serde_json::to_string(&listed).unwrap();
+    assert!(made.iter().all(|new| !text.contains(new.id.expose()) && !text.contains(&new.session.csrf)), "{text}");
+
+    let one = Which::One(made[0].session.id.clone());
+    assert_eq!(running.access.end_sessions(one.clone(), "user".to_owned()).await.unwrap(), 1);
+    assert_eq!(running.access.end_sessions(one, "user".to_owned()).await.unwrap(), 0);
+    assert!(running.access.session(hash(made[0].id.expose())).await.unwrap().is_none());
+    assert_eq!(running.access.end_sessions(Which::AllBut(Some(mine)), "user".to_owned()).await.unwrap(), 1);
+    let over = |at: usize| Ended::Viewer(Viewer::Session(hash(made[at].id.expose())));
+    assert_eq!(*running.ended.lock().unwrap(), [over(0), over(2)]);
+    running.restart().await;
+    let left: Vec<_> = running.access.sessions(Some(mine)).await.unwrap();
+    assert!(left.len() == 1 && left[0].current, "{left:?}");
+    let events = running.store.events(None, 10).await.unwrap();
+    assert_eq!(events.iter().filter(|event| event.action == "session_ended").count(), 2);
+    assert_eq!(running.access.end_sessions(Which::AllBut(None), "api:x".to_owned()).await.unwrap(), 1);
 }

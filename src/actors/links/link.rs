@@ -1,29 +1,40 @@
-//! One agent's socket: two tasks, a reader and a writer (an actor costs 9 KiB, a task 1). The links actor owns
-//! both; what the reader reads goes to the host's actor, what the host's actor sends comes by a bounded outbox.
+//! One agent's socket: one task that reads and writes (an actor costs 9 KiB, a task 1). The links actor owns it;
+//! what is read goes to the host's actor, what the host's actor sends comes by a bounded outbox.
 //!
-//! Backpressure: each message that is cast carries a permit by its size, and the reader stops reading when all are
-//! out. What is no output is read at a pace besides: each such message may make a delta for every tab.
-//! When the host's actor dies the link is closed with 1012: the agent comes back and tells the truth.
+//! ```text
+//! host ── send ──→ outbox ──→ ┌ task ┐ ←──→ socket
+//!   ▲                         └──┬───┘
+//!   └──────── FromAgent ─────────┘
+//! ```
+//!
+//! There are thousands of these, so what rests in memory for each is small: no second task, no halves of the socket
+//! that share a lock, no channel with room for messages that rarely come.
+//!
+//! Backpressure: each message that is cast carries a permit by its size, and the task stops reading when all are
+//! out; it goes on writing meanwhile. What is no output is read at a pace besides: each such message may make a delta
+//! for every tab. When the host's actor dies the link is closed with 1012: the agent comes back and tells the truth.
 
-use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+mod outbox;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt, StreamExt};
+use futures_util::future::{self, Either};
+use futures_util::{Sink as _, SinkExt as _, Stream as _, StreamExt as _};
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
 use nixfleet_protocol::codec::{self, Decoded};
 use ractor::{ActorRef, RpcReplyPort};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, Sleep};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
 
+pub use self::outbox::{LinkRef, Outbox, Taken, outbox};
 use crate::actors::host;
 use crate::actors::socket::{self, Pace};
 
@@ -49,8 +60,6 @@ const SMALLEST: u32 = 4;
 const BURST: u32 = 256;
 /// And then one in this time; an agent of ours needs one in a second or two. A faster one is read slower.
 const ONE_IN: Duration = Duration::from_millis(20);
-/// Messages that may wait for a slow agent; commands and acknowledgements are few and small.
-const OUTBOX: usize = 1024;
 /// How long an agent may take to say who it is.
 const REGISTER_WITHIN: Duration = Duration::from_secs(10);
 /// How often the dashboard pings.
@@ -79,7 +88,7 @@ pub mod close {
 /// What goes to an agent.
 #[derive(Debug)]
 pub enum Outgoing {
-    /// A message. In a box: each link has room for 32 of these from its beginning.
+    /// A message.
     Frame(Box<DashboardMessage>),
     /// A ping; the sender is told when the pong (or anything else) comes.
     Ping(oneshot::Sender<()>),
@@ -90,57 +99,6 @@ pub enum Outgoing {
         /// For people.
         reason: String,
     },
-}
-
-/// One link, for those who send to it.
-#[derive(Clone, Debug)]
-pub struct LinkRef {
-    id: u64,
-    outbox: mpsc::Sender<Outgoing>,
-    /// Its agent does not read: the link is cut, so that it comes back and tells again.
-    cut: Arc<Notify>,
-}
-
-impl LinkRef {
-    /// Over a bounded outbox.
-    pub fn new(id: u64, outbox: mpsc::Sender<Outgoing>) -> Self {
-        Self { id, outbox, cut: Arc::default() }
-    }
-
-    /// Its number: no two links of a daemon's life share one.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Sends. `false`: the link is gone, or its agent does not read and it is cut now, because a frame that is
-    /// lost must not be lost on a link that stays; the host will hear of its end.
-    pub fn send(&self, message: DashboardMessage) -> bool {
-        self.put(Outgoing::Frame(Box::new(message)))
-    }
-
-    /// Ends the link.
-    pub fn close(&self, code: u16, reason: &str) {
-        if !self.put(Outgoing::Close { code, reason: reason.to_owned() }) {
-            tracing::debug!(link = self.id, code, "link is gone or does not read");
-        }
-    }
-
-    fn put(&self, outgoing: Outgoing) -> bool {
-        let put = self.outbox.try_send(outgoing);
-        if matches!(put, Err(TrySendError::Full(_))) {
-            self.cut.notify_one();
-        }
-        put.is_ok()
-    }
-
-    /// Whether the agent answers within `limit`.
-    pub async fn answers(&self, limit: Duration) -> bool {
-        let (told, pong) = oneshot::channel();
-        if self.outbox.try_send(Outgoing::Ping(told)).is_err() {
-            return false;
-        }
-        matches!(tokio::time::timeout(limit, pong).await, Ok(Ok(())))
-    }
 }
 
 /// What a link tells the links actor.
@@ -162,177 +120,201 @@ pub enum LinkNews {
     },
 }
 
-/// Starts the two tasks of a link. `tell` is called from them and must not block.
+/// Starts the task of a link. `tell` is called from it and must not block.
 pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 'static) -> LinkRef {
-    let (outbox, outgoing) = mpsc::channel(OUTBOX);
-    let link = LinkRef::new(id, outbox);
-    let (sink, stream) = socket.split();
-    let asked = Arc::<Asked>::default();
-    let mut writer = tokio::spawn(write(sink, outgoing, Arc::clone(&asked)));
-    let cut = Arc::clone(&link.cut);
-    let mut reader = Reader {
+    let (link, outbox) = outbox(id);
+    let now = Instant::now();
+    let task = Task {
         link: link.clone(),
-        stream,
-        asked,
+        outbox,
+        socket,
+        sending: Sending::Open,
+        unflushed: false,
+        asked: Vec::new(),
         host: None,
+        heard: now,
+        ping: now + PING_EVERY,
+        timer: Box::pin(tokio::time::sleep_until(now + PING_EVERY)),
         malformed: 0,
-        minute: Instant::now(),
-        unknown: HashSet::new(),
+        minute: now,
+        unknown: Vec::new(),
         pace: Pace::new(BURST, ONE_IN),
         length: 0,
         broken: false,
     };
-    tokio::spawn(async move {
-        tokio::select! {
-            () = reader.run(&tell) => {}
-            // Closed by us, or broken: the agent gets a moment to answer the close frame.
-            _ = &mut writer => reader.drain().await,
-            () = cut.notified() => tracing::info!(link = id, "the agent does not read, cut off"),
+    tokio::spawn(task.live(tell));
+    link
+}
+
+/// How far the sending half is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sending {
+    /// What comes is sent.
+    Open,
+    /// A close frame is on its way.
+    Closing,
+    /// It was sent, or nothing can be sent any more.
+    Over,
+}
+
+/// Why nothing more of the link is of interest.
+#[derive(Debug)]
+enum End {
+    /// Closed by us, or it can't be written: the agent gets a moment to answer the close frame.
+    Sent,
+    /// Its agent does not read.
+    Cut,
+    /// Nothing came for too long.
+    Silent,
+    /// The agent is gone, or closed; or the close frame that ends it was given its second.
+    Gone,
+}
+
+struct Task {
+    link: LinkRef,
+    outbox: Outbox,
+    socket: Socket,
+    sending: Sending,
+    /// Something was given to the socket that may still lie in it.
+    unflushed: bool,
+    /// Who asked whether the agent is there.
+    asked: Vec<oneshot::Sender<()>>,
+    /// Who hears what comes, once the agent was let in.
+    host: Option<ActorRef<host::Msg>>,
+    /// When anything came last.
+    heard: Instant,
+    /// When the next ping is due.
+    ping: Instant,
+    /// Rings for the next ping, or for too much silence; one that rings early looks again.
+    timer: Pin<Box<Sleep>>,
+    malformed: u32,
+    minute: Instant,
+    /// Message types that were told of.
+    unknown: Vec<String>,
+    pace: Pace,
+    /// Bytes of the last frame.
+    length: usize,
+    /// What came broke the protocol: nothing more of it can be read.
+    broken: bool,
+}
+
+impl Task {
+    async fn live(mut self, tell: impl Fn(LinkNews) + Send + Sync + 'static) {
+        let id = self.link.id();
+        match self.run(&tell).await {
+            Ok(never) => match never {},
+            Err(End::Sent) => Box::pin(self.drain()).await,
+            Err(End::Cut) => tracing::info!(link = id, "the agent does not read, cut off"),
+            Err(End::Silent) => tracing::info!(link = id, "silent for {SILENCE:?}, dropped"),
+            Err(End::Gone) => {}
         }
-        writer.abort();
-        if let Some(host) = reader.host
+        if let Some(host) = self.host.take()
             && host.cast(host::Msg::LinkDown { link: id }).is_err()
         {
             tracing::debug!(link = id, "host actor is gone");
         }
         tell(LinkNews::Ended { link: id });
-    });
-    link
-}
-
-/// Who asked whether the agent is there. The writer puts them in, the reader answers with the next frame; a heartbeat
-/// that nobody asked about wakes no second task.
-#[derive(Debug, Default)]
-struct Asked {
-    any: AtomicBool,
-    told: Mutex<Vec<oneshot::Sender<()>>>,
-}
-
-impl Asked {
-    fn add(&self, told: oneshot::Sender<()>) {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner).push(told);
-        self.any.store(true, Ordering::Release);
     }
 
-    /// Anything that comes proves that the agent is there.
-    fn heard(&self) {
-        if !self.any.swap(false, Ordering::AcqRel) {
-            return;
-        }
-        for told in self.told.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
-            if told.send(()).is_err() {
-                tracing::trace!("nobody waits for this pong any more");
+    async fn run(&mut self, tell: &(impl Fn(LinkNews) + Sync)) -> Result<std::convert::Infallible, End> {
+        // In a box: what the beginning needs is given back.
+        let host = Box::pin(self.begin(tell)).await?;
+        self.host = Some(host.clone());
+        let permits = Arc::new(Semaphore::new(IN_FLIGHT as usize));
+        loop {
+            let message = self.next().await?;
+            let weight = u32::try_from(self.length / 1024).unwrap_or(IN_FLIGHT).clamp(SMALLEST, IN_FLIGHT);
+            let permit = if let Ok(permit) = Arc::clone(&permits).try_acquire_many_owned(weight) {
+                permit
+            } else {
+                // In a box: it is rare, and takes room for as long as the link lives.
+                let waiting = Arc::clone(&permits).acquire_many_owned(weight);
+                Box::pin(self.meanwhile(waiting)).await?.map_err(|_| End::Gone)?
+            };
+            if host.cast(host::Msg::FromAgent { link: self.link.id(), message, permit }).is_err() {
+                return Err(self.end(close::RESTART, "the host is being restarted, come back").await);
             }
         }
     }
-}
 
-struct Reader {
-    link: LinkRef,
-    stream: SplitStream<Socket>,
-    asked: Arc<Asked>,
-    /// Who hears what comes, once the agent was let in.
-    host: Option<ActorRef<host::Msg>>,
-    malformed: u32,
-    minute: Instant,
-    unknown: HashSet<String>,
-    pace: Pace,
-    /// Bytes of the last frame.
-    length: usize,
-    /// What it sent broke the rules of WebSocket.
-    broken: bool,
-}
-
-impl Reader {
-    async fn run(&mut self, tell: &(impl Fn(LinkNews) + Sync)) {
-        let Ok(Some(register)) = tokio::time::timeout(REGISTER_WITHIN, self.register()).await else {
-            self.end(close::POLICY, "the first message must be register").await;
-            return;
+    /// Until the agent said who it is, and was let in: its host's actor.
+    async fn begin(&mut self, tell: &(impl Fn(LinkNews) + Sync)) -> Result<ActorRef<host::Msg>, End> {
+        let register = match tokio::time::timeout(REGISTER_WITHIN, self.next()).await {
+            Ok(Ok(AgentMessage::Register(register))) => register,
+            Ok(Err(end @ (End::Sent | End::Cut))) => return Err(end),
+            Ok(_) | Err(_) => return Err(self.end(close::POLICY, "the first message must be register").await),
         };
         let (attach, attached) = ractor::concurrency::oneshot();
         tell(LinkNews::Registered { link: self.link.clone(), register, attach: attach.into() });
-        let Ok(host) = attached.await else {
+        match self.meanwhile(attached).await? {
+            Ok(host) => Ok(host),
             // Refused: the close frame that says why is on its way already.
-            self.end(close::NOT_ALLOWED, "refused").await;
-            return;
-        };
-        self.host = Some(host.clone());
-        let permits = Arc::new(Semaphore::new(IN_FLIGHT as usize));
-        while let Some(message) = self.next().await {
-            let weight = u32::try_from(self.length / 1024).unwrap_or(IN_FLIGHT).clamp(SMALLEST, IN_FLIGHT);
-            let Ok(permit) = Arc::clone(&permits).acquire_many_owned(weight).await else { break };
-            if host.cast(host::Msg::FromAgent { link: self.link.id(), message, permit }).is_err() {
-                self.end(close::RESTART, "the host is being restarted, come back").await;
-                break;
-            }
+            Err(_) => Err(self.end(close::NOT_ALLOWED, "refused").await),
         }
     }
 
-    async fn register(&mut self) -> Option<Box<Register>> {
-        match self.next().await? {
-            AgentMessage::Register(register) => Some(register),
-            AgentMessage::Heartbeat(_)
-            | AgentMessage::Accepted(_)
-            | AgentMessage::Output(_)
-            | AgentMessage::Status(_)
-            | AgentMessage::CommandRejected(_)
-            | AgentMessage::OperationProgress(_)
-            | AgentMessage::TestProgress(_)
-            | AgentMessage::Progress(_) => None,
-        }
-    }
-
-    /// The next message in good form; `None` when the link is over.
-    async fn next(&mut self) -> Option<AgentMessage> {
+    /// The next message in good form.
+    async fn next(&mut self) -> Result<AgentMessage, End> {
         loop {
-            let frame = match tokio::time::timeout(SILENCE, self.stream.next()).await {
-                Ok(Some(Ok(frame))) => frame,
-                Ok(Some(Err(error))) => {
+            let frame = match future::poll_fn(|cx| self.poll(cx)).await? {
+                Ok(frame) => frame,
+                Err(error) => {
                     tracing::debug!(link = self.link.id(), %error, "link broke");
-                    if let Some((code, reason)) = socket::fault(&error) {
-                        self.broken = true;
-                        self.end(code, reason).await;
-                    }
-                    return None;
-                }
-                Ok(None) => return None,
-                Err(_) => {
-                    tracing::info!(link = self.link.id(), "silent for {SILENCE:?}, dropped");
-                    return None;
+                    let Some((code, reason)) = socket::fault(&error) else { return Err(End::Gone) };
+                    self.broken = true;
+                    return Err(self.end(code, reason).await);
                 }
             };
-            self.asked.heard();
+            self.heard();
             self.length = frame.len();
             let frame = match frame {
                 Message::Text(text) => codec::decode_agent(text.as_str()),
                 Message::Binary(_) => Decoded::Malformed("binary frame".to_owned()),
-                Message::Close(_) => return None,
+                Message::Close(_) => return Err(End::Gone),
                 Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
-                    self.pace.keep().await;
+                    self.keep_pace().await?;
                     continue;
                 }
             };
             match frame {
                 // Output has a pace of its own: what is on disk.
-                Decoded::Message(message @ AgentMessage::Output(_)) => return Some(message),
+                Decoded::Message(message @ AgentMessage::Output(_)) => return Ok(message),
                 Decoded::Message(message) => {
-                    self.pace.keep().await;
-                    return Some(message);
+                    self.keep_pace().await?;
+                    return Ok(message);
                 }
                 Decoded::UnknownType(kind) => {
-                    self.pace.keep().await;
-                    if self.unknown.len() < 20 && self.unknown.insert(kind.clone()) {
+                    self.keep_pace().await?;
+                    if self.unknown.len() < 20 && !self.unknown.contains(&kind) {
                         tracing::info!(link = self.link.id(), kind, "unknown message type, ignored");
+                        self.unknown.push(kind);
                     }
                 }
                 Decoded::Malformed(why) => {
                     if self.too_many_malformed(&why) {
-                        self.end(close::POLICY, "too many malformed messages").await;
-                        return None;
+                        return Err(self.end(close::POLICY, "too many malformed messages").await);
                     }
                 }
             }
         }
+    }
+
+    /// Anything that comes proves that the agent is there.
+    fn heard(&mut self) {
+        self.heard = Instant::now();
+        for told in self.asked.drain(..) {
+            if told.send(()).is_err() {
+                tracing::trace!("nobody waits for this pong any more");
+            }
+        }
+    }
+
+    async fn keep_pace(&mut self) -> Result<(), End> {
+        if let Some(ahead) = self.pace.take() {
+            // In a box: it is rare, and a timer is large.
+            Box::pin(self.meanwhile(tokio::time::sleep(ahead))).await?;
+        }
+        Ok(())
     }
 
     fn too_many_malformed(&mut self, why: &str) -> bool {
@@ -345,10 +327,11 @@ impl Reader {
         self.malformed > MALFORMED_PER_MINUTE
     }
 
-    /// Sends a close frame; the writer ends with it, and that ends the reader.
-    async fn end(&mut self, code: u16, reason: &str) {
+    /// Sends a close frame, and sees it off for a second at most.
+    async fn end(&mut self, code: u16, reason: &str) -> End {
         self.link.close(code, reason);
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let second = Box::pin(self.meanwhile(tokio::time::sleep(Duration::from_secs(1)))).await;
+        second.err().unwrap_or(End::Gone)
     }
 
     /// Reads on until the agent closes, a second at most.
@@ -357,39 +340,109 @@ impl Reader {
             // Nothing of it can be read. It gets the time to read why, before what it sent resets the connection.
             return tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let over = async { while let Some(Ok(_)) = self.stream.next().await {} };
+        let over = async { while let Some(Ok(_)) = self.socket.next().await {} };
         if tokio::time::timeout(Duration::from_secs(1), over).await.is_err() {
             tracing::debug!(link = self.link.id(), "agent did not answer the close");
         }
     }
-}
 
-async fn write(mut sink: SplitSink<Socket, Message>, mut outgoing: mpsc::Receiver<Outgoing>, asked: Arc<Asked>) {
-    let mut ping = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
-    ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        let sent = tokio::select! {
-            next = outgoing.recv() => match next {
-                Some(Outgoing::Frame(message)) => sink.send(Message::text(codec::encode(&message))).await,
-                Some(Outgoing::Ping(told)) => {
-                    asked.add(told);
-                    sink.send(Message::Ping(Vec::new().into())).await
-                }
-                Some(Outgoing::Close { code, reason }) => {
-                    let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
-                    // Whether it comes through or not, this is the end.
-                    if let Err(error) = sink.send(Message::Close(Some(frame))).await {
-                        tracing::debug!(%error, "close frame not sent");
-                    }
-                    return;
-                }
-                None => return,
-            },
-            _ = ping.tick() => sink.send(Message::Ping(Vec::new().into())).await,
-        };
-        if let Err(error) = sent {
-            tracing::debug!(%error, "link can't be written");
-            return;
+    /// Waits for something else, and goes on sending. Nothing is read: silence is ours then, and not the agent's.
+    async fn meanwhile<T>(&mut self, other: impl Future<Output = T>) -> Result<T, End> {
+        let other = std::pin::pin!(other);
+        let sending = future::poll_fn(|cx| {
+            self.heard = Instant::now();
+            self.poll_send(cx)
+        });
+        match future::select(other, sending).await {
+            Either::Left((done, _)) => {
+                self.heard = Instant::now();
+                Ok(done)
+            }
+            Either::Right((end, _)) => Err(end),
         }
+    }
+
+    /// Sends what there is to send, and gives the next frame.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Result<Message, Error>, End>> {
+        if let Poll::Ready(end) = self.poll_send(cx) {
+            return Poll::Ready(Err(end));
+        }
+        match Pin::new(&mut self.socket).poll_next(cx) {
+            Poll::Ready(Some(frame)) => Poll::Ready(Ok(frame)),
+            Poll::Ready(None) => Poll::Ready(Err(End::Gone)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Sends what there is to send. Ready when that is over, or the link is.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let silent = self.heard + SILENCE;
+            if silent <= now {
+                return Poll::Ready(End::Silent);
+            }
+            if self.ping <= now {
+                self.ping = now + PING_EVERY;
+                self.outbox.ping();
+            }
+            let next = self.ping.min(silent);
+            self.timer.as_mut().reset(next);
+        }
+        match self.poll_outbox(cx) {
+            Poll::Ready(Ok(end)) => Poll::Ready(end),
+            Poll::Ready(Err(error)) => {
+                tracing::debug!(link = self.link.id(), %error, "link can't be written");
+                self.sending = Sending::Over;
+                Poll::Ready(End::Sent)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn poll_outbox(&mut self, cx: &mut Context<'_>) -> Poll<Result<End, Error>> {
+        loop {
+            if self.sending == Sending::Over {
+                return Poll::Ready(Ok(End::Sent));
+            }
+            // Before the socket is asked: who does not read is cut off while the socket is full.
+            if self.outbox.listen(cx.waker()) {
+                return Poll::Ready(Ok(End::Cut));
+            }
+            let Poll::Ready(ready) = self.socket.poll_ready_unpin(cx) else { return Poll::Pending };
+            ready?;
+            if self.sending == Sending::Open
+                && let Some(taken) = self.outbox.take()
+            {
+                self.send(taken)?;
+                self.unflushed = true;
+                continue;
+            }
+            if self.unflushed {
+                let Poll::Ready(flushed) = self.socket.poll_flush_unpin(cx) else { return Poll::Pending };
+                flushed?;
+                self.unflushed = false;
+            }
+            if self.sending == Sending::Open {
+                return Poll::Pending;
+            }
+            self.sending = Sending::Over;
+        }
+    }
+
+    fn send(&mut self, taken: Taken) -> Result<(), Error> {
+        let message = match taken {
+            Taken::Ping => Message::Ping(Vec::new().into()),
+            Taken::Outgoing(Outgoing::Frame(message)) => Message::text(codec::encode(&message)),
+            Taken::Outgoing(Outgoing::Ping(told)) => {
+                self.asked.push(told);
+                Message::Ping(Vec::new().into())
+            }
+            Taken::Outgoing(Outgoing::Close { code, reason }) => {
+                self.sending = Sending::Closing;
+                Message::Close(Some(CloseFrame { code: CloseCode::from(code), reason: reason.into() }))
+            }
+        };
+        Pin::new(&mut self.socket).start_send(message)
     }
 }

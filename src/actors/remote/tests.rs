@@ -365,8 +365,10 @@ async fn a_killed_actor_comes_back_from_the_store() {
     let fake = Fake::new(Ok("aaaaaaa"));
     let bench = Bench::new(Arc::clone(&fake)).await;
     bench.ask().await;
-    let read_at = bench.now().read_at;
     fake.gate.forget_permits(usize::MAX);
+    // An answer that was on its way is the last one.
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let read_at = bench.now().read_at;
     bench.handle.refresh_git("user".to_owned(), false, None).await;
     let old = bench.slot.sitting().unwrap();
     old.kill_and_wait(None).await.unwrap();

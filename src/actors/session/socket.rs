@@ -256,7 +256,9 @@ mod tests {
             match client.next().await.unwrap().unwrap() {
                 Message::Text(text) => break text,
                 Message::Ping(_) => {}
-                other => panic!("{other:?}"),
+                other @ (Message::Binary(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_)) => {
+                    panic!("{other:?}")
+                }
             }
         };
         assert!(whole == text);

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use sled::Transactional;
 use sled::transaction::{ConflictableTransactionError, TransactionError};
@@ -37,9 +38,43 @@ pub(super) enum CantWrite {
 /// sled's files, and what they need besides sled.
 pub(super) struct Disk {
     folder: Folder,
-    file: File,
+    file: Arc<File>,
     reserve: u64,
-    witness: Option<Witness>,
+    witness: Option<Arc<Witness>>,
+}
+
+/// What is left to do for what sled has written: to sync it. Any thread may, and one sync is good for all that was
+/// written before it.
+#[derive(Clone)]
+pub(super) struct Unsynced {
+    file: Arc<File>,
+    witness: Option<Arc<Witness>>,
+    counts: Counts,
+    #[cfg(test)]
+    folder: std::path::PathBuf,
+}
+
+impl Unsynced {
+    /// `fdatasync`, and then the witness.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        #[cfg(test)]
+        let synced = self.told_in_tests().unwrap_or_else(|| self.file.sync_data());
+        #[cfg(not(test))]
+        let synced = self.file.sync_data();
+        synced?;
+        if let Some(witness) = &self.witness {
+            witness.say(&self.counts);
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn told_in_tests(&self) -> Option<io::Result<()>> {
+        if self.folder.join(BAD_SYNC).exists() {
+            return Some(Err(io::Error::other("the disk is bad")));
+        }
+        self.folder.join(NO_SYNC).exists().then_some(Ok(()))
+    }
 }
 
 impl Disk {
@@ -47,7 +82,7 @@ impl Disk {
         let reserve = RESERVE;
         #[cfg(test)]
         let reserve = if folder.told(NO_RESERVE) { 0 } else { reserve };
-        Self { folder, file, reserve, witness: None }
+        Self { folder, file: Arc::new(file), reserve, witness: None }
     }
 
     /// Where sled lies.
@@ -69,10 +104,10 @@ impl Disk {
     /// Opens sled again, after it was closed.
     pub(super) fn open_again(&mut self) -> Result<Trees, CantUse> {
         let open = self.folder.open()?;
-        self.file = open.file;
+        self.file = Arc::new(open.file);
         // It may be another folder of this name.
         if let Some(epoch) = self.witness.take().map(|witness| witness.epoch()) {
-            self.witness = Witness::open(self.folder.store(), epoch).ok();
+            self.witness = Witness::open(self.folder.store(), epoch).ok().map(Arc::new);
         }
         Ok(open.trees)
     }
@@ -82,7 +117,7 @@ impl Disk {
         match Witness::open(self.folder.store(), epoch) {
             Ok(witness) => {
                 witness.say(counts);
-                self.witness = Some(witness);
+                self.witness = Some(Arc::new(witness));
             }
             Err(error) => tracing::warn!(%error, "the store has no witness"),
         }
@@ -95,25 +130,30 @@ impl Disk {
         }
     }
 
-    fn sync(&self) -> io::Result<()> {
-        #[cfg(test)]
-        if self.folder.told(NO_SYNC) {
-            return Ok(());
-        }
-        self.file.sync_data()
-    }
-
     /// Makes a plan durable: one transaction over all its trees, flush, fdatasync.
     pub(super) fn write(&self, trees: &Trees, plan: &Finished) -> Result<(), CantWrite> {
+        if let Some(unsynced) = self.put(trees, plan)? {
+            unsynced.sync()?;
+        }
+        Ok(())
+    }
+
+    /// Hands a plan to the system: one transaction over all its trees, and flush. It is durable when what this gives is
+    /// synced; none: there was nothing to write.
+    pub(super) fn put(&self, trees: &Trees, plan: &Finished) -> Result<Option<Unsynced>, CantWrite> {
         self.room()?;
         if plan.by_tree.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         Self::apply(trees, plan)?;
         trees.db().flush()?;
-        self.sync()?;
-        self.witnessed(&plan.counts);
-        Ok(())
+        Ok(Some(Unsynced {
+            file: Arc::clone(&self.file),
+            witness: self.witness.clone(),
+            counts: plan.counts,
+            #[cfg(test)]
+            folder: self.folder.data().to_owned(),
+        }))
     }
 
     /// One transaction over all trees of a plan. Not durable yet.
@@ -149,3 +189,7 @@ pub(super) const NO_RESERVE: &str = "no-reserve";
 /// A file of this name in the data directory: no `fdatasync` of our own, to see what it is good for.
 #[cfg(test)]
 pub(super) const NO_SYNC: &str = "no-sync";
+
+/// A file of this name in the data directory: `fdatasync` fails.
+#[cfg(test)]
+pub(super) const BAD_SYNC: &str = "bad-sync";

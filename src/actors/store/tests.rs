@@ -22,6 +22,7 @@ mod full;
 mod kill;
 mod large;
 mod mounts;
+mod overlap;
 mod power;
 mod random;
 mod restart;

@@ -1,24 +1,25 @@
 //! The one thread that writes. It does the blocking calls, so that nothing else has to.
 //!
 //! ```text
-//! actor ── jobs (mpsc) ──→ take all that waits → plan → one transaction → flush → fdatasync
-//!                                                            │ can't: close, answer `CantWrite`, look for room
-//!                                                            └ durable: publish in order → answer everyone
+//! actor ── jobs (mpsc) ──→ take all that waits → plan → one transaction → flush → fdatasync → publish → answer
+//!                                     │ can't: close, answer `CantWrite`, look for room  └──── ending.rs ────┘
 //! ```
 //!
+//! - What waits for the disk is done here when nothing else waits, and by a second thread when something does
+//!   (`ending.rs`): the next group is planned meanwhile.
 //! - sled's `flush` ends in `sync_file_range` on Linux, which a power cut survives only by luck: hence the
 //!   `fdatasync` of our own on sled's file. Never `flush_async`: several of them deadlock.
 //! - After an error of the disk sled refuses writes until it is opened again. The thread closes it (readers
 //!   hold it only for one read) and opens it again when there is room.
 //! - A panic in here or in sled ends the thread: it says so, the actor fails and is started again.
 
+mod ending;
 mod long;
 
 use std::collections::VecDeque;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant};
 use nixfleet_model::fleet_state::StateChange;
 use ractor::RpcReplyPort;
 
+use self::ending::{Answer, Ending, Group};
 use super::archive::Head;
 use super::backup::Export;
 use super::disk::{CantWrite, Disk};
@@ -34,7 +36,7 @@ use super::health::Shared;
 use super::plan::{self, CantPlan, Counts, Plan};
 use super::record::Unreadable;
 use super::start::{self, Started};
-use super::trees::{Tree, Trees};
+use super::trees::Trees;
 use super::{Batch, Compacted, StoreError, WriterNews};
 
 /// The most jobs of a group: at 20,000 a second some fifty wait, so this is met only after a pause.
@@ -77,6 +79,7 @@ pub(super) fn spawn(
     let (sender, jobs) = channel();
     let Started { disk, trees, epoch, counts, warnings } = started;
     let shared = Arc::new(Shared::new(epoch, warnings, disk.store().to_owned(), Arc::clone(&trees)));
+    let ending = Ending::start(Arc::clone(&shared), publish)?;
     let mut writer = Writer {
         jobs,
         waiting: VecDeque::new(),
@@ -84,7 +87,7 @@ pub(super) fn spawn(
         disk,
         trees: Some(trees),
         counts,
-        publish,
+        ending,
         news: Arc::clone(&news),
         retry: SOON,
         next_try: Instant::now(),
@@ -110,17 +113,10 @@ struct Writer {
     /// None: closed after an error of the disk.
     trees: Option<Arc<Trees>>,
     counts: Counts,
-    publish: Publish,
+    ending: Ending,
     news: News,
     retry: Duration,
     next_try: Instant,
-}
-
-/// Who is answered when the group is durable, and with what.
-enum Answer {
-    Commit(RpcReplyPort<Result<(), StoreError>>, Instant),
-    Mark(RpcReplyPort<Result<u64, StoreError>>, u64),
-    Probe(RpcReplyPort<Result<(), StoreError>>),
 }
 
 impl Writer {
@@ -132,8 +128,13 @@ impl Writer {
             while !self.waiting.is_empty() {
                 if let Some(trouble) = self.shared.trouble() {
                     self.refuse(&trouble);
+                } else if self.ending.failed() {
+                    self.settle();
                 } else if self.waiting.front().is_some_and(Job::is_long) {
-                    if let Some(job) = self.waiting.pop_front() {
+                    self.settle();
+                    if self.shared.trouble().is_none()
+                        && let Some(job) = self.waiting.pop_front()
+                    {
                         self.long_job(job);
                     }
                 } else {
@@ -141,8 +142,16 @@ impl Writer {
                 }
             }
         }
+        self.settle();
         self.close();
         self.trees = None;
+    }
+
+    /// Waits until all that was handed over is synced and answered.
+    fn settle(&mut self) {
+        if let Err(error) = self.ending.settle() {
+            self.in_trouble(&CantWrite::Sync(error));
+        }
     }
 
     /// Waits for a job, and takes all that wait. In trouble it wakes up to try again. False: nobody is left.
@@ -160,9 +169,13 @@ impl Writer {
             }
         };
         self.waiting.extend(first);
+        self.take_more();
+        true
+    }
+
+    fn take_more(&mut self) {
         let room = GROUP.saturating_sub(self.waiting.len());
         self.waiting.extend(self.jobs.try_iter().take(room));
-        true
     }
 
     /// One transaction for all that waits.
@@ -201,59 +214,42 @@ impl Writer {
                 }
             }
         }
-        let written = plan.finish().map_err(CantWrite::from).and_then(|finished| {
-            self.disk.write(&trees, &finished)?;
-            Ok(finished)
+        let put = plan.finish().map_err(CantWrite::from).and_then(|finished| {
+            let unsynced = self.disk.put(&trees, &finished)?;
+            Ok((finished, unsynced))
         });
-        match written {
-            Ok(finished) => {
+        let counts = self.counts;
+        let group = |trees| Group { unsynced: None, counts, records: 0, changes, answers, trees };
+        match put {
+            Ok((finished, unsynced)) => {
                 self.counts = finished.counts;
-                self.shared.written.fetch_add(finished.records, Ordering::Relaxed);
-                self.tell_counts();
-                if !changes.is_empty() {
-                    (self.publish)(changes);
+                let group = Group { unsynced, counts: finished.counts, records: finished.records, ..group(trees) };
+                self.take_more();
+                if self.waiting.is_empty() {
+                    self.settle_with(group);
+                } else {
+                    self.ending.hand_over(group);
                 }
-                self.answer_all(answers, &trees);
             }
             Err(error) => {
-                drop(trees);
-                let why = error.to_string();
-                for answer in answers {
-                    self.answer(|| {
-                        let error = StoreError::CantWrite(why.clone());
-                        match answer {
-                            Answer::Commit(reply, _) | Answer::Probe(reply) => reply.send(Err(error)).is_ok(),
-                            Answer::Mark(reply, _) => reply.send(Err(error)).is_ok(),
-                        }
-                    });
-                }
+                let group = group(trees);
+                // In order: those before are answered first.
+                self.settle();
+                group.refuse(&self.shared, &error.to_string());
                 self.in_trouble(&error);
             }
         }
     }
 
-    fn answer_all(&self, answers: Vec<Answer>, trees: &Trees) {
-        for answer in answers {
-            self.answer(|| match answer {
-                Answer::Commit(reply, since) => {
-                    self.shared.note(since.elapsed());
-                    reply.send(Ok(())).is_ok()
-                }
-                Answer::Mark(reply, before) => reply.send(Ok(before)).is_ok(),
-                Answer::Probe(reply) => {
-                    let read = super::reader::get::<u64>(trees, Tree::Meta, plan::PROBE);
-                    reply.send(read.map(drop).map_err(StoreError::from)).is_ok()
-                }
-            });
+    /// Ends a group here, after all that were handed over.
+    fn settle_with(&mut self, group: Group) {
+        if let Err(error) = self.ending.settle_with(group) {
+            self.in_trouble(&CantWrite::Sync(error));
         }
     }
 
-    /// Nobody may be there any more to hear an answer; that changes nothing.
     fn answer(&self, send: impl FnOnce() -> bool) {
-        self.shared.queue.fetch_sub(1, Ordering::Relaxed);
-        if !send() {
-            tracing::trace!("nobody waits for this answer");
-        }
+        ending::answer(&self.shared, send);
     }
 
     /// Answers all that wait that nothing can be written.

@@ -17,6 +17,8 @@ mod remote;
 
 /// The code of a refusal because the agent can't do it, whatever else is the case.
 pub const UNSUPPORTED: &str = "unsupported_by_agent";
+/// The code of a refusal because the host's own configuration forbids it.
+pub const EXEC_DISABLED: &str = "exec_disabled";
 
 /// Why an op was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,10 @@ use nixfleet_protocol::api::{Category, Event, Level};
 use nixfleet_protocol::{EventId, HostId, Time};
 use serde::{Deserialize, Serialize};
 
+mod filter;
+
+pub use filter::EventFilter;
+
 /// An event that has no number yet. It belongs into the same commit as the change that it tells of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewEvent {

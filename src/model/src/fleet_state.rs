@@ -94,11 +94,12 @@ impl FleetState {
 
     fn apply_host(&mut self, view: &Arc<HostView>) -> Option<Change> {
         let host = Arc::clone(&view.host);
-        match self.hosts.insert(host.id.clone(), Arc::clone(view)) {
-            None => Some(Change::HostAdded(host)),
-            Some(before) if before == *view => None,
-            Some(_) => Some(Change::HostUpdated(host)),
-        }
+        let Some(known) = self.hosts.get_mut(&host.id) else {
+            self.hosts.insert(host.id.clone(), Arc::clone(view));
+            return Some(Change::HostAdded(host));
+        };
+        let before = std::mem::replace(known, Arc::clone(view));
+        (before != *view).then_some(Change::HostUpdated(host))
     }
 
     fn apply_command(&mut self, command: Arc<Command>) -> Option<Change> {

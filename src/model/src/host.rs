@@ -2,11 +2,17 @@
 //! lights need to remember. One record, one owner: the host's actor. How messages change the facts stands in
 //! `host/merge.rs`.
 
+mod features;
 mod merge;
+
+use std::sync::Arc;
 
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, Time};
 use serde::{Deserialize, Serialize};
+
+pub use self::features::Features;
+use crate::load::Load;
 
 /// Everything stored about a host.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,6 +29,8 @@ pub struct HostRecord {
     pub chosen: Chosen,
     /// What the lights remember.
     pub history: History,
+    /// How busy it was.
+    pub load: Load,
     /// The command that is not over.
     pub open: Option<CommandId>,
 }
@@ -37,6 +45,7 @@ impl HostRecord {
             facts: Facts::default(),
             chosen: Chosen::default(),
             history: History::default(),
+            load: Load::default(),
             open: None,
         }
     }
@@ -91,8 +100,8 @@ pub struct Facts {
     pub system_path: Option<String>,
     /// The configuration revision of the running system.
     pub system_revision: Option<Commit>,
-    /// The last generations, newest first.
-    pub generations: Vec<Generation>,
+    /// The last generations, newest first. Shared with all who show them.
+    pub generations: Arc<[Generation]>,
     /// How many tests the checkout has for this host, where it was said.
     pub tests: Option<u32>,
     /// Load.
@@ -106,7 +115,7 @@ pub struct Facts {
     /// For Wake-on-LAN.
     pub mac_addresses: Vec<String>,
     /// What the agent can do beyond the base.
-    pub features: Vec<String>,
+    pub features: Features,
     /// The three layers of freshness.
     pub freshness: Freshness,
     /// The agent's state directory.

@@ -8,13 +8,14 @@
 //!
 //! Invariants (`tests.rs`): at most one command is open; the open command of the record is the one in memory; beside
 //! it are only commands that take no slot (`journal`, `wake`), and what is neither is over; whatever changes a command or a choice is written, with its event, in the step that changes it; facts alone
-//! are written at leisure; what is checked is what is shown, one [`Standing`] for both.
+//! are written at leisure; what is checked is what is shown, one [`crate::checks::Standing`] for both.
 
 mod agent;
 mod beside;
 mod door;
 mod life;
 mod results;
+mod shown;
 mod submit;
 #[cfg(test)]
 mod tests;
@@ -23,19 +24,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use nixfleet_protocol::agent::{Output, Status};
+use nixfleet_protocol::agent::{AgentMessage, Output, Status};
 use nixfleet_protocol::{CommandId, Commit, Time};
 
 pub use self::beside::abandon;
 pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, Writes};
-use crate::checks::{Request, Standing};
+use self::shown::Kept;
+use crate::checks::Request;
 use crate::command::{self, Command};
-use crate::compartments::Sight;
 use crate::fleet_state::StateChange;
 use crate::host::HostRecord;
 use crate::liveness;
 use crate::remote::RemoteState;
-use crate::view::{HostView, command_view, host_view};
+use crate::view::command_view;
 
 /// How long facts may wait to be written, when nothing else is.
 const SAVE_FACTS: Duration = Duration::from_mins(1);
@@ -47,7 +48,7 @@ const TELL_PROGRESS: Duration = Duration::from_millis(250);
 pub struct Core {
     settings: Arc<Settings>,
     record: HostRecord,
-    open: Option<Command>,
+    open: Option<Box<Command>>,
     /// Commands that take no slot and are not over.
     beside: BTreeMap<CommandId, Command>,
     /// Commands without a slot that are over here, and that the agent was told to end.
@@ -74,6 +75,8 @@ pub struct Core {
     told: Option<Time>,
     /// Progress waits to be told.
     untold: bool,
+    /// What was judged last, while that is still true.
+    kept: Option<Kept>,
 }
 
 /// The agent's link.
@@ -107,7 +110,7 @@ impl Core {
     ) -> (Self, Step) {
         let unfinished = unfinished.into_iter().filter(|command| !command.state.is_final());
         let (open, others): (Vec<_>, Vec<_>) = unfinished.partition(|command| record.open == Some(command.id));
-        let open = open.into_iter().next();
+        let open = open.into_iter().next().map(Box::new);
         let mut core = Self {
             settings,
             record,
@@ -127,9 +130,10 @@ impl Core {
             unsaved: None,
             told: None,
             untold: false,
+            kept: None,
         };
         let mut step = Step { publish: true, ..Step::default() };
-        core.record.open = core.open.as_ref().map(|command| command.id);
+        core.record.open = core.open.as_deref().map(|command| command.id);
         if core.record.first_seen.is_some() {
             // The link that was there is gone; when it went nobody saw.
             core.record.facts.lost_at.get_or_insert(now);
@@ -145,6 +149,9 @@ impl Core {
     /// One step.
     pub fn step(&mut self, input: Input, now: Time) -> Step {
         let mut step = Step::default();
+        if !matches!(input, Input::Heard { message: AgentMessage::Heartbeat(_), .. }) {
+            self.kept = None;
+        }
         match input {
             Input::LinkUp { link, register } => self.link_up(link, &register, now, &mut step),
             Input::LinkDown { link } => self.link_down(link, now, &mut step),
@@ -222,7 +229,7 @@ impl Core {
         if step.writes.removed.is_none() {
             self.unsaved = None;
             step.writes.host = Some(Box::new(self.record.clone()));
-            step.writes.commands.extend(self.open.clone());
+            step.writes.commands.extend(self.open.as_deref().cloned());
         }
         let written = &mut step.writes.commands;
         // Of one command the last word counts.
@@ -233,47 +240,14 @@ impl Core {
         step.writes
             .changes
             .extend(step.writes.commands.iter().map(|it| StateChange::Command(Arc::new(command_view(it)))));
-        match &step.writes.removed {
-            Some(host) => step.writes.changes.push(StateChange::HostRemoved(host.clone())),
-            None => step.writes.changes.push(self.host_change(now)),
-        }
+        let change = match &step.writes.removed {
+            Some(host) => StateChange::HostRemoved(host.clone()),
+            None => self.host_change(now),
+        };
+        step.writes.changes.push(change);
         self.told = Some(now);
         self.untold = false;
         step.publish = false;
-    }
-
-    fn host_change(&self, now: Time) -> StateChange {
-        StateChange::Host(Arc::new(self.view(None, now)))
-    }
-
-    /// Everything of this host as it is now, for those who may see it: only while no commit is under way.
-    pub fn changes(&self, now: Time) -> Vec<StateChange> {
-        let commands = self.unfinished().map(|command| StateChange::Command(Arc::new(command_view(command))));
-        commands.chain([self.host_change(now)]).collect()
-    }
-
-    /// The host as everyone sees it.
-    pub fn view(&self, broken: Option<&str>, now: Time) -> HostView {
-        host_view(&self.standing(self.open.as_ref(), now), broken)
-    }
-
-    /// What the checks look at; the same that is shown.
-    fn standing<'a>(&'a self, running: Option<&'a Command>, now: Time) -> Standing<'a> {
-        let reboots = self.record.history.reboots.iter().filter(|at| now.since(**at) < Duration::from_hours(1)).count();
-        Standing {
-            sight: Sight {
-                host: &self.record,
-                running,
-                remote: &self.remote,
-                server_version: &self.settings.server_version,
-                now,
-            },
-            linked: self.link.is_some(),
-            run: None,
-            reboots_last_hour: u32::try_from(reboots).unwrap_or(u32::MAX),
-            daemon_started: self.settings.daemon_started,
-            totp_configured: self.settings.totp_configured,
-        }
     }
 
     /// When the core wants [`Input::Timer`] next.
@@ -300,23 +274,23 @@ impl Core {
         let link = self.link.as_ref().filter(|current| current.id == link)?;
         match output.command_id {
             Some(id) => link.commands.contains(&id).then_some(id),
-            None => self.open.as_ref().filter(|open| !open.waits() && link.protocol < 3).map(|open| open.id),
+            None => self.open.as_deref().filter(|open| !open.waits() && link.protocol < 3).map(|open| open.id),
         }
     }
 
     /// What is not over: the open command, and those beside it.
     pub fn unfinished(&self) -> impl Iterator<Item = &Command> {
-        self.open.iter().chain(self.beside.values())
+        self.open.as_deref().into_iter().chain(self.beside.values())
     }
 
     /// A command that is not over, in the slot or beside it.
     pub fn command(&self, id: CommandId) -> Option<&Command> {
-        self.open.as_ref().filter(|open| open.id == id).or_else(|| self.beside.get(&id))
+        self.open.as_deref().filter(|open| open.id == id).or_else(|| self.beside.get(&id))
     }
 
     /// The command that is not over and has the slot.
     pub fn open(&self) -> Option<&Command> {
-        self.open.as_ref()
+        self.open.as_deref()
     }
 
     /// The record.

@@ -21,6 +21,7 @@ pub mod fleet_state;
 pub mod host;
 pub mod host_core;
 pub mod liveness;
+pub mod load;
 pub mod next;
 pub mod ops;
 pub mod remote;

@@ -114,7 +114,7 @@ mod tests {
 
     fn host(of: CommandId) -> Host {
         let mut host = (*host_view(&Scene::current().standing(), None).host).clone();
-        host.lights.system = Light {
+        std::sync::Arc::make_mut(&mut host.lights).system = Light {
             status: LightStatus::Error,
             message: String::new(),
             action: actions::failed_log(of),

@@ -9,9 +9,11 @@ use std::time::Duration;
 use nixfleet_protocol::Op;
 use nixfleet_protocol::api::{Action, ActionKind, OpEntry};
 
+mod args;
 mod entries;
 mod pipelines;
 
+pub use args::Arg;
 pub use entries::spec;
 pub(crate) use pipelines::{MERGE_DEPLOY, PULL_SWITCH, UPDATE_AGENT};
 pub use pipelines::{Pipeline, pipeline, pipelines};
@@ -183,6 +185,8 @@ pub struct OpSpec {
     pub takes_slot: bool,
     /// Which scope it needs.
     pub scope: Scope,
+    /// What it takes; a form asks for it.
+    pub args: &'static [Arg],
 }
 
 impl OpSpec {
@@ -199,6 +203,7 @@ impl OpSpec {
             totp: self.totp,
             interrupts_link: self.interrupts_link,
             confirm: self.confirm.map(str::to_owned),
+            args: self.args.iter().map(Arg::entry).collect(),
         }
     }
 

@@ -2,6 +2,7 @@
 //! record, the remote, the open command and the time. Commands and the remote in the API's shape too.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use nixfleet_protocol::api::{self, Action, Host, Lights};
 use nixfleet_protocol::{Op, Time};
@@ -16,13 +17,25 @@ use crate::liveness;
 use crate::ops::registry;
 use crate::remote::{Readability, RemoteState};
 
+/// How long a reboot counts: so many within this time are the most.
+pub(crate) const REBOOT_COUNTS: Duration = Duration::from_hours(1);
+
 /// What the page shows and the checks look at: one thing, so that the two can't differ.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HostView {
     /// As it stands in the API.
     pub host: Arc<Host>,
     /// Ops of the registry that would be refused now, and why. Stays off the wire; the page shows it.
-    pub refused: Box<[Refused]>,
+    pub refused: Arc<[Refused]>,
+}
+
+/// What of a view is computed from all that is known of a host, and mostly stays what it was when a heartbeat tells
+/// another load. Cheap to clone.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Judged {
+    lights: Arc<Lights>,
+    offers: Arc<[Op]>,
+    refused: Arc<[Refused]>,
 }
 
 /// An op that would be refused now. There is a handful for each host, so it is small.
@@ -46,11 +59,31 @@ fn without_dead_ends(mut lights: Lights, refused: &[Refused]) -> Lights {
     lights
 }
 
+/// Lights, offers and refusals as they are now.
+pub(crate) fn judge(standing: &Standing<'_>) -> Judged {
+    let sight = &standing.sight;
+    let (offers, refused) = offers(standing);
+    let lights = without_dead_ends(next_step::of_lights(lights(sight), &Seen::of(sight)), &refused);
+    Judged { lights: Arc::new(lights), offers, refused }
+}
+
+/// Until when [`judge`] says what it says now, if nothing but the load, the free space and the moment when the host
+/// was last heard changes; none: for good. `reboots`: when reboots were sent, the hour's at least.
+pub(crate) fn judged_until(remote: &RemoteState, reboots: &[Time], now: Time) -> Option<Time> {
+    let forgotten = reboots.iter().map(|at| at.plus(REBOOT_COUNTS)).filter(|then| now < *then);
+    forgotten.chain(remote.next_change(now)).min()
+}
+
 /// A host as everyone sees it. `broken`: why its actor keeps failing.
 pub fn host_view(standing: &Standing<'_>, broken: Option<&str>) -> HostView {
+    shown(standing, broken, judge(standing))
+}
+
+/// The same, with what was judged before.
+pub(crate) fn shown(standing: &Standing<'_>, broken: Option<&str>, judged: Judged) -> HostView {
     let sight = &standing.sight;
     let (record, facts, chosen) = (sight.host, &sight.host.facts, &sight.host.chosen);
-    let (offers, refused) = offers(standing);
+    let Judged { lights, offers, refused } = judged;
     let host = Host {
         id: record.id.clone(),
         platform: facts.platform,
@@ -74,17 +107,19 @@ pub fn host_view(standing: &Standing<'_>, broken: Option<&str>) -> HostView {
         reboot_required: facts.reboot_required,
         failed_units: facts.failed_units.clone(),
         repo_error: facts.repo_error.clone().filter(|why| !why.is_empty()),
-        lights: without_dead_ends(next_step::of_lights(lights(sight), &Seen::of(sight)), &refused),
-        command: sight.open().map(command_view),
+        lights,
+        command: sight.open().map(|open| Box::new(command_view(open))),
         offers,
         broken: broken.map(str::to_owned),
+        past: Arc::clone(&record.load.past),
+        generations: Arc::clone(&facts.generations),
     };
     HostView { host: Arc::new(host), refused }
 }
 
 /// The ops that would start now, and the others with the reasons. A TOTP code counts as given where the
 /// dashboard can look at one: it is asked for when the op is clicked.
-fn offers(standing: &Standing<'_>) -> (Vec<Op>, Box<[Refused]>) {
+fn offers(standing: &Standing<'_>) -> (Arc<[Op]>, Arc<[Refused]>) {
     let totp = if standing.totp_configured { TotpProof::Valid } else { TotpProof::NotConfigured };
     let request = Request { force: false, totp, run_id: None };
     let seen = Seen::of(&standing.sight);
@@ -99,8 +134,7 @@ fn offers(standing: &Standing<'_>) -> (Vec<Op>, Box<[Refused]>) {
             }
         }
     }
-    offered.shrink_to_fit();
-    (offered, refused.into())
+    (offered.into(), refused.into())
 }
 
 fn deployed_view(record: &DeployedRecord) -> api::Deployed {

@@ -6,6 +6,7 @@ mod command;
 mod event;
 mod host;
 mod lights;
+mod load;
 mod op;
 mod remote;
 mod run;
@@ -14,6 +15,7 @@ pub use self::command::{Command, CommandList, CommandState, LogFound, LogLine, L
 pub use self::event::{Category, Event, EventList, Level};
 pub use self::host::{Deployed, Host, HostList, HostState};
 pub use self::lights::{Action, ActionKind, Light, LightStatus, Lights};
-pub use self::op::{OpEntry, OpRequest, Outcome, Problem};
+pub use self::load::{DAY, HOUR, HostLoad, LoadHistory, LoadSample, LoadSeries};
+pub use self::op::{ArgKind, OpArg, OpEntry, OpRequest, Outcome, Problem};
 pub use self::remote::{PullRequest, Remote, Server};
 pub use self::run::{Run, RunState};

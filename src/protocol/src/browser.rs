@@ -145,6 +145,8 @@ pub enum Place {
     },
     /// Remove the element.
     Remove,
+    /// Ask for the element again, at the address in its `data-src`: it shows more than the state has.
+    Ask,
 }
 
 /// From a client to the dashboard.

@@ -14,6 +14,7 @@ use super::super::router::Endpoint;
 use super::super::{App, Asked};
 use super::{body, limit};
 use crate::actors::host::{Act, ActRefused};
+use crate::actors::sync::Snapshot;
 
 /// The longest extension, in minutes: a day.
 const LONGEST: u32 = 24 * 60;
@@ -29,6 +30,17 @@ pub(in crate::web) async fn list(app: &App, asked: &Asked) -> Result<Answer, Ref
     let host = asked.query.read::<HostId>("host")?;
     let before = asked.query.read::<CommandId>("before")?;
     let limit = limit(&asked.query)?;
+    let (snapshot, commands) = newest(app, host, before, limit).await?;
+    Answer::ok(&Commands { version: snapshot.version, commands })
+}
+
+/// Commands of the store, as new as the state.
+pub(in crate::web) async fn newest(
+    app: &App,
+    host: Option<HostId>,
+    before: Option<CommandId>,
+    limit: usize,
+) -> Result<(Snapshot, Vec<Arc<Command>>), Refused> {
     let stored = app.handles.store.commands(host, before, limit).await?;
     // The state is asked second: it may be newer than the record, never older.
     let snapshot = app.handles.sync.snapshot().await?;
@@ -39,7 +51,7 @@ pub(in crate::web) async fn list(app: &App, asked: &Asked) -> Result<Answer, Ref
             live.map_or_else(|| Arc::new(command_view(record)), Arc::clone)
         })
         .collect();
-    Answer::ok(&Commands { version: snapshot.version, commands })
+    Ok((snapshot, commands))
 }
 
 /// `GET /api/v1/commands/{id}`.

@@ -1,96 +1,122 @@
-//! The audit log, newest first.
+//! The audit log, newest first: a page of it, or all of it as lines.
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, StreamBody};
+use hyper::StatusCode;
+use hyper::body::Frame;
+use hyper::header;
+use nixfleet_model::event::EventFilter;
 use nixfleet_protocol::api::Event;
-use nixfleet_protocol::{EventId, HostId, Version};
+use nixfleet_protocol::{EventId, Time, Version};
 use serde::Serialize;
 
-use super::super::answer::Answer;
+use super::super::answer::{Answer, Content};
 use super::super::problem::Refused;
 use super::super::{App, Asked, Query};
 use super::limit;
+use crate::actors::store::{StoreError, StoreHandle};
 
 /// Events that are read from the store at a time.
 const PAGE: usize = 500;
-/// Pages that one request looks through at most, when it filters.
-const PAGES: usize = 20;
+/// Pages that one request looks through at most, when it filters. Whoever wants more goes on from `next`.
+const PAGES: usize = 200;
 
 #[derive(Serialize)]
-struct Events {
+struct Listed {
     version: Version,
     events: Vec<Arc<Event>>,
+    next: Option<EventId>,
 }
 
-struct Filter {
-    host: Option<HostId>,
-    category: Option<String>,
-    level: Option<String>,
-    action: Option<String>,
-    words: Option<String>,
+/// Events that a filter takes.
+pub(in crate::web) struct Found {
+    /// Newest first.
+    pub(in crate::web) events: Vec<Arc<Event>>,
+    /// Before which number to go on; none: there are no more.
+    pub(in crate::web) next: Option<EventId>,
 }
 
-impl Filter {
-    fn read(query: &Query) -> Result<Self, Refused> {
-        Ok(Self {
-            host: query.read("host")?,
-            category: query.get("category").map(str::to_owned),
-            level: query.get("level").map(str::to_owned),
-            action: query.get("action").map(str::to_owned),
-            words: query.get("q").map(str::to_lowercase),
-        })
-    }
-
-    fn is_none(&self) -> bool {
-        let Self { host, category, level, action, words } = self;
-        host.is_none() && category.is_none() && level.is_none() && action.is_none() && words.is_none()
-    }
-
-    fn takes(&self, event: &Event) -> bool {
-        let same = |wanted: &Option<String>, word: &str| wanted.as_ref().is_none_or(|wanted| wanted == word);
-        self.host.as_ref().is_none_or(|host| event.host.as_ref() == Some(host))
-            && same(&self.category, word(event.category))
-            && same(&self.level, level(event.level))
-            && same(&self.action, &event.action)
-            && self.words.as_ref().is_none_or(|words| event.message.to_lowercase().contains(words))
-    }
+/// The filter of an address.
+pub(in crate::web) fn filter(query: &Query) -> Result<EventFilter, Refused> {
+    EventFilter::read(|name| query.get(name), Time::now()).map_err(Refused::bad)
 }
 
-fn word(category: nixfleet_protocol::api::Category) -> &'static str {
-    use nixfleet_protocol::api::Category::{Audit, Error, System};
-    match category {
-        Audit => "audit",
-        System => "system",
-        Error => "error",
-    }
-}
-
-fn level(level: nixfleet_protocol::api::Level) -> &'static str {
-    use nixfleet_protocol::api::Level::{Error, Info, Success, Warn};
-    match level {
-        Info => "info",
-        Warn => "warn",
-        Error => "error",
-        Success => "success",
-    }
-}
-
-/// `GET /api/v1/events?host=&category=&level=&action=&q=&limit=&before=`.
-pub(in crate::web) async fn list(app: &App, asked: &Asked) -> Result<Answer, Refused> {
-    let filter = Filter::read(&asked.query)?;
-    let mut before = asked.query.read::<EventId>("before")?;
-    let limit = limit(&asked.query)?;
-    let mut events = Vec::new();
-    let page = if filter.is_none() { limit } else { PAGE };
+/// Up to `limit` events before a number, of all that is stored.
+pub(in crate::web) async fn find(
+    store: &StoreHandle,
+    filter: &EventFilter,
+    mut before: Option<EventId>,
+    limit: usize,
+) -> Result<Found, StoreError> {
+    let mut found = Found { events: Vec::new(), next: None };
     for _ in 0..PAGES {
-        let read = app.handles.store.events(before, page).await?;
-        let last = read.len() < page;
+        let page = if filter.is_empty() { limit } else { PAGE };
+        let read = store.events(before, page).await?;
+        let more = read.len() == page && !is_before(filter, &read);
         before = read.last().map(|event| event.id);
-        events.extend(read.into_iter().filter(|event| filter.takes(event)).take(limit - events.len()));
-        if last || events.len() == limit {
-            break;
+        for event in read {
+            if filter.takes(&event) {
+                let id = event.id;
+                found.events.push(event);
+                if found.events.len() == limit {
+                    return Ok(Found { next: Some(id), ..found });
+                }
+            }
+        }
+        if !more {
+            return Ok(found);
         }
     }
+    Ok(Found { next: before, ..found })
+}
+
+/// Whether all of these, and so all that are older, are before the time that is asked for.
+fn is_before(filter: &EventFilter, events: &[Arc<Event>]) -> bool {
+    filter.since.is_some_and(|since| events.iter().all(|event| event.time < since))
+}
+
+/// `GET /api/v1/events?…`.
+pub(in crate::web) async fn list(app: &App, asked: &Asked) -> Result<Answer, Refused> {
+    let filter = filter(&asked.query)?;
+    let before = asked.query.read::<EventId>("before")?;
+    match asked.query.get("format") {
+        None | Some("json") => {}
+        Some("ndjson") => return Ok(lines(app, filter, before)),
+        Some(_) => return Err(Refused::bad("format: expected json or ndjson.")),
+    }
+    let Found { events, next } = find(&app.handles.store, &filter, before, limit(&asked.query)?).await?;
     let version = app.handles.sync.snapshot().await?.version;
-    Answer::ok(&Events { version, events })
+    Answer::ok(&Listed { version, events, next })
+}
+
+/// All of them, one in a line. What can't be read breaks the connection: half of a file must not look like all of it.
+fn lines(app: &App, filter: EventFilter, before: Option<EventId>) -> Answer {
+    let store = app.handles.store.clone();
+    let from = Some((store, filter, before));
+    let stream = futures_util::stream::unfold(from, |from| async move {
+        let (store, filter, before) = from?;
+        let found = match find(&store, &filter, before, PAGE).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "the export of events ends before its end");
+                return Some((Err(std::io::Error::other(error)), None));
+            }
+        };
+        let mut text = Vec::with_capacity(found.events.len() * 256);
+        for event in &found.events {
+            // Writing to memory can't fail, and an event has only what JSON knows.
+            if serde_json::to_writer(&mut text, event).is_ok() {
+                text.push(b'\n');
+            }
+        }
+        let from = found.next.map(|next| (store, filter, Some(next)));
+        Some((Ok(Frame::data(Bytes::from(text))), from))
+    });
+    let mut answer = Answer::empty(StatusCode::OK);
+    answer.set(header::CONTENT_TYPE, "application/x-ndjson");
+    answer.set(header::CONTENT_DISPOSITION, "attachment; filename=\"nixfleet-events.ndjson\"");
+    answer.content = Content::Stream(StreamBody::new(stream).boxed_unsync());
+    answer
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header;
-use nixfleet_protocol::api::Host;
+use nixfleet_protocol::api::{Host, HostLoad};
 use nixfleet_protocol::{HostId, Op, Version};
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +30,12 @@ pub(in crate::web) async fn list(app: &App) -> Result<Answer, Refused> {
 pub(in crate::web) async fn one(app: &App, asked: &Asked) -> Result<Answer, Refused> {
     let id: HostId = asked.matched.id("host")?;
     Answer::ok(&*find(app, &id).await?)
+}
+
+/// `GET /api/v1/hosts/{host}/metrics`.
+pub(in crate::web) async fn metrics(app: &App, asked: &Asked) -> Result<Answer, Refused> {
+    let id: HostId = asked.matched.id("host")?;
+    Answer::ok(&HostLoad::from(&*find(app, &id).await?.past))
 }
 
 /// A host that there is.

@@ -1,85 +1,51 @@
-//! The static files, inside the binary. Addresses carry a hash of all of them: a new build has new addresses, and
-//! a browser may keep what it has for ever. `app.js`, `theme.js` and `app.css` are made of `src/web/script` and
-//! `src/web/style` by `npm run page` in `tests/browser`; `./check node` fails when they are not what these make.
-
-use std::collections::BTreeMap;
-use std::sync::LazyLock;
-
-use rust_embed::RustEmbed;
-
-#[derive(RustEmbed)]
-#[folder = "src/web/static/"]
-struct Files;
+//! The static files, inside the binary, compressed when it was built (`build.rs`). Addresses carry a hash of all of
+//! them: a new build has new addresses, and a browser may keep what it has for ever. `app.js`, `theme.js` and
+//! `app.css` are made of `src/web/script` and `src/web/style` by `npm run page` in `tests/browser`; `./check node`
+//! fails when they are not what these make.
 
 /// A static file.
-#[derive(Clone, Debug)]
-pub struct Asset {
-    /// Its content.
-    pub bytes: bytes::Bytes,
-    /// For the header `Content-Type`.
-    pub content_type: &'static str,
+#[derive(Clone, Copy, Debug)]
+pub struct File {
+    /// What follows `/static/` in its address.
+    pub name: &'static str,
     /// For the header `ETag`, with its quotes.
-    pub etag: String,
+    pub etag: &'static str,
+    /// Its content.
+    pub plain: &'static [u8],
+    /// The same, gzipped, where that is smaller.
+    pub gzip: Option<&'static [u8]>,
+    /// The same, in brotli, where that is smaller.
+    pub brotli: Option<&'static [u8]>,
 }
 
-struct Assets {
-    hash: String,
-    files: BTreeMap<String, Asset>,
-}
-
-static ASSETS: LazyLock<Assets> = LazyLock::new(|| {
-    let mut files: BTreeMap<String, Vec<u8>> = Files::iter()
-        .filter_map(|name| Files::get(&name).map(|file| (name.into_owned(), file.data.into_owned())))
-        .collect();
-    let mut all = ring::digest::Context::new(&ring::digest::SHA256);
-    for bytes in files.values() {
-        all.update(bytes);
-    }
-    let hash = short_hash(all.finish().as_ref());
-    // The stylesheet names its fonts by the address that never changes, too.
-    if let Some(css) = files.get_mut("app.css") {
-        let text = String::from_utf8_lossy(css).replace(".woff2)", &format!(".woff2?v={hash})"));
-        *css = text.into_bytes();
-    }
-    let files = files
-        .into_iter()
-        .map(|(name, bytes)| {
-            let etag = format!("\"{}\"", short_hash(ring::digest::digest(&ring::digest::SHA256, &bytes).as_ref()));
-            let content_type = content_type(&name);
-            (name, Asset { bytes: bytes.into(), content_type, etag })
-        })
-        .collect();
-    Assets { hash, files }
-});
+// HASH, and FILES sorted by name.
+include!(concat!(env!("OUT_DIR"), "/files.rs"));
 
 /// The file at `path`, which is what follows `/static/`, without a query.
-pub fn asset(path: &str) -> Option<Asset> {
-    ASSETS.files.get(path).cloned()
+pub fn asset(path: &str) -> Option<&'static File> {
+    FILES.iter().find(|file| file.name == path)
 }
 
 /// The address of a static file: `/static/app.css?v=<hash>`. Asked for with this `v`, it never changes.
 pub fn asset_url(path: &str) -> String {
-    format!("/static/{path}?v={}", ASSETS.hash)
+    format!("/static/{path}?v={HASH}")
 }
 
-fn short_hash(digest: &[u8]) -> String {
-    data_encoding::HEXLOWER.encode(&digest[..8])
-}
-
-fn content_type(name: &str) -> &'static str {
-    match name.rsplit_once('.').map_or("", |(_, end)| end) {
-        "css" => "text/css; charset=utf-8",
-        "js" => "text/javascript; charset=utf-8",
-        "svg" => "image/svg+xml",
-        "woff2" => "font/woff2",
-        _ => "text/plain; charset=utf-8",
+impl File {
+    /// For the header `Content-Type`.
+    pub fn content_type(&self) -> &'static str {
+        match self.name.rsplit_once('.').map_or("", |(_, end)| end) {
+            "css" => "text/css; charset=utf-8",
+            "js" => "text/javascript; charset=utf-8",
+            "svg" => "image/svg+xml",
+            "woff2" => "font/woff2",
+            _ => "text/plain; charset=utf-8",
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
-
     use super::*;
 
     #[test]
@@ -94,16 +60,39 @@ mod tests {
 
     #[test]
     fn the_stylesheet_names_its_fonts_by_the_address_that_never_changes() {
-        let css = asset("app.css").unwrap();
-        let text = std::str::from_utf8(&css.bytes).unwrap();
-        assert_eq!(text.matches(".woff2?v=").count(), 2);
+        let text = std::str::from_utf8(asset("app.css").unwrap().plain).unwrap();
+        assert_eq!(text.matches(&format!(".woff2?v={HASH})")).count(), 2);
         assert_eq!(text.matches(".woff2").count(), 2);
+    }
+
+    #[test]
+    fn text_is_there_compressed_and_fonts_are_not_compressed_twice() {
+        for file in FILES {
+            let packed = [file.gzip, file.brotli];
+            if file.content_type() == "font/woff2" {
+                assert_eq!(packed, [None, None], "{}", file.name);
+            } else if file.plain.len() > 1000 {
+                assert!(
+                    packed.iter().all(|packed| packed.is_some_and(|it| it.len() < file.plain.len())),
+                    "{}",
+                    file.name
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_compressed_is_the_file() {
+        let css = asset("app.css").unwrap();
+        let mut text = Vec::new();
+        std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(css.gzip.unwrap()), &mut text).unwrap();
+        assert_eq!(text, css.plain);
     }
 
     #[test]
     fn the_script_knows_no_op() {
         let app = asset("app.js").unwrap();
-        let text = std::str::from_utf8(&app.bytes).unwrap();
+        let text = std::str::from_utf8(app.plain).unwrap();
         // An element that is to go is told with the word that removes a host, and means no op.
         for op in nixfleet_protocol::Op::ALL.iter().filter(|op| op.as_str() != "remove") {
             for quote in ['"', '\'', '`', '/'] {
@@ -115,11 +104,8 @@ mod tests {
 
     #[test]
     fn our_own_script_is_at_most_10_kb_compressed() {
-        let compressed = |name: &str| {
-            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
-            gzip.write_all(&asset(name).unwrap().bytes).unwrap();
-            gzip.finish().unwrap().len()
-        };
+        // As every browser of today is sent it.
+        let compressed = |name| asset(name).unwrap().brotli.unwrap().len();
         let own = compressed("app.js") + compressed("theme.js");
         assert!(own <= 10_000, "{own} bytes");
     }

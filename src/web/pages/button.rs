@@ -6,16 +6,22 @@ use nixfleet_protocol::api::{Action, ActionKind, Host};
 use nixfleet_protocol::{CommandId, HostId, Op};
 use serde_json::json;
 
-use super::Fleet;
+use super::{Fleet, forms, html};
 
 /// What a click does, as data attributes. Rendered inside a start tag.
 #[derive(Clone, Debug, Default, Template)]
 #[template(path = "does.html")]
 pub(super) struct Does {
-    /// POST here.
+    /// Send it here.
     post: String,
+    /// By this method, where it is not POST.
+    method: &'static str,
     /// This JSON.
     body: String,
+    /// With what this dialog's form asks for.
+    form: String,
+    /// What stands in the form at first, as the parameters of an address.
+    fill: String,
     /// After this sentence was confirmed.
     confirm: String,
     /// What the button that confirms says.
@@ -32,6 +38,10 @@ pub(super) struct Does {
     help: String,
     /// Heading of the dialog or the log's tab.
     title: String,
+    /// Open the card with the sentence, and these offers in it.
+    card: String,
+    /// The host that the card is about.
+    host: String,
     /// It can't be done now, and why.
     pub(super) not: String,
     /// The sentence for hover and focus.
@@ -63,11 +73,46 @@ impl Does {
         Self {
             post: format!("/api/v1/hosts/{host}/ops/{op}"),
             body: "{}".to_owned(),
-            confirm: entry.and_then(|entry| entry.confirm.clone()).unwrap_or_default(),
+            form: entry.filter(|entry| !entry.args.is_empty()).map(forms::id).unwrap_or_default(),
+            confirm: entry
+                .and_then(|entry| entry.confirm.as_ref())
+                .map_or(String::new(), |it| it.replace("{host}", host)),
             yes: label.to_owned(),
             totp: entry.is_some_and(|entry| entry.totp),
-            opens: true,
+            opens: entry.is_none_or(|entry| entry.runs_on != "dashboard"),
             title: format!("{host} · {label}"),
+            ..Self::default()
+        }
+    }
+
+    /// The same, asked in the form with what it was given before.
+    #[must_use]
+    pub(super) fn again(self, args: &serde_json::Value) -> Self {
+        self.fill(forms::filled(args))
+    }
+
+    /// The same, with what stands in its form at first.
+    #[must_use]
+    pub(super) fn fill(self, fill: String) -> Self {
+        Self { fill, ..self }
+    }
+
+    /// The same, with what is said of how long it takes.
+    #[must_use]
+    pub(super) fn took(self, took: Option<String>) -> Self {
+        let said = took.filter(|_| !self.confirm.is_empty());
+        Self { confirm: said.map_or(self.confirm.clone(), |took| format!("{} {took}", self.confirm)), ..self }
+    }
+
+    /// End something that is named by its address, after a sentence was confirmed.
+    pub(super) fn delete(url: String, title: String, confirm: String, yes: &str) -> Self {
+        Self {
+            post: url,
+            method: "DELETE",
+            body: "{}".to_owned(),
+            confirm,
+            yes: yes.to_owned(),
+            title,
             ..Self::default()
         }
     }
@@ -109,6 +154,18 @@ impl Does {
                 details()
             }
         }
+    }
+
+    /// A card with a sentence and what is offered.
+    pub(super) fn card(host: &HostId, title: String, message: &str, offers: Vec<Button>) -> Self {
+        let card = html(&Card { offers });
+        Self { card, host: host.to_string(), help: message.to_owned(), title, ..Self::default() }
+    }
+
+    /// The same, not asked again: what was typed says that it is meant.
+    #[must_use]
+    pub(super) fn sure(self) -> Self {
+        Self { confirm: String::new(), yes: String::new(), ..self }
     }
 
     /// The same with a sentence for hover and focus.
@@ -178,6 +235,13 @@ impl Button {
     }
 }
 
+/// What a card offers.
+#[derive(Template)]
+#[template(path = "light_card.html")]
+struct Card {
+    offers: Vec<Button>,
+}
+
 /// Icon of an op in the sprite.
 pub(super) fn op_icon(op: Op) -> &'static str {
     match op {
@@ -186,11 +250,14 @@ pub(super) fn op_icon(op: Op) -> &'static str {
         Op::Test => "i-test",
         Op::Rollback | Op::RevertPr => "i-back",
         Op::Restart | Op::Reboot | Op::RefreshGit | Op::RefreshLock | Op::RefreshSystem => "i-restart",
-        Op::CheckVersion | Op::Plan | Op::Journal => "i-look",
+        Op::CheckVersion | Op::Plan => "i-look",
+        Op::Journal => "i-log",
         Op::BumpFlake | Op::MergePr => "i-up",
         Op::Gc | Op::Remove => "i-bin",
         Op::Wake => "i-power",
-        Op::Exec | Op::SetColor | Op::SetTags => "i-more",
+        Op::Exec => "i-exec",
+        Op::SetColor => "i-color",
+        Op::SetTags => "i-tag",
     }
 }
 
@@ -223,13 +290,14 @@ impl Offer {
     }
 }
 
-/// The ops of the menu, in groups. Those that need arguments have no place in it yet.
-pub(super) const MENU: [&[Op]; 5] = [
+/// The ops of the menu, in groups.
+pub(super) const MENU: [&[Op]; 6] = [
     &[Op::Pull, Op::Switch, Op::Test],
     &[Op::Plan, Op::Rollback, Op::ForceRebuild, Op::BumpFlake],
+    &[Op::Journal, Op::Exec],
     &[Op::RefreshGit, Op::RefreshLock, Op::RefreshSystem, Op::CheckVersion],
     &[Op::Restart, Op::Reboot, Op::Wake, Op::Gc],
-    &[Op::Remove],
+    &[Op::SetColor, Op::SetTags, Op::Remove],
 ];
 
 /// The ops that have a button of their own in each row.

@@ -72,6 +72,23 @@ pub(super) fn text(command: &Command) -> String {
     }
 }
 
+#[derive(Template)]
+#[template(path = "said.html")]
+struct Said {
+    text: String,
+}
+
+/// What is told to those who can't see it: the command that ended last, and how. One that was refused never began;
+/// who asked for it is told by the answer.
+pub(super) fn said(fleet: &Fleet<'_>) -> String {
+    let ended = fleet.state.commands.values().filter(|command| command.sent_at.is_some() && command.state.is_final());
+    let last = ended.max_by_key(|command| (command.finished_at, command.id));
+    let text = |command: &std::sync::Arc<Command>| {
+        format!("{}: {}. {}", title(fleet, command), words::command(command.state).1, text(command))
+    };
+    html(&Said { text: last.map(text).unwrap_or_default() })
+}
+
 fn took(command: &Command) -> String {
     match (command.started_at, command.finished_at) {
         (Some(from), Some(to)) => words::span(from, to),
@@ -113,7 +130,7 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
         && let offer = Offer::of(of, &(fleet.refused)(of), command.op)
         && offer != Offer::Never
     {
-        let does = Does::op(fleet, host.as_str(), command.op).not(offer.why_not());
+        let does = Does::op(fleet, host.as_str(), command.op).again(&command.args).not(offer.why_not());
         buttons.push(Button::new(&format!("{} again", entry.label), "", does).icon("i-restart"));
     }
     let stage = command.stage.as_deref().filter(|_| look != "ok" && command.state.is_final());

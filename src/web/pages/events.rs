@@ -1,15 +1,20 @@
-//! Events: a line of the audit log, and the page with the last ones.
+//! Events: a line in the lists of other pages, and the page of the audit log with its filter.
+
+use std::sync::Arc;
 
 use askama::Template;
-use nixfleet_protocol::api::{Category, Event};
+use nixfleet_model::event::EventFilter;
+use nixfleet_protocol::EventId;
+use nixfleet_protocol::api::{Category, Event, Level};
+use serde_json::Value;
 
 use super::shell::{Shell, shell};
 use super::{Fleet, PageKind, Session, html, words};
 
 /// How many the fleet page keeps.
 pub(super) const FEW: usize = 12;
-/// How many the events page keeps.
-pub(super) const MANY: usize = 200;
+/// How many an open events page holds at most: what came first goes.
+pub(super) const MOST: usize = 5_000;
 
 /// A line in a list of events.
 #[derive(Template)]
@@ -17,12 +22,8 @@ pub(super) const MANY: usize = 200;
 pub(super) struct Item {
     id: String,
     look: &'static str,
-    search: String,
-    category: &'static str,
     host: String,
-    actor: String,
     message: String,
-    action: String,
     when: words::Ago,
 }
 
@@ -34,35 +35,151 @@ pub(super) fn item_id(event: &Event) -> String {
 }
 
 pub(super) fn item(fleet: &Fleet<'_>, event: &Event) -> Item {
-    let host = event.host.as_ref().map(ToString::to_string).unwrap_or_default();
-    let category = match event.category {
-        Category::Audit => "audit",
-        Category::System => "system",
-        Category::Error => "error",
-    };
     Item {
         id: item_id(event),
         look: words::level(event.level),
-        search: format!("{host} {} {category} {} {}", event.actor, event.action, event.message).to_lowercase(),
-        category,
-        host,
-        actor: event.actor.clone(),
+        host: event.host.as_ref().map(ToString::to_string).unwrap_or_default(),
         message: event.message.clone(),
-        action: event.action.clone(),
         when: words::ago(event.time, fleet.now),
     }
+}
+
+/// A line of the events page, which unfolds.
+#[derive(Template)]
+#[template(path = "event_line.html")]
+pub(super) struct Line {
+    item: Item,
+    category: &'static str,
+    level: &'static str,
+    actor: String,
+    action: String,
+    time: String,
+    command: String,
+    details: Vec<(String, String)>,
+}
+
+impl askama::filters::HtmlSafe for Line {}
+
+pub(super) fn line(fleet: &Fleet<'_>, event: &Event) -> Line {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        Value::Array(_) | Value::Object(_) => serde_json::to_string_pretty(value).unwrap_or_default(),
+        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
+    };
+    let command = ["command_id", "command"].into_iter().find_map(|name| event.details.get(name)?.as_str());
+    // Only what is an id becomes a link; what is a link needs no line of its own.
+    let command = command.filter(|id| id.parse::<nixfleet_protocol::CommandId>().is_ok()).unwrap_or_default();
+    let details = event.details.as_object().into_iter().flatten();
+    let details = details.filter(|(_, value)| !value.is_null() && (command.is_empty() || **value != command));
+    Line {
+        item: item(fleet, event),
+        category: event.category.as_str(),
+        level: event.level.as_str(),
+        actor: event.actor.clone(),
+        action: event.action.clone(),
+        time: event.time.to_string(),
+        command: command.to_owned(),
+        details: details.map(|(name, value)| (name.clone(), text(value))).collect(),
+    }
+}
+
+/// What the page shows.
+#[derive(Clone, Copy, Debug)]
+pub struct EventsPage<'a> {
+    /// Which.
+    pub filter: &'a EventFilter,
+    /// How far back, as it was chosen.
+    pub within: &'a str,
+    /// They are older than this one.
+    pub before: Option<EventId>,
+    /// The events, newest first.
+    pub events: &'a [Arc<Event>],
+    /// Before which number to go on; none: there are no more.
+    pub next: Option<EventId>,
 }
 
 #[derive(Template)]
 #[template(path = "events.html")]
 struct Page<'a> {
     shell: Shell<'a>,
-    list: String,
+    lines: Vec<Line>,
+    filter: &'a EventFilter,
+    words: String,
+    older: String,
+    export: String,
+    is_all: bool,
+    choices: [Choice; 3],
+    hosts: Vec<String>,
 }
 
+/// A list to choose from.
+struct Choice {
+    name: &'static str,
+    label: &'static str,
+    /// Value, name, and whether it is chosen.
+    of: Vec<(&'static str, &'static str, bool)>,
+}
+
+/// How far back one can look with a click.
+const WITHIN: [(&str, &str); 4] =
+    [("", "Any time"), ("1h", "Last hour"), ("24h", "Last 24 hours"), ("7d", "Last 7 days")];
+
 /// The page `/events`.
-pub fn events_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
-    html(&Page { shell: shell(fleet, "Events", &PageKind::Events, session), list: list(fleet, MANY, None) })
+pub fn events_page(fleet: &Fleet<'_>, page: EventsPage<'_>, session: Session<'_>) -> String {
+    let EventsPage { filter, within, before, events, next } = page;
+    // What comes now is after any time that is asked for: a tab that stays open for long must not forget the new.
+    let kind = PageKind::search(EventFilter { since: None, ..filter.clone() });
+    let mut parameters = filter.parameters();
+    if !within.is_empty() {
+        parameters.retain(|(name, _)| *name != "since");
+        parameters.push(("within", within.to_owned()));
+    }
+    let address = |path: &str, more: &[(&str, String)]| {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.extend_pairs(&parameters).extend_pairs(more);
+        format!("{path}?{}", query.finish())
+    };
+    let chosen = |name, label, all: &[(&'static str, &'static str)], now: &str| Choice {
+        name,
+        label,
+        of: all.iter().map(|(value, name)| (*value, *name, *value == now)).collect(),
+    };
+    let categories: Vec<_> =
+        [("", "All kinds")].into_iter().chain(Category::ALL.map(|it| (it.as_str(), category_name(it)))).collect();
+    let levels: Vec<_> =
+        [("", "All outcomes")].into_iter().chain(Level::ALL.map(|it| (it.as_str(), level_name(it)))).collect();
+    html(&Page {
+        shell: shell(fleet, "Events", &kind, session),
+        lines: events.iter().map(|event| line(fleet, event)).collect(),
+        words: filter.words.join(" "),
+        older: next.map(|next| address("/events", &[("before", next.to_string())])).unwrap_or_default(),
+        export: address("/api/v1/events", &[("format", "ndjson".to_owned())]),
+        is_all: filter.is_empty() && before.is_none(),
+        choices: [
+            chosen("category", "Kind", &categories, filter.category.map_or("", Category::as_str)),
+            chosen("level", "Outcome", &levels, filter.level.map_or("", Level::as_str)),
+            chosen("within", "When", &WITHIN, within),
+        ],
+        hosts: fleet.state.hosts.keys().map(ToString::to_string).collect(),
+        filter,
+    })
+}
+
+const fn category_name(category: Category) -> &'static str {
+    match category {
+        Category::Audit => "What people did",
+        Category::System => "What happened",
+        Category::Error => "What went wrong",
+    }
+}
+
+const fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Info => "Worth knowing",
+        Level::Success => "Ended well",
+        Level::Warn => "Worth a look",
+        Level::Error => "A problem",
+    }
 }
 
 #[derive(Template)]

@@ -8,7 +8,7 @@ use super::button::{Button, Does, MENU, op_icon};
 use super::lights::NAMES;
 use super::row::{Row, row, standing};
 use super::shell::{Shell, shell};
-use super::{Fleet, PageKind, Session, commands, events, html, words};
+use super::{Fleet, PageKind, Session, commands, events, filters, forms, html, runs, selection, words};
 
 /// How many commands a list keeps; the state has no more.
 pub(super) const COMMANDS: usize = 50;
@@ -20,7 +20,11 @@ struct Page<'a> {
     notices: String,
     target: String,
     counts: String,
+    filters: String,
     hosts: String,
+    runs: String,
+    picked: String,
+    said: String,
     commands: String,
     events: String,
     names: [(&'static str, &'static str); 5],
@@ -43,7 +47,11 @@ pub fn fleet_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
         notices: notices(fleet),
         target: target(fleet),
         counts: counts(fleet),
+        filters: filters::filters(fleet),
         hosts: hosts(fleet),
+        runs: runs::list(fleet),
+        picked: selection::bar(fleet),
+        said: commands::said(fleet),
         commands: command_list(fleet, None),
         events: events::list(fleet, events::FEW, None),
         names: NAMES,
@@ -60,7 +68,7 @@ fn menu(fleet: &Fleet<'_>) -> Vec<Vec<Item>> {
                 label: entry.label.clone(),
                 tip: entry.description.clone(),
                 icon: op_icon(entry.id),
-                does: Does::op(fleet, "{host}", entry.id),
+                does: Does::op(fleet, "{host}", entry.id).fill(forms::chosen_of_row(entry)),
             })
             .collect::<Vec<_>>()
     };
@@ -90,6 +98,9 @@ pub(super) fn notices(fleet: &Fleet<'_>) -> String {
     html(&Notices { all })
 }
 
+/// Why the button of the update is off.
+const NO_MERGE: &str = "Merging from here is not available yet: merge it where it waits.";
+
 #[derive(Template)]
 #[template(path = "target.html")]
 struct Target<'a> {
@@ -112,6 +123,7 @@ struct Request {
     title: String,
     link: String,
     mergeable: &'static str,
+    merge: Button,
 }
 
 /// What the whole fleet should be at.
@@ -119,9 +131,7 @@ pub(super) fn target(fleet: &Fleet<'_>) -> String {
     let remote = &fleet.state.remote;
     let source = remote.source.as_deref().unwrap_or_default();
     let commit = remote.commit.as_ref();
-    let link = words::link(source)
-        .zip(commit)
-        .map(|(source, commit)| format!("{}/commit/{commit}", source.trim_end_matches('/').trim_end_matches(".git")));
+    let link = commit.and_then(|commit| words::commit_link(remote, commit));
     html(&Target {
         branch: &remote.branch,
         commit: commit.map_or("", |commit| commit.short()),
@@ -141,6 +151,8 @@ pub(super) fn target(fleet: &Fleet<'_>) -> String {
                 Some(false) => "can't be merged",
                 None => "is being checked",
             },
+            // The pipelines come with the actor that runs them; until then the place says so.
+            merge: Button::new("Merge & Deploy", "small", Does::default().not(Some(NO_MERGE.to_owned()))),
         }),
         refresh: Button::new(
             "Ask again",
@@ -155,6 +167,8 @@ pub(super) fn target(fleet: &Fleet<'_>) -> String {
 #[template(path = "counts.html")]
 struct Counts {
     all: usize,
+    /// Runs that are not over.
+    runs: usize,
     states: Vec<Count>,
     standings: Vec<Count>,
 }
@@ -191,7 +205,12 @@ pub(super) fn counts(fleet: &Fleet<'_>) -> String {
         look,
         query: format!("is:{name}"),
     });
-    html(&Counts { all: fleet.state.hosts.len(), states: states.collect(), standings: standings.collect() })
+    html(&Counts {
+        all: fleet.state.hosts.len(),
+        runs: fleet.state.runs.values().filter(|run| runs::is_open(run)).count(),
+        states: states.collect(),
+        standings: standings.collect(),
+    })
 }
 
 #[derive(Template)]
@@ -216,5 +235,10 @@ pub(super) fn command_list(fleet: &Fleet<'_>, host: Option<&HostId>) -> String {
     // Ids sort by time, and the newest stands first.
     let newest = fleet.state.commands.values().rev();
     let of_host = newest.filter(|command| host.is_none_or(|host| command.host.as_ref() == Some(host)));
-    html(&Commands { items: of_host.take(COMMANDS).map(|command| commands::item(fleet, command)).collect() })
+    commands_of(of_host.take(COMMANDS).map(|command| commands::item(fleet, command)).collect())
+}
+
+/// The list with these lines.
+pub(super) fn commands_of(items: Vec<commands::Item>) -> String {
+    html(&Commands { items })
 }

@@ -1,10 +1,10 @@
 //! The five lights, and the sentence of a row: what matters most about a host, in a few words.
 
 use askama::Template;
-use nixfleet_protocol::api::{ActionKind, Command, CommandState, Host, HostState, LightStatus};
+use nixfleet_protocol::api::{Action, ActionKind, Command, CommandState, Host, HostState, Light, LightStatus};
 use nixfleet_protocol::{HostId, Op};
 
-use super::button::{Button, Does};
+use super::button::{Button, Does, op_icon};
 use super::{Fleet, words};
 
 /// One light.
@@ -18,6 +18,8 @@ pub(super) struct LightView {
     action: String,
     as_of: &'static str,
     does: Does,
+    /// What its own action does, without a card around it.
+    direct: Does,
     /// What else is offered; shown on the host's page.
     pub(super) also: Vec<Button>,
     /// It shows the host's page.
@@ -37,7 +39,8 @@ pub(super) fn lights(fleet: &Fleet<'_>, host: &Host) -> Vec<LightView> {
         .into_iter()
         .zip(host.lights.each())
         .map(|((name, letter), (_, light))| {
-            let does = Does::action(fleet, &host.id, &light.action, &light.message);
+            let direct = Does::action(fleet, &host.id, &light.action, &light.message);
+            let does = click(fleet, host, name, light);
             LightView {
                 name,
                 letter,
@@ -53,16 +56,70 @@ pub(super) fn lights(fleet: &Fleet<'_>, host: &Host) -> Vec<LightView> {
                     })
                     .collect(),
                 details: light.action.kind == ActionKind::Details,
-                button: Some(Button::new(&light.action.label, "small", does.clone()).of(name)),
+                button: Some(Button::new(&light.action.label, "small", direct.clone()).of(name)),
                 does: does.tip(format!("{as_of}{}", light.message)),
+                direct,
             }
         })
         .collect()
 }
 
+/// What to do about a remote that can't be read.
+const HOW_TO_FIX: &str = " Check the repository's address, the network, and the key or token of the dashboard. It asks again \
+                          by itself, and this light turns when it is answered.";
+
+/// What a click on a light in the table does. Yellow is done at once: pull, switch, test. Everything else opens a
+/// card with the sentence and all that is offered: a red light has more than one way on, a running command is looked
+/// at or stopped, and a green light tells.
+fn click(fleet: &Fleet<'_>, host: &Host, name: &str, light: &Light) -> Does {
+    let starts = matches!(light.action.kind, ActionKind::Op | ActionKind::Pipeline);
+    let results = light.action.kind == ActionKind::Log && light.also.is_empty();
+    if (starts && light.status == LightStatus::Outdated) || (results && light.status == LightStatus::Ok) {
+        return Does::action(fleet, &host.id, &light.action, &light.message);
+    }
+    let mut message = light.message.clone();
+    let mut offers: Vec<Button> = std::iter::once(&light.action)
+        .chain(&light.also)
+        .filter(|action| !matches!(action.kind, ActionKind::Details | ActionKind::Help))
+        .map(|action| {
+            let does = Does::action(fleet, &host.id, action, &light.message);
+            Button::new(&action.label, "", does).icon(action_icon(action))
+        })
+        .collect();
+    match (name, light.status, light.action.kind) {
+        ("Git" | "Lock", LightStatus::Error, ActionKind::Help) => message.push_str(HOW_TO_FIX),
+        // What waits stands in the header, with its link.
+        ("Lock", LightStatus::Outdated, ActionKind::Details | ActionKind::Help) => {
+            if light.action.kind == ActionKind::Details {
+                message.push_str(" It can't be merged from here yet: merge it where it waits.");
+            }
+            offers.push(Button::new("Look at the update", "", Does::go("#target".to_owned())).icon("i-up"));
+        }
+        ("Git", LightStatus::Ok, _) => {
+            let commit = host.generation.as_ref();
+            let link = commit.and_then(|commit| words::commit_link(&fleet.state.remote, commit));
+            offers.extend(link.map(|link| Button::new("See the commit", "", Does::go(link)).icon("i-branch")));
+        }
+        _ => {}
+    }
+    Does::card(&host.id, format!("{} · {name}", host.id), &message, offers)
+}
+
+fn action_icon(action: &Action) -> &'static str {
+    match (action.kind, action.op) {
+        (ActionKind::Op, Some(op)) => op_icon(op),
+        (ActionKind::Log, _) => "i-log",
+        (ActionKind::Stop, _) => "i-stop",
+        (ActionKind::Pipeline, _) => "i-run",
+        (ActionKind::Op | ActionKind::Details | ActionKind::Help, _) => "i-look",
+    }
+}
+
 impl LightView {
     /// On the host's own page, where the details are.
     pub(super) fn at_home(mut self) -> Self {
+        let tip = self.does.tip;
+        self.does = std::mem::take(&mut self.direct).tip(tip);
         if self.details {
             self.does = Does::default().tip(self.does.tip);
             self.button = None;

@@ -9,8 +9,8 @@ use nixfleet_protocol::api::Host;
 use nixfleet_protocol::{Time, Version};
 
 use super::{
-    ErrorPage, Fleet, LoginPage, Session, command_page, error_page, events_page, fleet_page, host_page, login_page,
-    sample,
+    ErrorPage, Fleet, LoginPage, Session, Stored, command_page, error_page, fleet_page, host_page, login_page,
+    run_page, sample,
 };
 
 fn view<'a>(state: &'a FleetState, ops: &'a [nixfleet_protocol::api::OpEntry]) -> Fleet<'a> {
@@ -43,7 +43,16 @@ fn every_page_renders() {
     let state = sample::state();
     let fleet = view(&state, &ops);
     let session = Session { csrf_token: "preview" };
-    let host = |name: &str| &state.hosts[&name.parse().unwrap()].host;
+    let commands = sample::week();
+    let of = |name: &str| {
+        let commands = if name == "nuc-den" { Vec::new() } else { commands.clone() };
+        host_page(
+            &fleet,
+            &state.hosts[&name.parse().unwrap()].host,
+            &Stored { commands: &commands, ..Stored::default() },
+            session,
+        )
+    };
     let mut unreadable = sample::state();
     unreadable.remote = Arc::new(nixfleet_protocol::api::Remote {
         error: Some("since 14:02: could not connect to git.example: connection timed out".to_owned()),
@@ -58,10 +67,15 @@ fn every_page_renders() {
         ("empty", fleet_page(&view(&empty, &ops), session)),
         ("unreadable", fleet_page(&view(&unreadable, &ops), session)),
         ("many", fleet_page(&view(&many, &ops), session)),
-        ("host", host_page(&fleet, host("csb0"), session)),
-        ("host-busy", host_page(&fleet, host("hsb1"), session)),
-        ("events", events_page(&fleet, session)),
+        ("host", of("csb0")),
+        ("host-busy", of("hsb1")),
+        ("host-new", of("nuc-den")),
+        ("host-quiet", of("hsb0")),
+        ("host-away", of("mba-air")),
+        ("events", super::tests::page(&fleet, &super::PageKind::Events)),
+        ("settings", super::settings_page(&fleet, sample::settings(), session)),
         ("command", command_page(&fleet, failed, session)),
+        ("run", run_page(&fleet, state.runs.values().next_back().unwrap(), session)),
         ("login", login_page(LoginPage { csrf_token: "x", totp: true, error: Some("That was not right. Try again.") })),
         (
             "error",
@@ -87,7 +101,7 @@ fn every_page_renders() {
         for name in names.into_iter().chain(["vendor/atkinson-next.woff2", "vendor/atkinson-mono.woff2"]) {
             let path = std::path::Path::new(&folder).join("static").join(name);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, super::asset(name).unwrap().bytes).unwrap();
+            std::fs::write(path, super::asset(name).unwrap().plain).unwrap();
         }
     }
 }

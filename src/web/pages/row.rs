@@ -10,7 +10,7 @@ use nixfleet_protocol::api::{Host, HostState};
 
 use super::button::{Button, Does, Offer, QUICK, op_icon};
 use super::lights::{LightView, Now, lights, next_op, now};
-use super::{Fleet, html, words};
+use super::{Fleet, filters, forms, host as host_room, html, selection, words};
 
 /// The whole row.
 #[derive(Template)]
@@ -65,6 +65,14 @@ struct PlaceCell<'a> {
 #[derive(Template)]
 #[template(path = "row_load.html")]
 struct LoadCell<'a> {
+    meters: &'a str,
+    past: &'a str,
+}
+
+/// The figures of now; the graphs beside them change once a minute only.
+#[derive(Template)]
+#[template(path = "row_meters.html")]
+struct Meters<'a> {
     id: &'a str,
     meters: [Meter; 3],
 }
@@ -112,7 +120,9 @@ struct DoCell<'a> {
     name: &'a str,
     quick: Vec<Button>,
     off: String,
+    offers: String,
     command: String,
+    fill: String,
 }
 
 /// Id of a host's row.
@@ -121,12 +131,17 @@ pub(super) fn row_id(host: &nixfleet_protocol::HostId) -> String {
 }
 
 pub(super) fn row(fleet: &Fleet<'_>, host: &Host) -> Row {
+    let mut cells = cells(fleet, host);
+    let load = format!("{}:load", row_id(&host.id));
+    if let Some(cell) = cells.iter_mut().find(|cell| cell.id == load) {
+        cell.html = html(&LoadCell { meters: &cell.html, past: &host_room::small(host) });
+    }
     Row {
         id: row_id(&host.id),
         state: words::host_state(host.state).0,
         search: search(host),
         name: host.id.to_string(),
-        cells: cells(fleet, host),
+        cells,
     }
 }
 
@@ -135,7 +150,7 @@ pub(super) fn same_shell(before: &Host, host: &Host) -> bool {
     before.state == host.state && search(before) == search(host)
 }
 
-/// All cells of a row, in order.
+/// All cells of a row, in order; of the load only the figures of now.
 pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
     let name = host.id.as_str();
     let [of_name, of_seen, of_place, of_load, of_commit, of_lights, of_now, of_do] =
@@ -165,7 +180,7 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
             system: words::system(host.host_type),
             version: host.os_version.as_deref().unwrap_or_default(),
         }),
-        html(&LoadCell { id: &of_load, meters: meters(&metrics) }),
+        html(&Meters { id: &of_load, meters: meters(&metrics) }),
         html(&CommitCell {
             id: &of_commit,
             commit: host.generation.as_ref().map_or("", |commit| commit.short()),
@@ -187,6 +202,8 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
                 })
                 .collect(),
             off: off(host, &refused),
+            fill: forms::chosen(host),
+            offers: selection::offers(host),
             command: host.command.as_ref().map(|command| command.id.to_string()).unwrap_or_default(),
         }),
     ];
@@ -235,7 +252,7 @@ fn search(host: &Host) -> String {
         let _ = write!(words, " {name}:{}", words::status(light.status));
     }
     for tag in &host.tags {
-        let _ = write!(words, " tag:{}", tag.to_lowercase());
+        let _ = write!(words, " tag:{}", filters::slug(tag));
     }
     words
 }

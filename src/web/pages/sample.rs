@@ -1,5 +1,7 @@
 //! A made-up fleet for the tests and the preview: every state of a host, of a light and of a command.
 
+mod past;
+
 use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
@@ -7,10 +9,12 @@ use nixfleet_model::view::HostView;
 use nixfleet_protocol::agent::{DeviceType, Disk, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{
     Action, ActionKind, Category, Command, CommandState, Deployed, Event, Host, HostState, Level, Light, LightStatus,
-    Lights, OpEntry, Progress, PullRequest, Remote, Server,
+    Lights, OpEntry, Progress, PullRequest, Remote, Run, RunState, Server,
 };
 use nixfleet_protocol::{EventId, Op, Time};
 use serde_json::{Value, json};
+
+pub(super) use self::past::{generations, past, week};
 
 /// The moment of all samples.
 pub(super) const NOW: Time = Time::from_millis(1_795_240_944_007);
@@ -31,6 +35,7 @@ pub(super) fn op_entries() -> Vec<OpEntry> {
         totp: id == Op::Reboot,
         interrupts_link: matches!(id, Op::Restart | Op::Reboot),
         confirm: confirm.map(str::to_owned),
+        args: Vec::new(),
     };
     vec![
         entry(Op::Pull, "Pull", "Bring the checkout to the remote’s head.", None),
@@ -160,10 +165,12 @@ pub(super) fn host(name: &str, device: DeviceType, color: &str, lights: Lights) 
         reboot_required: Some(false),
         failed_units: Vec::new(),
         repo_error: None,
-        lights,
+        lights: Arc::new(lights),
         command: None,
-        offers,
+        offers: offers.into(),
         broken: None,
+        past: Arc::new(past(name)),
+        generations: Arc::default(),
     }
 }
 
@@ -191,6 +198,43 @@ pub(super) fn command(n: u64, host: &str, op: Op, state: CommandState) -> Comman
         progress: None,
         details: Value::Null,
     }
+}
+
+pub(super) fn run(n: u64, how: RunState, stage: u32, hosts: &[(&str, [CommandState; 3])]) -> Run {
+    let over = !matches!(how, RunState::Running | RunState::Halted);
+    Run {
+        id: format!("01920000-0000-7000-8000-{n:012x}").parse().unwrap(),
+        pipeline: "do-all".to_owned(),
+        actor: "user".to_owned(),
+        state: how,
+        stage,
+        ops: vec![Op::Pull, Op::Switch, Op::Test],
+        hosts: hosts.iter().map(|(host, states)| (host.parse().unwrap(), states.to_vec())).collect(),
+        options: json!({}),
+        created_at: ago(140),
+        finished_at: over.then(|| ago(20)),
+    }
+}
+
+/// One that goes on, and two of the history.
+fn runs() -> [Run; 3] {
+    use CommandState::{Error, Executing, Pending, Skipped, Success};
+    [
+        run(21, RunState::Complete, 2, &[("hsb0", [Success; 3]), ("hsb8", [Success; 3])]),
+        run(22, RunState::Partial, 2, &[("csb0", [Success, Error, Skipped]), ("gpc0", [Success; 3])]),
+        run(
+            23,
+            RunState::Running,
+            1,
+            &[
+                ("hsb0", [Success, Success, Pending]),
+                ("hsb1", [Success, Executing, Pending]),
+                ("hsb8", [Success, Pending, Pending]),
+                ("csb0", [Success, Error, Skipped]),
+                ("imac0", [Success, Executing, Pending]),
+            ],
+        ),
+    ]
 }
 
 pub(super) fn event(n: u64, seconds: i64, level: Level, host: Option<&str>, action: &str, message: &str) -> Event {
@@ -233,7 +277,7 @@ pub(super) fn empty() -> FleetState {
 
 /// Puts a host into a state, in place of one of the same name.
 pub(super) fn put(state: &mut FleetState, host: Host) {
-    let view = HostView { host: Arc::new(host), refused: Box::default() };
+    let view = HostView { host: Arc::new(host), refused: Arc::default() };
     state.hosts.insert(view.host.id.clone(), Arc::new(view));
 }
 
@@ -250,10 +294,10 @@ pub(super) fn state() -> FleetState {
         expected: Some(96),
         text: "building caddy-2.11.0".to_owned(),
     });
-    switching.lights.system = light(Working, "Switch is running.", ActionKind::Stop, None, "Stop");
-    switching.lights.system.action.command_id = Some(run.id);
-    switching.command = Some(run.clone());
-    switching.offers = vec![];
+    Arc::make_mut(&mut switching.lights).system = light(Working, "Switch is running.", ActionKind::Stop, None, "Stop");
+    Arc::make_mut(&mut switching.lights).system.action.command_id = Some(run.id);
+    switching.command = Some(Box::new(run.clone()));
+    switching.offers = Arc::default();
     switching.metrics = Some(Metrics { cpu: Some(97.0), ram: Some(83.0), swap: Some(4.0), load: Some(8.2) });
 
     let mut failed_run = command(2, "csb0", Op::Switch, CommandState::Error);
@@ -262,10 +306,10 @@ pub(super) fn state() -> FleetState {
     let mut failing = host("csb0", Machine, "#0891b2", green());
     failing.location = Location::Cloud;
     failing.tags = vec!["web".to_owned(), "edge".to_owned()];
-    failing.lights.system =
+    Arc::make_mut(&mut failing.lights).system =
         light(Error, "The last switch failed: caddy.service did not start.", ActionKind::Log, None, "Show the log");
-    failing.lights.system.action.command_id = Some(failed_run.id);
-    failing.lights.system.also = vec![
+    Arc::make_mut(&mut failing.lights).system.action.command_id = Some(failed_run.id);
+    Arc::make_mut(&mut failing.lights).system.also = vec![
         Action {
             kind: ActionKind::Op,
             op: Some(Op::Switch),
@@ -282,23 +326,25 @@ pub(super) fn state() -> FleetState {
         },
     ];
     failing.failed_units = vec!["caddy.service".to_owned()];
-    failing.offers.push(Op::Switch);
+    failing.generations = generations();
+    failing.offers = failing.offers.iter().copied().chain([Op::Switch]).collect();
 
     let mut late = host("csb1", Machine, "#7c3aed", green());
     late.location = Location::Cloud;
     let mut late_run = command(3, "csb1", Op::Test, CommandState::TimeoutPending);
     late_run.created_at = ago(640);
     late_run.started_at = Some(ago(640));
-    late.lights.tests = light(Working, "Tests are running.", ActionKind::Log, None, "Show the log");
-    late.lights.tests.action.command_id = Some(late_run.id);
-    late.command = Some(late_run.clone());
-    late.offers = vec![];
+    Arc::make_mut(&mut late.lights).tests = light(Working, "Tests are running.", ActionKind::Log, None, "Show the log");
+    Arc::make_mut(&mut late.lights).tests.action.command_id = Some(late_run.id);
+    late.command = Some(Box::new(late_run.clone()));
+    late.offers = Arc::default();
 
     let mut pulled = host("gpc0", Gaming, "#db2777", green());
-    pulled.lights.system = light(Outdated, "Pulled, not switched.", ActionKind::Op, Some(Op::Switch), "Switch");
-    pulled.lights.tests =
+    Arc::make_mut(&mut pulled.lights).system =
+        light(Outdated, "Pulled, not switched.", ActionKind::Op, Some(Op::Switch), "Switch");
+    Arc::make_mut(&mut pulled.lights).tests =
         light(Outdated, "The last run was for another system.", ActionKind::Op, Some(Op::Test), "Test");
-    pulled.offers.push(Op::Switch);
+    pulled.offers = pulled.offers.iter().copied().chain([Op::Switch]).collect();
     pulled.deployed.as_mut().unwrap().commit = "77aa01c".parse().unwrap();
     pulled.reboot_required = Some(true);
     pulled.metrics = Some(Metrics { cpu: Some(34.0), ram: Some(62.0), swap: None, load: None });
@@ -310,54 +356,57 @@ pub(super) fn state() -> FleetState {
     away.state = HostState::Offline;
     away.last_seen = Some(ago(11_000));
     away.generation = "77aa01c".parse().ok();
-    away.offers = vec![Op::Remove];
+    away.offers = [Op::Remove].into();
 
     let mut stale = host("mbp-work", Laptop, "#4f46e5", green());
     stale.host_type = HostType::Macos;
     stale.location = Location::Work;
     stale.state = HostState::Stale;
     stale.last_seen = Some(ago(38));
-    stale.lights.agent = light(
+    Arc::make_mut(&mut stale.lights).agent = light(
         Error,
         "Agent 0.3.2 is older than the dashboard (0.4.0).",
         ActionKind::Pipeline,
         None,
         "Update the agent",
     );
-    stale.lights.agent.action.pipeline = Some("update-agent".to_owned());
+    Arc::make_mut(&mut stale.lights).agent.action.pipeline = Some("update-agent".to_owned());
 
     let mut never = host("nuc-den", Unknown, "#64748b", green());
     let grey = |message| details(Grey, message);
-    never.lights = Lights {
+    never.lights = Arc::new(Lights {
         agent: grey("Never connected."),
         git: grey("The host has reported no commit."),
         lock: grey("No lock reported."),
         system: grey("No switch known."),
         tests: grey("Never ran."),
-    };
+    });
     never.state = HostState::Never;
     never.location = Location::Unknown;
     never.host_type = HostType::Other;
     never.last_seen = None;
     never.metrics = None;
+    never.past = Arc::default();
     never.generation = None;
     never.deployed = None;
-    never.offers = vec![];
+    never.offers = Arc::default();
     never.color = None;
 
     let mut waiting = host("hsb2", Machine, "#0d9488", green());
     let lost = command(4, "hsb2", Op::Restart, CommandState::AwaitingReconnect);
-    waiting.command = Some(lost.clone());
+    waiting.command = Some(Box::new(lost.clone()));
     waiting.state = HostState::Stale;
     waiting.last_seen = Some(ago(21));
-    waiting.lights.agent = light(Working, "Restart is running.", ActionKind::Log, None, "Show the log");
-    waiting.offers = vec![];
+    Arc::make_mut(&mut waiting.lights).agent =
+        light(Working, "Restart is running.", ActionKind::Log, None, "Show the log");
+    waiting.offers = Arc::default();
 
     let mut updating = host("imac0", Desktop, "#ea580c", green());
     updating.host_type = HostType::Macos;
-    updating.lights.lock = light(Outdated, "Update #214 waits: flake.lock, 11 inputs.", ActionKind::Help, None, "Show");
+    Arc::make_mut(&mut updating.lights).lock =
+        light(Outdated, "Update #214 waits: flake.lock, 11 inputs.", ActionKind::Help, None, "Show");
     let mut tests_failed = host("hsb8", Machine, "#65a30d", green());
-    tests_failed.lights.tests = light(
+    Arc::make_mut(&mut tests_failed.lights).tests = light(
         Error,
         "1 of 12 tests failed: T07 backup is younger than a day.",
         ActionKind::Log,
@@ -404,8 +453,68 @@ pub(super) fn state() -> FleetState {
     for host in hosts {
         put(&mut all, host);
     }
+    all.runs.extend(runs().into_iter().map(|run| (run.id, Arc::new(run))));
     let commands = [run, failed_run, late_run, lost, done, blocked, partial];
     all.commands.extend(commands.map(|command| (command.id, Arc::new(command))));
     all.events.extend(events.into_iter().map(Arc::new));
     all
+}
+
+/// The settings of a fleet with tokens of each kind and two browsers.
+pub(super) fn settings() -> super::SettingsPage<'static> {
+    use std::sync::LazyLock;
+
+    use nixfleet_model::retention::Retention;
+
+    use crate::actors::access::{SessionInfo, TokenInfo};
+    use crate::actors::janitor::{Done, Kept};
+    use crate::actors::store::Scope;
+
+    static TOKENS: LazyLock<[TokenInfo; 3]> = LazyLock::new(|| {
+        let token = |n: u32, kind, name: &str, host: Option<&str>, scopes: &[Scope]| TokenInfo {
+            id: format!("01920000-0000-7000-8000-{n:012x}"),
+            kind,
+            name: name.to_owned(),
+            host: host.and_then(|host| host.parse().ok()),
+            scopes: scopes.to_vec(),
+            created_at: ago(90_000),
+            last_used: host.map(|_| ago(40)),
+            expires_at: host.is_none().then(|| ago(-2_000_000)),
+        };
+        [
+            token(1, "host", "hsb0", Some("hsb0"), &[]),
+            token(2, "api", "prometheus", None, &[Scope::Metrics]),
+            token(3, "enrol", "the new rack", None, &[]),
+        ]
+    });
+    static SESSIONS: LazyLock<[SessionInfo; 2]> = LazyLock::new(|| {
+        let session = |n: u32, browser: &str, address: &str, current| SessionInfo {
+            id: format!("01920000-0000-7000-8000-{n:012x}"),
+            user: "user".to_owned(),
+            created_at: ago(9_000),
+            last_seen: ago(30),
+            expires_at: ago(-70_000),
+            address: address.to_owned(),
+            browser: browser.to_owned(),
+            current,
+        };
+        [
+            session(1, "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0", "192.0.2.7", true),
+            session(2, "Mozilla/5.0 (iPhone) Safari/605.1", "198.51.100.20", false),
+        ]
+    });
+    static KEPT: LazyLock<Kept> = LazyLock::new(|| {
+        let done = Done { store_size: 73_400_320, logs_size: 12_200_000, ..Done::default() };
+        Kept { retention: Retention::default(), last: Some((ago(700), Box::new(done))), compacted: None }
+    });
+    super::SettingsPage {
+        tokens: &*TOKENS,
+        sessions: &*SESSIONS,
+        totp: false,
+        fresh: "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP",
+        kept: Some(&KEPT),
+        data_dir: "/var/lib/nixfleet",
+        free: Some(212_000_000_000),
+        backup: Some(ago(50_000)),
+    }
 }

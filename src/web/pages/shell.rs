@@ -3,7 +3,7 @@
 
 use askama::Template;
 
-use super::{Fleet, PageKind, Session, asset_url, html};
+use super::{Fleet, PageKind, Session, asset_url, forms, html};
 
 /// The parts before and after a page's own content.
 pub(super) struct Shell<'a> {
@@ -22,6 +22,7 @@ struct Top<'a> {
     version: u64,
     on_fleet: bool,
     on_events: bool,
+    on_settings: bool,
     product: &'a str,
 }
 
@@ -32,6 +33,7 @@ struct Head {
     theme: String,
     icon: String,
     font: String,
+    mono: String,
     live: bool,
     morph: String,
     app: String,
@@ -39,7 +41,9 @@ struct Head {
 
 #[derive(Template)]
 #[template(path = "bottom.html")]
-struct Bottom;
+struct Bottom {
+    forms: Vec<forms::Form>,
+}
 
 /// The links in the head of every page. Only pages of a session have a script beside the theme's.
 pub(super) fn head(live: bool) -> String {
@@ -48,6 +52,7 @@ pub(super) fn head(live: bool) -> String {
         theme: asset_url("theme.js"),
         icon: asset_url("icon.svg"),
         font: asset_url("vendor/atkinson-next.woff2"),
+        mono: asset_url("vendor/atkinson-mono.woff2"),
         live,
         morph: asset_url("vendor/idiomorph.min.js"),
         app: asset_url("app.js"),
@@ -55,7 +60,7 @@ pub(super) fn head(live: bool) -> String {
 }
 
 pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: &PageKind, session: Session<'_>) -> Shell<'a> {
-    static BOTTOM: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| html(&Bottom));
+    static BOTTOM: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| html(&Bottom { forms: forms::all() }));
     let top = html(&Top {
         title,
         head: head(true),
@@ -64,7 +69,8 @@ pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: &PageKind, session
         epoch: fleet.epoch.to_string(),
         version: fleet.version.0,
         on_fleet: *page == PageKind::Fleet,
-        on_events: *page == PageKind::Events,
+        on_events: matches!(page, PageKind::Events | PageKind::Search(_)),
+        on_settings: *page == PageKind::Settings,
         product: &fleet.state.server.version,
     });
     Shell { top, bottom: &BOTTOM }

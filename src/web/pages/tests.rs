@@ -1,18 +1,25 @@
 //! The fragments against the fresh render, and everything from outside against the markup.
 
 mod applied;
+mod clicks;
+mod runs;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
-use nixfleet_protocol::agent::{DeviceType, Metrics};
-use nixfleet_protocol::api::{Command, CommandState, Host, HostState, Level, OpEntry, Progress, Server};
+use nixfleet_protocol::agent::{DeviceType, Disk, Metrics};
+use nixfleet_protocol::api::{
+    Command, CommandState, Host, HostState, Level, LoadHistory, LoadSample, OpEntry, Progress, Server,
+};
 use nixfleet_protocol::browser::{Change, Fragment, Place};
 use nixfleet_protocol::{Op, Version};
 
+use nixfleet_model::event::EventFilter;
+
 use super::{
-    Fleet, PageKind, Session, command_page, events_page, fleet_page, fragments, full_fragments, host_page, sample,
+    EventsPage, Fleet, PageKind, Session, Stored, command_page, events_page, fleet_page, fragments, full_fragments,
+    host, host_page, run_page, sample, settings_page,
 };
 
 const SESSION: Session<'static> = Session { csrf_token: "session-secret" };
@@ -28,13 +35,26 @@ fn view<'a>(state: &'a FleetState, ops: &'a [OpEntry]) -> Fleet<'a> {
     }
 }
 
-fn page(fleet: &Fleet<'_>, kind: &PageKind) -> String {
+pub(super) fn page(fleet: &Fleet<'_>, kind: &PageKind) -> String {
     match kind {
         PageKind::Fleet => fleet_page(fleet, SESSION),
-        PageKind::Host(id) => host_page(fleet, fleet.host(id).unwrap(), SESSION),
-        PageKind::Events => events_page(fleet, SESSION),
+        PageKind::Host(id) => {
+            let commands = host::past::of_state(fleet, id);
+            host_page(fleet, fleet.host(id).unwrap(), &Stored { commands: &commands, ..Stored::default() }, SESSION)
+        }
+        PageKind::Events => events(fleet, &EventFilter::default()),
+        PageKind::Search(filter) => events(fleet, filter),
+        PageKind::Settings => settings_page(fleet, sample::settings(), SESSION),
         PageKind::Command(id) => command_page(fleet, fleet.command(*id).unwrap(), SESSION),
+        PageKind::Run(id) => run_page(fleet, fleet.run(*id).unwrap(), SESSION),
     }
+}
+
+/// The page of events, of those that the state has.
+fn events(fleet: &Fleet<'_>, filter: &EventFilter) -> String {
+    let found: Vec<_> = fleet.state.events.iter().filter(|event| filter.takes(event)).cloned().collect();
+    let page = EventsPage { filter, within: "", before: None, events: &found, next: None };
+    events_page(fleet, page, SESSION)
 }
 
 /// The element with this id as it stands in a page.
@@ -62,10 +82,15 @@ fn element<'a>(page: &'a str, id: &str) -> Option<&'a str> {
 
 /// Every fragment is the element of a fresh render, or tells of one that is gone.
 fn assert_fresh(made: &[Fragment], fresh: &str, what: &str) {
-    for fragment in made {
+    // What says that the page is to read itself anew is in no page that was just made.
+    for fragment in made.iter().filter(|fragment| fragment.id != "stale") {
         let there = element(fresh, &fragment.id);
         match fragment.place {
             Place::Remove => assert_eq!(there, None, "{what}: {}", fragment.id),
+            Place::Ask => {
+                let there = there.unwrap_or_else(|| panic!("{what}: no {}", fragment.id));
+                assert!(there.split('>').next().unwrap().contains(" data-src=\"/"), "{what}: {there}");
+            }
             Place::Morph | Place::Prepend { .. } | Place::Insert { .. } => {
                 assert_eq!(there, Some(fragment.html.trim()), "{what}: {}", fragment.id);
             }
@@ -88,8 +113,11 @@ fn kinds(state: &FleetState) -> Vec<PageKind> {
     vec![
         PageKind::Fleet,
         PageKind::Events,
+        PageKind::search(EventFilter { level: Some(Level::Warn), ..EventFilter::default() }),
+        PageKind::Settings,
         PageKind::Host("hsb0".parse().unwrap()),
         PageKind::Command(*state.commands.keys().next().unwrap()),
+        PageKind::Run(*state.runs.keys().next().unwrap()),
     ]
 }
 
@@ -105,8 +133,8 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     let mut changes = Vec::new();
 
     let mut busy = before.clone();
-    busy.command = Some(sample::command(1, "hsb0", Op::Test, CommandState::Executing));
-    busy.offers = vec![];
+    busy.command = Some(Box::new(sample::command(1, "hsb0", Op::Test, CommandState::Executing)));
+    busy.offers = Arc::default();
     let mut moved = before.clone();
     moved.device_type = DeviceType::Gaming;
     let mut gone = before.clone();
@@ -130,6 +158,11 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     changes.push((Change::CommandFinished(command.clone()), ended.clone()));
     changes.push((Change::CommandProgress(command), ended));
 
+    for (run, change) in runs::changes() {
+        let mut state = sample::state();
+        state.runs.insert(run.id, run);
+        changes.push((change, state));
+    }
     let mut told = sample::state();
     let event = Arc::new(sample::event(10, 0, Level::Warn, Some("hsb0"), "host_stale", "Heard nothing."));
     told.events.push_front(event.clone());
@@ -158,7 +191,7 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     less.hosts.remove(&before.id);
     let fleet = view(&less, &ops);
     let made = fragments(&Change::HostRemoved(before.id.clone()), Some(&before), &fleet, &PageKind::Fleet);
-    assert_eq!(ids(&made), ["host:hsb0", "counts"]);
+    assert_eq!(ids(&made), ["host:hsb0", "counts", "filters"]);
     assert_fresh(&made, &page(&fleet, &PageKind::Fleet), "removed");
 }
 
@@ -192,6 +225,27 @@ fn a_heartbeat_moves_two_cells_and_no_row() {
 }
 
 #[test]
+fn graphs_are_drawn_when_a_minute_is_over_and_not_with_each_heartbeat() {
+    let ops = sample::op_entries();
+    let before = host_of(&sample::state(), "hsb0").clone();
+    let mut beat = before.clone();
+    beat.metrics = Some(Metrics { cpu: Some(13.0), ..before.metrics.unwrap() });
+    let mut minute = beat.clone();
+    let sample = LoadSample { cpu: Some(77), ram: Some(1) };
+    Arc::make_mut(&mut minute.past).keep(LoadHistory::minute_of(sample::NOW), sample);
+    let page = PageKind::Host(before.id.clone());
+    for (host, row, own) in [
+        (beat, &["host:hsb0:load"][..], &["host-seen", "host-load"][..]),
+        (minute, &["host:hsb0:load", "host:hsb0:past"], &["host-seen", "host-load", "host-graphs"]),
+    ] {
+        let state = with_host(sample::state(), host.clone());
+        let change = Change::HostUpdated(Arc::new(host));
+        assert_eq!(ids(&fragments(&change, Some(&before), &view(&state, &ops), &PageKind::Fleet)), row);
+        assert_eq!(ids(&fragments(&change, Some(&before), &view(&state, &ops), &page)), own);
+    }
+}
+
+#[test]
 fn a_row_is_inserted_where_it_belongs() {
     let ops = sample::op_entries();
     let place = |name: &str, device| {
@@ -200,7 +254,7 @@ fn a_row_is_inserted_where_it_belongs() {
         let made = fragments(&Change::HostAdded(Arc::new(host)), None, &view(&state, &ops), &PageKind::Fleet);
         match &made[0].place {
             Place::Insert { into, before } => (into.clone(), before.clone()),
-            Place::Morph | Place::Prepend { .. } | Place::Remove => panic!("{:?}", made[0].place),
+            Place::Morph | Place::Prepend { .. } | Place::Remove | Place::Ask => panic!("{:?}", made[0].place),
         }
     };
     let hosts = || "hosts".to_owned();
@@ -243,11 +297,11 @@ fn what_is_not_offered_is_off_and_says_why() {
 fn what_is_neither_offered_nor_refused_is_not_shown() {
     let ops = sample::op_entries();
     let state = sample::state();
-    let host = Host { offers: vec![Op::Test], ..host_of(&state, "hsb0").clone() };
+    let host = Host { offers: [Op::Test].into(), ..host_of(&state, "hsb0").clone() };
     let state = with_host(state, host.clone());
     let refused = |_: &Host| vec![(Op::Pull, "At the head.".to_owned())];
     let fleet = Fleet { refused: &refused, ..view(&state, &ops) };
-    let page = host_page(&fleet, &host, SESSION);
+    let page = host_page(&fleet, &host, &Stored::default(), SESSION);
     let shown = element(&page, "host-ops").unwrap();
     assert!(shown.contains("/ops/test\"") && shown.contains("At the head."), "{shown}");
     assert!(!shown.contains("/ops/gc\"") && !shown.contains("/ops/refresh-git\""), "{shown}");
@@ -276,17 +330,22 @@ fn nothing_from_outside_becomes_markup() {
     host.repo_error = Some(evil());
     host.broken = Some(evil());
     host.deployed.as_mut().unwrap().system_path = Some(evil());
-    host.lights.git.message = evil();
-    host.lights.git.action.label = evil();
-    host.lights.lock.action.pipeline = Some(evil());
-    host.lights.system.also[0].label = evil();
+    let lights = Arc::make_mut(&mut host.lights);
+    lights.git.message = evil();
+    lights.git.action.label = evil();
+    lights.lock.action.pipeline = Some(evil());
+    lights.system.also[0].label = evil();
     let mut command = sample::command(1, "csb0", Op::Switch, CommandState::Error);
     command.message = Some(evil());
     command.actor = evil();
     command.code = Some(evil());
     command.args = serde_json::json!({ "argv": [EVIL] });
+    let mut test = sample::command(2, "csb0", Op::Test, CommandState::Error);
+    test.details = serde_json::json!({ "tests": [{ "name": EVIL, "ok": false, "exit_code": EVIL }], "total": EVIL });
+    test.message = Some(evil());
     let mut event = sample::event(1, 1, Level::Error, Some("csb0"), EVIL, EVIL);
     event.actor = evil();
+    event.details = serde_json::json!({ EVIL: EVIL, "command_id": EVIL, "nested": [{ "a": EVIL }] });
     let mut remote = sample::remote();
     remote.source = Some(format!("javascript:{EVIL}"));
     remote.subject = Some(evil());
@@ -298,13 +357,19 @@ fn nothing_from_outside_becomes_markup() {
         request.url = format!("javascript:alert(1){EVIL}");
     }
     state = with_host(state, host.clone());
-    state.commands = BTreeMap::from([(command.id, Arc::new(command.clone()))]);
+    state.commands = BTreeMap::from([(command.id, Arc::new(command.clone())), (test.id, Arc::new(test))]);
     state.events = VecDeque::from([Arc::new(event)]);
     state.remote = Arc::new(remote);
     state.server = Arc::new(Server { store_error: Some(evil()), version: evil(), ..sample::server() });
     let refused = |_: &Host| vec![(Op::Pull, EVIL.to_owned())];
     let fleet = Fleet { refused: &refused, ..view(&state, &ops) };
-    let kinds = [PageKind::Fleet, PageKind::Events, PageKind::Host(host.id.clone()), PageKind::Command(command.id)];
+    let kinds = [
+        PageKind::Fleet,
+        PageKind::Events,
+        PageKind::Settings,
+        PageKind::Host(host.id.clone()),
+        PageKind::Command(command.id),
+    ];
     for kind in &kinds {
         let page = page(&fleet, kind);
         assert!(!page.contains("<img"), "{kind}");
@@ -319,10 +384,28 @@ fn nothing_from_outside_becomes_markup() {
 #[test]
 fn a_page_kind_reads_back() {
     let id = "01920000-0000-7000-8000-000000000001".parse().unwrap();
-    for page in [PageKind::Fleet, PageKind::Events, PageKind::Host("a.b".parse().unwrap()), PageKind::Command(id)] {
+    let run = "01920000-0000-7000-8000-000000000002".parse().unwrap();
+    let filter = EventFilter {
+        host: "a.b".parse().ok(),
+        level: Some(Level::Error),
+        words: vec!["a&b=c".to_owned(), "é?".to_owned()],
+        ..EventFilter::default()
+    };
+    let search = PageKind::search(filter);
+    assert!(search.to_string().starts_with("events?level=error&"), "{search}");
+    let named = PageKind::Host("a.b".parse().unwrap());
+    for page in [
+        PageKind::Fleet,
+        PageKind::Events,
+        PageKind::Settings,
+        search,
+        named,
+        PageKind::Command(id),
+        PageKind::Run(run),
+    ] {
         assert_eq!(PageKind::parse(&page.to_string()), Some(page));
     }
-    for bad in ["", "fleets", "host/", "host/<b>", "command/7", "fleet/x"] {
+    for bad in ["", "fleets", "host/", "host/<b>", "command/7", "run/x", "fleet/x", "events?level=loud", "settings/x"] {
         assert_eq!(PageKind::parse(bad), None, "{bad}");
     }
 }
@@ -359,10 +442,60 @@ fn a_command_that_was_refused_gets_a_place_although_nobody_saw_it_begin() {
     state.commands.insert(refused.id, Arc::clone(&refused));
     let mut ended = sample::command(1, "hsb0", Op::Switch, CommandState::Success);
     ended.sent_at = Some(sample::NOW);
-    for page in [PageKind::Fleet, PageKind::Host("hsb0".parse().unwrap())] {
-        let made = fragments(&Change::CommandFinished(Arc::clone(&refused)), None, &view(&state, &ops), &page);
-        assert!(matches!(made[0].place, Place::Prepend { .. }), "{made:?}");
-        let made = fragments(&Change::CommandFinished(Arc::new(ended.clone())), None, &view(&state, &ops), &page);
-        assert_eq!(made[0].place, Place::Morph);
+    let page = PageKind::Fleet;
+    let made = fragments(&Change::CommandFinished(Arc::clone(&refused)), None, &view(&state, &ops), &page);
+    assert!(matches!(made[0].place, Place::Prepend { .. }), "{made:?}");
+    let made = fragments(&Change::CommandFinished(Arc::new(ended.clone())), None, &view(&state, &ops), &page);
+    assert_eq!(made[0].place, Place::Morph);
+    // A host's own page asks for its history.
+    let page = PageKind::Host("hsb0".parse().unwrap());
+    let made = fragments(&Change::CommandFinished(refused), None, &view(&state, &ops), &page);
+    assert_eq!((made[0].place.clone(), ids(&made)), (Place::Ask, vec!["host-past", "host-ops"]));
+}
+
+#[test]
+fn a_filtered_page_is_told_of_what_its_filter_takes_and_of_nothing_else() {
+    let ops = sample::op_entries();
+    let state = sample::state();
+    let fleet = view(&state, &ops);
+    let page = PageKind::search(EventFilter { words: vec!["caddy".to_owned()], ..EventFilter::default() });
+    for (message, told) in [("The unit caddy.service failed.", 1), ("Another one failed.", 0)] {
+        let event = Arc::new(sample::event(10, 0, Level::Error, None, "command_finished", message));
+        assert_eq!(fragments(&Change::Event(event), None, &fleet, &page).len(), told, "{message}");
+    }
+}
+
+#[test]
+fn an_event_unfolds_its_details_and_leads_to_its_command() {
+    let ops = sample::op_entries();
+    let mut state = sample::state();
+    let mut event = sample::event(10, 0, Level::Error, Some("csb0"), "command_finished", "Switch failed.");
+    let id = "01920000-0000-7000-8000-000000000002";
+    event.details = serde_json::json!({ "command_id": id, "exit_code": 4, "state": null, "args": { "unit": "a" } });
+    state.events.push_front(Arc::new(event));
+    let page = page(&view(&state, &ops), &PageKind::Events);
+    let line = element(&page, "event:10").unwrap();
+    assert!(line.contains(&format!("href=\"/commands/{id}\"")) && line.contains("href=\"/hosts/csb0\""), "{line}");
+    assert!(line.contains("<dt>exit_code</dt><dd><pre>4</pre>") && line.contains("&#34;unit&#34;"), "{line}");
+    assert!(!line.contains("<dt>state</dt>"), "{line}");
+}
+
+#[test]
+fn the_settings_read_themselves_anew_when_tokens_or_sessions_changed() {
+    let ops = sample::op_entries();
+    let state = sample::state();
+    let fleet = view(&state, &ops);
+    for (action, told) in [("token_created", 1), ("session_ended", 1), ("login", 1), ("command_finished", 0)] {
+        let event = Arc::new(sample::event(10, 0, Level::Info, None, action, "It happened."));
+        let made = fragments(&Change::Event(event), None, &fleet, &PageKind::Settings);
+        assert_eq!(made.len(), told, "{action}");
+        assert!(made.iter().all(|fragment| fragment.html.contains("data-stale")), "{action}");
+    }
+    let page = page(&fleet, &PageKind::Settings);
+    assert!(!page.contains("data-stale"));
+    for part in
+        ["this one", "End all others", "NIXFLEET_TOTP_SECRET", "otpauth://totp/", "30 days", "data-method=\"DELETE\""]
+    {
+        assert!(page.contains(part), "{part}");
     }
 }

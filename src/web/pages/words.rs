@@ -1,9 +1,9 @@
 //! Words, numbers and moments as people read them, and what makes a text from outside fit for an attribute.
 
 use askama::Template;
-use nixfleet_protocol::Time;
 use nixfleet_protocol::agent::{DeviceType, HostType, Location};
-use nixfleet_protocol::api::{CommandState, HostState, Level, LightStatus};
+use nixfleet_protocol::api::{CommandState, HostState, Level, LightStatus, Remote, RunState};
+use nixfleet_protocol::{Commit, Time};
 
 /// A moment with how long ago it was. The script counts on by itself.
 #[derive(Template)]
@@ -39,6 +39,17 @@ pub(super) fn span(from: Time, to: Time) -> String {
     }
 }
 
+/// The day of a moment, as everyone writes it: `2026-11-21`.
+pub(super) fn day(time: Time) -> String {
+    time.to_string().chars().take(10).collect()
+}
+
+/// A moment to the minute: `2026-11-21 13:05 UTC`.
+pub(super) fn moment(time: Time) -> String {
+    let text = time.to_string().replace('T', " ");
+    format!("{} UTC", text.chars().take(16).collect::<String>())
+}
+
 /// Bytes as people read them.
 pub(super) fn bytes(count: u64) -> String {
     let mut rest = count;
@@ -68,6 +79,12 @@ pub(super) fn color(text: Option<&str>) -> &str {
 /// A link from outside, or nothing: only http and https get through.
 pub(super) fn link(text: &str) -> Option<&str> {
     (text.starts_with("https://") || text.starts_with("http://")).then_some(text)
+}
+
+/// Where a commit of the remote can be looked at, where that is a page.
+pub(super) fn commit_link(remote: &Remote, commit: &Commit) -> Option<String> {
+    let source = link(remote.source.as_deref()?)?;
+    Some(format!("{}/commit/{commit}", source.trim_end_matches('/').trim_end_matches(".git")))
 }
 
 /// A percentage as a whole number from 0 to 100; nothing for what is no number.
@@ -144,6 +161,18 @@ pub(super) const fn command(state: CommandState) -> (&'static str, &'static str)
         CommandState::Orphaned => ("unknown", "Orphaned"),
         CommandState::Cancelled => ("unknown", "Cancelled"),
         CommandState::Skipped => ("unknown", "Skipped"),
+    }
+}
+
+/// Look and word of a run's state.
+pub(super) const fn run(state: RunState) -> (&'static str, &'static str) {
+    match state {
+        RunState::Running => ("working", "Running"),
+        RunState::Halted => ("outdated", "Halted"),
+        RunState::Complete => ("ok", "Complete"),
+        RunState::Partial => ("outdated", "Partial"),
+        RunState::Failed => ("error", "Failed"),
+        RunState::Cancelled => ("unknown", "Cancelled"),
     }
 }
 

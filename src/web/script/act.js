@@ -4,30 +4,30 @@
 const $ = (id) => document.getElementById(id);
 export const make = (tag, fields) => Object.assign(document.createElement(tag), fields);
 
-// Opens a dialog and waits for what was chosen: {value, totp}, or null.
-function choose(dialog) {
-  dialog.returnValue = "";
+// Opens the dialog that an action asks first: a confirmation, or a form of its own.
+function ask(data) {
+  const dialog = $(data.form || "ask");
+  const form = dialog.querySelector("form");
+  const { totp } = form.elements;
+  form.reset();
+  form.removeAttribute("data-c-done");
+  form.asked = data;
+  wrong(form);
+  if (totp) totp.disabled = totp.parentElement.hidden = !("totp" in data);
+  for (const [name, value] of new URLSearchParams(data.fill)) {
+    if (form.elements[name]) form.elements[name].value = value;
+  }
+  for (const part of form.querySelectorAll("[data-says]")) part.textContent = data[part.dataset.says] || part.dataset.else || part.textContent;
   dialog.showModal();
-  return new Promise((done) => dialog.addEventListener("close", () => done(dialog.returnValue), { once: true }));
 }
 
-async function confirmed({ title, text, yes, code }) {
-  const dialog = $("ask");
-  const input = dialog.querySelector("input");
-  $("ask-title").textContent = title;
-  $("ask-text").textContent = text;
-  $("ask-code").hidden = !code;
-  input.required = Boolean(code);
-  input.value = "";
-  dialog.querySelector("[value=yes] span").textContent = yes || "Go on";
-  return (await choose(dialog)) === "yes" ? { totp: input.value.replaceAll(" ", "") } : null;
+function wrong(form, text = "") {
+  const place = form.querySelector("[role=alert]");
+  place.hidden = !text;
+  place.textContent = text;
 }
 
-export function say(title, text) {
-  $("say-title").textContent = title;
-  $("say-text").textContent = text;
-  return choose($("say"));
-}
+export const say = (title, confirm) => ask({ form: "say", title, confirm });
 
 export function toast(text, retry) {
   const box = $("toasts");
@@ -67,13 +67,11 @@ export function signIn() {
   return (login ??= new Promise((done) => {
     const dialog = $("login");
     const form = dialog.querySelector("form");
-    const wrong = dialog.querySelector("[role=alert]");
     dialog.oncancel = (event) => event.preventDefault();
     form.onsubmit = async (event) => {
       event.preventDefault();
       const error = await enter(new FormData(form)).catch(() => "The dashboard can’t be reached. Try again.");
-      wrong.hidden = !error;
-      wrong.textContent = error;
+      wrong(form, error);
       if (error) return;
       form.reset();
       dialog.close();
@@ -84,56 +82,93 @@ export function signIn() {
   }));
 }
 
+// The page at an address, read and not shown.
+export const read = async (url, options) => new DOMParser().parseFromString(await (await fetch(url, options)).text(), "text/html");
+
 // → why it failed, or nothing. The login page itself has the token and, after a failure, the reason.
 async function enter(fields) {
-  const page = async (answer) => new DOMParser().parseFromString(await answer.text(), "text/html");
-  const before = await page(await fetch("/login"));
+  // Who is signed in already, in another tab, is led to a page that has the field in a dialog alone.
+  const password = "[name=password]:not(dialog *)";
+  const before = await read("/login");
   const field = before.querySelector("[name=csrf_token]");
-  if (field && before.querySelector("[name=password]")) {
+  if (field && before.querySelector(password)) {
     fields.set("csrf_token", field.value);
-    const after = await page(await fetch("/login", { method: "POST", body: new URLSearchParams(fields) }));
-    if (after.querySelector("[name=password]:not(dialog *)")) {
+    const after = await read("/login", { method: "POST", body: new URLSearchParams(fields) });
+    if (after.querySelector(password)) {
       return after.querySelector("[role=alert]")?.textContent.trim() || "That was not right. Try again.";
     }
   }
-  const inside = await page(await fetch("/"));
-  const fresh = inside.querySelector("meta[name=csrf-token]");
+  const fresh = (await read("/")).querySelector("meta[name=csrf-token]");
   if (!fresh) return "That was not right. Try again.";
   token().content = fresh.content;
   return "";
 }
 
+// What a form asks for, as `data-as` says how it is written. What is empty is left out.
+export function written(fields) {
+  const into = {};
+  for (const { name, type, value, checked, disabled, dataset } of fields) {
+    if (!name || disabled || (type === "radio" && !checked)) continue;
+    const { as } = dataset;
+    if (as === "flag") into[name] = checked;
+    else if (as === "words") into[name] = value.match(/"[^"]*"|\S+/g)?.map((word) => word.replaceAll('"', "")) ?? null;
+    else if (as === "list") checked && (into[name] ??= []).push(value);
+    else if (value || as === "color") into[name] = as === "number" ? +value : value || null;
+  }
+  return into;
+}
+
 export function actions({ opened, signedIn, query }) {
   // Sends; asks for the password in between when the session has ended.
-  async function send(url, body) {
+  async function send(url, body, method = "POST") {
     const answer = await fetch(url, {
-      method: "POST",
+      method,
       headers: { "content-type": "application/json", "x-csrf-token": token().content },
       body: JSON.stringify(body),
     });
     if (answer.status !== 401) return answer;
     await signIn();
     signedIn();
-    return send(url, body);
+    return send(url, body, method);
   }
 
-  async function post(data) {
-    const { post: url, body, confirm, yes, title } = data;
+  async function post(data, form) {
+    const { post: url, body, title } = data;
     const given = JSON.parse(body || "{}");
-    if (confirm || "totp" in data) {
-      const answer = await confirmed({ title, text: confirm, yes, code: "totp" in data });
-      if (!answer) return;
-      if (answer.totp) given.totp = answer.totp;
+    const dialog = form?.closest("dialog");
+    if (form) {
+      const { of } = form.dataset;
+      const { totp, ...rest } = written(form.elements);
+      Object.assign(given, { totp }, of ? { [of]: rest } : rest);
     }
-    const answer = await send(url, given).catch(() => null);
-    if (!answer) return toast(`${title || "It"} was not sent: the dashboard can’t be reached.`, () => post(data));
-    const result = await answer.json().catch(() => ({}));
-    if (answer.ok) return "opens" in data && result.id && opened(result.id, title);
-    const text = result.message || result.detail || `The dashboard answered ${answer.status}.`;
-    if (/^totp_(required|invalid)$/.test(result.code)) return post({ ...data, confirm: text, totp: "" });
+    const cut = /down|off/.test(document.documentElement.dataset.link);
+    const answer = cut ? null : await send(url, given, data.method).catch(() => null);
+    const result = (await answer?.json().catch(() => null)) ?? {};
+    if (answer?.ok) {
+      const shown = form?.querySelectorAll("[data-result]") ?? [];
+      for (const place of shown) place.textContent = result[place.dataset.result];
+      if (shown.length) form.setAttribute("data-c-done", "");
+      else dialog?.close();
+      return "opens" in data ? result.id && opened(result.id, title) : told(title, result.outcomes);
+    }
+    const text = answer
+      ? result.message || result.detail || `The dashboard answered ${answer.status}.`
+      : `${title || "It"} was not sent: the dashboard can’t be reached.`;
     const next = result.offer && offered(result.offer, url);
-    if (!next) return say(title || result.title, text);
-    if (await confirmed({ title, text, yes: result.offer.label })) act(next);
+    if (form && !next) return wrong(form, text);
+    dialog?.close();
+    if (next) ask({ title, confirm: text, yes: result.offer.label, next });
+    else if (!answer) toast(text, () => post(data));
+    else if (/^totp_(required|invalid)$/.test(result.code)) ask({ ...data, confirm: text, totp: "" });
+    else say(title || result.title, text);
+  }
+
+  // How it went for each of many hosts.
+  function told(title, outcomes) {
+    if (!outcomes) return;
+    const not = outcomes.filter(({ problem }) => problem);
+    toast(`${title}: begun on ${outcomes.length - not.length} of ${outcomes.length}.`);
+    if (not[0]) say(title, not.map(({ host, problem }) => `${host}: ${problem.detail}`).join("\n"));
   }
 
   // What a refused command offers instead, in the same attributes as everything that can be clicked.
@@ -150,28 +185,63 @@ export function actions({ opened, signedIn, query }) {
     return host && { go: `/hosts/${host}` };
   }
 
-  function act(data) {
-    if (data.post) post(data);
+  function act(data, on) {
+    if (data.form || data.confirm || "totp" in data) ask(data);
+    else if (data.post) post(data);
     else if (data.log) opened(data.log, data.title);
     else if (data.go) location.assign(data.go);
     else if (data.help) say(data.title, data.help);
     else if (data.dialog) $(data.dialog).showModal();
-    else if (data.query !== undefined) query(data.query);
+    else if (data.query !== undefined) return query(on);
     else if (data.copy) copy(data.copy);
     else return false;
     return true;
   }
 
   document.addEventListener("click", (event) => {
-    const on = event.target.closest("button, [data-go]");
+    const on = event.target.closest("button, [data-go], [data-more]");
     if (!on) return;
+    if ("close" in on.dataset) return on.closest("dialog").close();
+    if (on.dataset.more) return event.preventDefault(), more(on);
     if (on.getAttribute("aria-disabled") === "true") return toast(on.dataset.tip);
     if (on.dataset.copyFrom) return copy(on.parentElement.querySelector(on.dataset.copyFrom).innerText);
     if (on.dataset.menu) return menu(on);
-    const item = on.closest("[popover]");
+    const item = on.closest(".menu");
     const data = item && opener ? filled(on, opener.dataset) : { ...on.dataset };
-    if (act(data)) item?.hidePopover();
+    // First: so the focus is where a dialog gives it back to.
+    item?.hidePopover();
+    act(data, on);
   });
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    const data = form.asked ?? form.dataset;
+    if (!data.post && !data.next) return;
+    event.preventDefault();
+    if (data.post) return post(data, form);
+    form.closest("dialog").close();
+    act(data.next);
+  });
+}
+
+// Some pages show more than the live state: what says that it is stale is read anew, as far as it was unfolded.
+export async function renew(doc) {
+  const mark = document.querySelector("[data-stale]");
+  if (!mark) return;
+  mark.removeAttribute("data-stale");
+  const url = new URL(location);
+  const list = $(document.querySelector("[data-more]")?.dataset.more);
+  if (list) url.searchParams.set("limit", list.children.length);
+  const main = (await read(url).catch(() => null))?.getElementById("main");
+  if (main) doc.morph($("main"), main);
+}
+
+// The next part of a list, behind what is there.
+async function more(link) {
+  const page = await read(link.href).catch(() => null);
+  const list = page?.getElementById(link.dataset.more);
+  if (!list) return toast("The dashboard can’t be reached.");
+  $(link.dataset.more).append(...list.children);
+  link.replaceWith(page.querySelector("[data-more]") ?? "");
 }
 
 // The one menu of all rows. `{name}` in its items stands for the opener's `data-name`.
@@ -194,7 +264,7 @@ export function menu(from) {
     from.setAttribute("aria-expanded", newState === "open");
     if (newState === "closed" && (box.contains(document.activeElement) || document.activeElement === document.body)) from.focus();
   };
-  items(box)[0]?.focus();
+  (items(box)[0] ?? box.querySelector("button"))?.focus();
 }
 
 const items = (box) => [...box.querySelectorAll("[role=menuitem]:not([hidden])")];
@@ -206,6 +276,10 @@ function fill(box) {
     const at = line.indexOf(": ");
     for (const key of line.slice(0, at).split(" ")) why[key] = line.slice(at + 2);
   }
+  const list = box.querySelector("[data-fill]");
+  const { card = "" } = opener.dataset;
+  // The same offers are left alone: one of them has the focus.
+  if (list && list.card !== card) list.innerHTML = list.card = card;
   for (const name of box.querySelectorAll("[data-text]")) name.textContent = filled(name, opener.dataset).text;
   for (const item of box.querySelectorAll("[role=menuitem]")) {
     const { key, about, post, log } = item.dataset;

@@ -1,14 +1,16 @@
 // The live page: what arrives is put in place, what is clicked is sent. It knows no op, no state and no colour.
-import { actions, copy, refill, signIn, toast } from "./act.js";
+import { actions, copy, refill, renew, signIn, toast } from "./act.js";
 import { keys, search, tips } from "./keys.js";
 import { live } from "./live.js";
 import { logs } from "./log.js";
 import { browser, place } from "./place.js";
+import { selection } from "./select.js";
 import { tick } from "./time.js";
 
 const { page, epoch, version } = document.body.dataset;
 const doc = browser(window.Idiomorph);
-const finder = search();
+const picks = selection();
+const finder = search(picks.refresh);
 let dock;
 
 const socket = live({
@@ -18,10 +20,17 @@ const socket = live({
     place(fragments, doc);
     finder.refresh();
     refill();
+    renew(doc);
     tick();
   },
   log: (payload) => dock.take(payload),
-  show: (state) => (document.documentElement.dataset.link = state),
+  show(state, since) {
+    const { dataset } = document.documentElement;
+    if (dataset.link === state) return;
+    dataset.link = state;
+    if (since) document.getElementById("link-since").dateTime = new Date(since).toISOString();
+    tick();
+  },
   async out() {
     await signIn();
     socket.signedIn();
@@ -33,7 +42,7 @@ actions({
   signedIn: socket.signedIn,
   query: finder.query,
 });
-keys({ dock: dock.size });
+keys({ dock: dock.size, ...picks });
 tips();
 tick();
 setInterval(tick, 1_000);

@@ -21,11 +21,23 @@ export function gate(own, { type, epoch, version, payload }) {
   return { own: { epoch, version: at }, fragments, ask: null };
 }
 
-// Of several morphs of one element only the last is done.
+// Of several morphs of one element only the last is done, a part is asked for once, and of what comes to the top of a
+// list only what stays is put there: what waits is never more than a page can show.
 export function coalesce(fragments) {
   const last = new Map();
-  fragments.forEach((fragment, index) => fragment.place === "morph" && last.set(fragment.id, index));
-  return fragments.filter((fragment, index) => fragment.place !== "morph" || last.get(fragment.id) === index);
+  const tops = {};
+  const key = ({ id, place }) => (place === "ask" ? "ask " : "") + id;
+  fragments.forEach((fragment, index) => {
+    const { prepend } = fragment.place;
+    if (prepend) (tops[prepend.into] ??= { ...prepend, ids: new Set() }).ids.add(fragment.id);
+    else last.set(key(fragment), index);
+  });
+  const stay = new Set(Object.values(tops).flatMap(({ keep, ids }) => [...ids].slice(-keep)));
+  return fragments.filter((fragment, index) => {
+    const { id, place } = fragment;
+    if (place === "morph" || place === "ask") return last.get(key(fragment)) === index;
+    return !place.prepend || stay.has(id);
+  });
 }
 
 // How long to wait before the next try, in ms: full jitter, so that a thousand tabs do not come back in step.

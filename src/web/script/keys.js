@@ -1,28 +1,43 @@
 // Keys, the search, and the sentence that shows on hover and focus.
 import { menu, menuKey } from "./act.js";
+import { list, rows } from "./select.js";
 
-const rows = () => [...document.querySelectorAll("[data-list] [data-row]:not([data-c-off])")];
+const split = (query) => query.toLowerCase().split(/\s+/).filter(Boolean);
 
-// All words of the query stand in the row's words.
-export const matches = (text, query) => query.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+// All words of the query stand in the row's words; `key:value` to its end, so that tag:web is not tag:website.
+export const matches = (text, query) =>
+  split(query).every((word) => `${text} `.includes(word.includes(":") ? `${word} ` : word));
 
-export function search() {
+// The query with the word of a chip in it or, when it was, without. Of the chips beside it only one can be on.
+export function toggled(query, word, beside) {
+  const words = split(query);
+  const rest = words.filter((other) => !beside.includes(other));
+  if (!words.includes(word)) rest.push(word);
+  return word && rest.join(" ");
+}
+
+// moved(): other rows may be shown now.
+export function search(moved) {
   const input = document.getElementById("search");
-  if (!input) return { query() {}, refresh() {} };
+  // One in a form is looked for by the server.
+  if (!input || input.form) return { query() {}, refresh() {} };
+  const nothing = document.querySelector(".none-found");
   function refresh() {
-    const query = input.value.trim();
+    const words = split(input.value);
     let found = 0;
-    for (const row of document.querySelectorAll("[data-list] [data-row]")) {
-      const on = matches(row.dataset.search, query);
+    for (const row of list()) {
+      const on = !words[0] || matches(row.dataset.search, input.value);
       found += on;
       row.toggleAttribute("data-c-off", !on);
     }
-    for (const none of document.querySelectorAll(".none-found")) none.hidden = found > 0 || !query;
-    for (const chip of document.querySelectorAll(".count")) chip.setAttribute("aria-pressed", chip.dataset.query === query);
-  }
-  function query(text) {
-    input.value = input.value === text ? "" : text;
-    changed();
+    nothing.hidden = found || !words[0];
+    for (const id of ["counts", "filters"]) {
+      for (const chip of document.getElementById(id)?.querySelectorAll("button") ?? []) {
+        const word = chip.dataset.query;
+        chip.setAttribute("aria-pressed", word ? words.includes(word) : !words[0]);
+      }
+    }
+    moved();
   }
   function changed() {
     refresh();
@@ -32,34 +47,48 @@ export function search() {
   input.addEventListener("input", changed);
   input.value = new URLSearchParams(location.search).get("q") ?? "";
   refresh();
-  return { query, refresh };
+  return {
+    query(chip) {
+      const beside = Array.from(chip.parentElement.children, (one) => one.dataset.query);
+      input.value = toggled(input.value, chip.dataset.query, beside);
+      changed();
+    },
+    refresh,
+  };
 }
 
-export function keys({ dock }) {
+export function keys({ dock, pick, clear }) {
   document.addEventListener("keydown", (event) => {
+    const { key, shiftKey, target: on } = event;
     if (menuKey(event) || event.ctrlKey || event.metaKey || event.altKey) return;
-    const on = event.target;
     const input = document.getElementById("search");
-    if (on === input && event.key === "Escape") {
+    if (on === input && key === "Escape") {
       input.value = "";
       input.dispatchEvent(new Event("input"));
       return input.blur();
     }
     if (on.closest("dialog, input, textarea, select, .log-lines")) {
-      if (!(on === input && (event.key === "ArrowDown" || event.key === "Enter"))) return;
+      if (!(on === input && (key === "ArrowDown" || key === "Enter"))) return;
     }
-    const step = { j: 1, k: -1, ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const step = { j: 1, k: -1, ArrowDown: 1, ArrowUp: -1 }[key];
     const row = on.closest("[data-row]");
-    if (step) move(row, step);
-    else if (event.key === "/" && input) input.select();
-    else if (event.key === "?") document.getElementById("keys").showModal();
-    else if (event.key === "l") dock();
-    else if (event.key === "Enter" && on === input) move(null, 1);
-    else if (event.key === "Enter" && on === row) {
-      const more = row.querySelector("[data-menu]");
+    const edge = { Home: 1, End: -1 }[key];
+    if (step) {
+      if (shiftKey) pick(row, true);
+      const next = move(row, step);
+      if (shiftKey) pick(next, true);
+    } else if (edge && row) move(null, edge);
+    else if (key === "x") pick(row);
+    else if (key === "Escape") return document.querySelector("[popover=auto]:popover-open") ?? clear();
+    else if (key === "/" && input) input.select();
+    else if (key === "?") document.getElementById("keys").showModal();
+    else if (key === "l") dock();
+    else if (key === "Enter" && on === input && !input.form) move(null, 1);
+    else if (key === "Enter" && on === row) {
+      const more = row.querySelector("[data-offers]");
       if (more) menu(more);
-      else row.querySelector("a")?.click();
-    } else if (event.key === "o" && row) row.querySelector("a")?.click();
+      else row.querySelector("summary, a")?.click();
+    } else if (key === "o" && row) row.querySelector("a")?.click();
     else return;
     event.preventDefault();
   });
@@ -67,10 +96,10 @@ export function keys({ dock }) {
 
 function move(row, step) {
   const all = rows();
-  const at = row ? all.indexOf(row) + step : step > 0 ? 0 : all.length - 1;
-  const next = all[Math.max(0, Math.min(all.length - 1, at))];
+  const next = row ? all[all.indexOf(row) + step] : all.at(step > 0 ? 0 : -1);
   next?.focus({ preventScroll: true });
   next?.scrollIntoView({ block: "nearest" });
+  return next;
 }
 
 export function tips() {

@@ -3,16 +3,19 @@ import { coalesce, delay, gate } from "./gate.js";
 
 const CRY = 1_500; // ms down until anyone is told
 const DEAF = 75_000; // ms without a frame until the socket counts as dead; the server speaks every 30 s
+const PATIENT = 600_000; // the same while a whole state is awaited: a slow network brings it in one long frame
 const ANSWER = 1_000; // ms that a woken socket has to answer
-const MANY = 5_000; // fragments that wait (in a tab in the background); more than that is asked for anew
+const CONNECT = 15_000; // ms that a connection may take: one that went into the void is given up
 
-// own: {epoch, version}; page: its kind; take(fragments); log(payload); show(state); out(): ask for the password.
+// own: {epoch, version}; page: its kind; take(fragments); log(payload); show(state, since); out(): ask for the password.
 export function live({ own, page, take, log, show, out }) {
   const follows = new Map();
-  let socket, timer, cry, probe, asked, drawn;
+  let socket, timer, cry, probe, asked, owed, drawn, since;
   let attempt = 0;
   let heard = 0;
+  let begun = 0;
   let waiting = [];
+  let room = 0; // in a tab in the background they wait long
   let signedOut = false;
 
   const url = () =>
@@ -24,6 +27,7 @@ export function live({ own, page, take, log, show, out }) {
   function ask(what) {
     if (asked) return;
     asked = setTimeout(() => (asked = 0), 5_000);
+    owed = true;
     send(what, what === "resume" ? own : undefined);
   }
 
@@ -35,21 +39,36 @@ export function live({ own, page, take, log, show, out }) {
     if (now.length) take(now);
   }
 
-  function message(text) {
+  // Nobody is told of what is over in a moment; `since`, what is shown is no longer sure.
+  function down(at = Date.now()) {
+    since ??= at;
+    if (cry === 0) tell();
+    else cry ??= setTimeout(tell, CRY);
+  }
+  function tell() {
+    cry = 0;
+    if (!signedOut) show(navigator.onLine ? "down" : "off", since);
+  }
+  function up() {
     heard = Date.now();
-    clearTimeout(probe);
+    cry = since = clearTimeout(cry);
+    show("up");
+  }
+
+  function message(text) {
+    up();
+    probe = clearTimeout(probe);
     const frame = JSON.parse(text);
     if (frame.type === "log") return log(frame.payload);
     const step = gate(own, frame);
     own = step.own;
-    if (frame.type !== "sync" && frame.type !== "delta") asked = clearTimeout(asked);
+    if (frame.type !== "sync" && frame.type !== "delta") asked = owed = clearTimeout(asked);
     if (step.ask) ask(step.ask);
     if (frame.type === "full_state" || frame.type === "init") waiting = [];
     for (const fragment of step.fragments) waiting.push(fragment);
-    if (waiting.length > 500) waiting = coalesce(waiting);
-    if (waiting.length > MANY) {
-      waiting = [];
-      ask("get_state");
+    if (waiting.length > room) {
+      waiting = coalesce(waiting);
+      room = 2 * waiting.length + 500;
     }
     if (waiting.length && !drawn) {
       // A hidden tab gets no frames to draw in.
@@ -62,13 +81,12 @@ export function live({ own, page, take, log, show, out }) {
     if (signedOut || (socket && socket.readyState < WebSocket.CLOSING)) return;
     const mine = (socket = new WebSocket(url()));
     let opened = false;
+    begun = Date.now();
     mine.onopen = () => {
-      opened = true;
+      opened = owed = true;
       attempt = 0;
-      heard = Date.now();
       asked = clearTimeout(asked);
-      cry = clearTimeout(cry);
-      show("up");
+      up();
       for (const [command_id, from] of follows) send("follow_log", { command_id, ...from() });
     };
     mine.onmessage = (event) => mine === socket && message(event.data);
@@ -76,7 +94,7 @@ export function live({ own, page, take, log, show, out }) {
   }
 
   async function closed(code, opened) {
-    cry ??= setTimeout(() => !signedOut && show(navigator.onLine ? "down" : "off"), CRY);
+    down();
     if (code === 4001) return ended();
     timer = setTimeout(open, delay(attempt++));
     // A refused handshake does not say why: ask by the front door.
@@ -96,26 +114,34 @@ export function live({ own, page, take, log, show, out }) {
   function again() {
     const dead = socket;
     socket = null;
+    probe = clearTimeout(probe);
     dead?.close();
     attempt = 0;
+    down(heard || undefined);
     open();
   }
 
   // The tab wakes up, the network returns: be right at once, or find out that the socket is dead.
   function wake() {
-    if (document.hidden || signedOut || socket?.readyState === WebSocket.CONNECTING) return;
-    if (!ready()) return again();
+    if (document.hidden || signedOut) return;
+    // One that began to connect a moment ago is as new as another.
+    if (!ready()) return (socket?.readyState || begun + ANSWER < Date.now()) && again();
+    probe ??= setTimeout(again, owed ? CONNECT : ANSWER);
     asked = clearTimeout(asked);
     ask("resume");
-    clearTimeout(probe);
-    probe = setTimeout(again, ANSWER);
+  }
+
+  function watch() {
+    const patience = ready() ? (owed ? PATIENT : DEAF) : CONNECT;
+    if (socket?.readyState < WebSocket.CLOSING && Date.now() - Math.max(heard, begun) > patience) again();
   }
 
   addEventListener("online", wake);
   addEventListener("pageshow", wake);
-  addEventListener("offline", () => show("off"));
+  addEventListener("offline", () => down());
   document.addEventListener("visibilitychange", wake);
-  setInterval(() => ready() && Date.now() - heard > DEAF && again(), 10_000);
+  document.getElementById("link-now")?.addEventListener("click", again);
+  setInterval(watch, 5_000);
   open();
 
   return {

@@ -286,6 +286,7 @@ export function logs({ socket, copy, toast, doc }) {
     });
     input.addEventListener("keydown", ({ key, shiftKey }) => {
       if (key === "Enter") step(shiftKey ? -1 : 1);
+      if (key === "Escape") box.focus();
     });
     const tools = {
       follow: () => (follow = !follow),
@@ -397,8 +398,8 @@ export function logs({ socket, copy, toast, doc }) {
   addEventListener(
     "keydown",
     (event) => {
-      const { target: on, key, ctrlKey, metaKey } = event;
-      if (on.closest("input, textarea, select, dialog")) return;
+      const { target: on, key, ctrlKey, metaKey, altKey } = event;
+      if (altKey || on.closest("input, textarea, select, dialog")) return;
       const inside = on.closest(".log") ?? (!document.getElementById("search") && home);
       const control = ctrlKey || metaKey;
       if (inside && key === (control ? "f" : "/")) inside.querySelector("input").select();

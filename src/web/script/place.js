@@ -1,5 +1,5 @@
 // Puts fragments in place. What the browser does is given: find(id), make(html) → element, morph(old, new).
-export function place(fragments, { find, make, morph }) {
+export function place(fragments, { find, make, morph, ask }) {
   for (const { id, place, html } of fragments) {
     const old = find(id);
     if (place === "remove") {
@@ -8,6 +8,10 @@ export function place(fragments, { find, make, morph }) {
     }
     if (place === "morph") {
       if (old) morph(old, make(html));
+      continue;
+    }
+    if (place === "ask") {
+      if (old) ask(id);
       continue;
     }
     const { into, keep, before } = place.prepend ?? place.insert;
@@ -33,10 +37,12 @@ function fresh(node) {
 }
 
 // Attributes that the script sets and a morph must not take away.
-export const ours = (name) => name.startsWith("data-c-") || name === "aria-expanded" || name === "aria-pressed";
+export const ours = (name) => /^(open|data-c-.*|aria-(expanded|pressed|selected))$/.test(name);
 
 export function browser(morphing) {
   const holder = document.createElement("template");
+  const find = (id) => document.getElementById(id);
+  let asked = Promise.resolve();
   const options = {
     morphStyle: "outerHTML",
     callbacks: {
@@ -44,12 +50,21 @@ export function browser(morphing) {
       beforeNodeMorphed: (old, fresh) => !old.isEqualNode?.(fresh),
     },
   };
-  return {
-    find: (id) => document.getElementById(id),
-    make(html) {
-      holder.innerHTML = html;
-      return holder.content.firstElementChild;
-    },
-    morph: (old, fresh) => morphing.morph(old, fresh, options),
+  const make = (html) => {
+    holder.innerHTML = html;
+    return holder.content.firstElementChild;
   };
+  const morph = (old, fresh) => morphing.morph(old, fresh, options);
+  // One after the other, so that the last answer is the last word. Who is signed out asks until signed in.
+  async function answer(id) {
+    try {
+      const got = await fetch(find(id).dataset.src);
+      if (got.redirected || got.status > 499) throw got;
+      if (got.ok) morph(find(id), make(await got.text()));
+    } catch {
+      setTimeout(ask, 2_000, id);
+    }
+  }
+  const ask = (id) => (asked = asked.then(() => answer(id)));
+  return { find, make, morph, ask };
 }

@@ -8,7 +8,13 @@
   };
   let name = localStorage.theme ?? "system";
   set(name);
+  const dense = () => root.toggleAttribute("data-dense", !!localStorage.dense);
+  dense();
   addEventListener("click", (event) => {
+    if (event.target.closest?.("[data-dense-next]")) {
+      localStorage.dense = localStorage.dense ? "" : 1;
+      dense();
+    }
     const button = event.target.closest?.("[data-theme-next]");
     if (!button) return;
     name = names[(names.indexOf(name) + 1) % names.length];

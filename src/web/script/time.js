@@ -9,7 +9,7 @@ export function ago(ms) {
 }
 
 export function tick(now = Date.now()) {
-  for (const element of document.querySelectorAll("time[data-ago]")) {
+  for (const element of [...document.getElementsByTagName("time")]) {
     const at = new Date(element.dateTime);
     const text = ago(now - at);
     if (element.textContent !== text) element.textContent = text;

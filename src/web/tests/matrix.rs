@@ -205,8 +205,8 @@ async fn everyone_may_what_the_contract_says_and_no_more() {
             continue;
         }
         for who in ALL {
-            // Who logs out needs to be logged in anew.
-            if route.may == May::Form {
+            // Who logs out, or whose session is ended, needs to be logged in anew.
+            if route.may == May::Form || route.endpoint == Endpoint::EndSessions {
                 person = served.login().await;
             }
             let (outcome, status) = ask(&served, route, *who, &person, &tokens).await;
@@ -232,7 +232,7 @@ fn the_table_keeps_the_rules_of_its_paths() {
             May::Form => !api,
             May::Api(Scope::Read) => api && !route.mutates(),
             May::Api(Scope::Operate) => api && route.mutates(),
-            May::Api(Scope::Admin) => api && route.path.contains("/tokens"),
+            May::Api(Scope::Admin) => api && ["/tokens", "/sessions"].iter().any(|of| route.path.contains(of)),
             May::Api(Scope::Metrics) => false,
             May::Token(scope) => scope == Scope::Metrics && route.path == "/metrics",
             May::Socket => route.path == "/ws",

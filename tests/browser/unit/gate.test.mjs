@@ -62,10 +62,27 @@ test("of several morphs of one element the last is done", () => {
   assert.deepEqual(coalesce(list), [morph("b", "1"), add, morph("a", "2"), add]);
 });
 
+test("what is asked for is asked for once, and is no morph", () => {
+  const ask = (id) => ({ id, place: "ask", html: "" });
+  assert.deepEqual(coalesce([ask("a"), morph("a"), ask("b"), ask("a")]), [morph("a"), ask("b"), ask("a")]);
+});
+
 test("tries get rarer, are spread out, and never stop", () => {
   assert.equal(delay(0, 0), 100);
   assert.ok(delay(0, 1) <= 400);
   assert.equal(delay(5, 1), 9_700);
   assert.equal(delay(1_000, 1), 10_100);
   assert.ok(delay(3, 0.2) < delay(3, 0.8));
+});
+
+test("what waits for the top of a list is no more than the list keeps, the newest", () => {
+  const first = (id) => ({ id, place: { prepend: { into: "events", keep: 2 } }, html: id });
+  const waiting = [first("a"), morph("row"), first("b"), first("c"), first("d")];
+  assert.deepEqual(coalesce(waiting).map(({ id }) => id), ["row", "c", "d"]);
+});
+
+test("an old line that changed once more does not come to the top for it", () => {
+  const first = (id) => ({ id, place: { prepend: { into: "commands", keep: 2 } }, html: id });
+  const waiting = [first("a"), first("b"), first("c"), first("a")];
+  assert.deepEqual(coalesce(waiting).map(({ id }) => id), ["b", "c"]);
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { ours, place } from "../../../src/web/script/place.js";
+import { browser, ours, place } from "../../../src/web/script/place.js";
 
 // As much of a document as placing needs: elements with ids in a list.
 class Element {
@@ -38,7 +38,7 @@ function page(...ids) {
     make: (html) => new Element(html.split(":")[0], html),
     morph: (old, fresh) => (old.html = fresh.html),
   };
-  return { list, put: (...fragments) => place(fragments, tools), ids: () => list.children.map(({ id }) => id).join(" ") };
+  return { list, tools, put: (...fragments) => place(fragments, tools), ids: () => list.children.map(({ id }) => id).join(" ") };
 }
 const insert = (id, before = null) => ({ id, place: { insert: { into: "list", before } }, html: `${id}:new` });
 const prepend = (id, keep) => ({ id, place: { prepend: { into: "list", keep } }, html: `${id}:new` });
@@ -91,4 +91,37 @@ test("the first comes on top and the last ones go", () => {
 test("what the script keeps in attributes no morph takes away", () => {
   assert.ok(ours("data-c-off") && ours("aria-expanded") && ours("aria-pressed"));
   assert.ok(!ours("class") && !ours("data-post") && !ours("aria-disabled"));
+});
+
+test("what the state does not have is asked for, where the page has it", () => {
+  const asked = [];
+  const { list, tools } = page("a");
+  place([{ id: "a", place: "ask" }, { id: "b", place: "ask" }], { ...tools, ask: (id) => asked.push(id) });
+  assert.deepEqual(asked, ["a"]);
+  assert.equal(list.children.length, 1);
+});
+
+test("one is asked for after the other, and again where nobody answered", async (t) => {
+  const shown = [];
+  const answers = [
+    () => Promise.reject(new Error("no network")),
+    () => ({ redirected: true, ok: true, text: () => "login" }),
+    () => ({ status: 404, text: () => "gone" }),
+    () => ({ ok: true, text: () => "first" }),
+    () => ({ ok: true, text: () => "second" }),
+  ];
+  t.mock.method(globalThis, "setTimeout", (again, _, id) => queueMicrotask(() => again(id)));
+  globalThis.fetch = async (url) => (shown.push(url), answers.shift()());
+  globalThis.document = {
+    createElement: () => ({ set innerHTML(html) { this.content = { firstElementChild: html }; } }),
+    getElementById: () => ({ dataset: { src: "/part" } }),
+  };
+  const doc = browser({ morph: (_, fresh) => shown.push(fresh) });
+  for (let ask = 0; ask < 3; ask += 1) doc.ask("past");
+  while (answers.length) await new Promise(setImmediate);
+  await new Promise(setImmediate);
+  assert.deepEqual(shown.filter((it) => it !== "/part"), ["first", "second"]);
+  assert.equal(shown.filter((it) => it === "/part").length, 5);
+  delete globalThis.fetch;
+  delete globalThis.document;
 });

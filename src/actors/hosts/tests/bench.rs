@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::Poll;
 use std::time::Duration;
 
 use nixfleet_model::checks::TotpProof;
@@ -23,7 +24,7 @@ use tokio::time::Instant;
 use crate::actors::clock::Clock;
 use crate::actors::host::{self, AskRemote, HostRef, World};
 use crate::actors::hosts::{self, Hosts, HostsHandle};
-use crate::actors::links::link::{LinkRef, Outgoing};
+use crate::actors::links::link::{Outbox, Outgoing, Taken, outbox};
 use crate::actors::slot::{Slot, answer};
 use crate::actors::store::{self, Loaded, StoreError, StoreHandle, Write};
 
@@ -276,9 +277,8 @@ impl Bench {
             ..Register::default()
         };
         change(&mut register);
-        let (outbox, frames) = mpsc::channel(30_000);
         let id = u64::from(uuid::Uuid::now_v7().as_fields().0) << 20 | u64::from(rand_of(name));
-        let link = LinkRef::new(id, outbox);
+        let (link, frames) = outbox(id);
         let (attach, attached) = ractor::concurrency::oneshot();
         let up = hosts::Msg::LinkUp {
             host: name.parse().unwrap(),
@@ -300,10 +300,9 @@ impl Bench {
     }
 
     async fn actor_of(&self, name: &str) -> Option<HostRef> {
-        let (outbox, _frames) = mpsc::channel(10);
         let (attach, attached) = ractor::concurrency::oneshot();
         let register = Box::new(Register { hostname: name.into(), protocol: Some(3), ..Register::default() });
-        let link = LinkRef::new(7, outbox);
+        let (link, _frames) = outbox(7);
         self.hosts
             .cast(hosts::Msg::LinkUp { host: name.parse().unwrap(), link, register, attach: attach.into() })
             .unwrap();
@@ -319,7 +318,7 @@ fn rand_of(name: &str) -> u16 {
 pub(super) struct TestLink {
     id: u64,
     pub(super) actor: HostRef,
-    frames: mpsc::Receiver<Outgoing>,
+    frames: Outbox,
     permits: Arc<Semaphore>,
 }
 
@@ -329,21 +328,32 @@ impl TestLink {
     }
 
     pub(super) async fn next(&mut self) -> DashboardMessage {
-        let next = tokio::time::timeout(Duration::from_secs(30), self.frames.recv()).await;
-        match next.expect("a frame within 30 s").expect("a link that is up") {
+        let next = tokio::time::timeout(Duration::from_secs(30), self.frame()).await;
+        match next.expect("a frame within 30 s") {
             Outgoing::Frame(message) => *message,
             other => panic!("no frame: {other:?}"),
         }
     }
 
     pub(super) fn try_next(&mut self) -> Option<Outgoing> {
-        self.frames.try_recv().ok()
+        match self.frames.take()? {
+            Taken::Outgoing(outgoing) => Some(outgoing),
+            Taken::Ping => None,
+        }
+    }
+
+    async fn frame(&mut self) -> Outgoing {
+        std::future::poll_fn(|cx| {
+            assert!(!self.frames.listen(cx.waker()), "a link that is read is not cut");
+            self.try_next().map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
     }
 
     /// Waits for the close frame; its code.
     pub(super) async fn closed(&mut self) -> u16 {
         loop {
-            match self.frames.recv().await.expect("a close frame before the end") {
+            match self.frame().await {
                 Outgoing::Close { code, .. } => return code,
                 Outgoing::Frame(_) | Outgoing::Ping(_) => {}
             }

@@ -2,6 +2,7 @@
 //! same fields and both conversions; they name every field, so none is forgotten.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use nixfleet_protocol::{BootId, CommandId, Commit, Epoch, HostId, InstanceId, JournalId, LockHash, Op, RunId, Time};
@@ -58,6 +59,18 @@ impl<T: Frozen> Frozen for Vec<T> {
 
     fn thaw(self) -> Self::Live {
         self.into_iter().map(T::thaw).collect()
+    }
+}
+
+impl<T: Frozen + Clone> Frozen for Arc<[T]> {
+    type Live = Arc<[T::Live]>;
+
+    fn freeze(live: &Self::Live) -> Self {
+        live.iter().map(T::freeze).collect()
+    }
+
+    fn thaw(self) -> Self::Live {
+        self.iter().cloned().map(T::thaw).collect()
     }
 }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 use nixfleet_model::command::{Command, Life, Noted, Was};
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::host::{Chosen, DeployedRecord, Facts, Freshness, History, HostRecord, SwitchRun, TestRun};
+use nixfleet_model::load::Load;
 use nixfleet_model::remote::{Desired, Failing, Merged, Relation, RemoteState};
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
-use nixfleet_protocol::api::{Category, CommandState, Level, PullRequest};
+use nixfleet_protocol::api::{Category, CommandState, Level, LoadHistory, LoadSample, PullRequest};
 use nixfleet_protocol::{BootId, CommandId, Epoch, InstanceId, JournalId, Op, RunId, Time};
 use uuid::Uuid;
 
@@ -76,14 +77,14 @@ pub(super) fn host() -> HostRecord {
         deployed: Some(deployed()),
         system_path: some("/nix/store/r"),
         system_revision: Some(text("abcdef0")),
-        generations: vec![Generation { number: 10, commit: Some(text("abcdef1")), at: at(2), current: true }],
+        generations: [Generation { number: 10, commit: Some(text("abcdef1")), at: at(2), current: true }].into(),
         tests: Some(4),
         metrics: Some(Metrics { cpu: Some(1.5), ram: None, swap: Some(0.0), load: Some(0.25) }),
         disk: Some(Disk { store_free: 1, store_total: 2, boot_free: Some(3), boot_total: None }),
         reboot_required: Some(false),
         failed_units: vec!["a.service".to_owned()],
         mac_addresses: vec!["00:11:22:33:44:55".to_owned()],
-        features: vec!["exec".to_owned()],
+        features: ["exec"].into_iter().collect(),
         freshness: freshness(),
         journal: Some(JournalId::from_uuid(uuid(1))),
         instance: Some(InstanceId::from_uuid(uuid(2))),
@@ -121,8 +122,17 @@ pub(super) fn host() -> HostRecord {
         facts,
         chosen: Chosen { color: some("#445566"), tags: Some(vec!["c".to_owned()]), comment: some("note") },
         history,
+        load: load(),
         open: Some(CommandId::from_uuid(uuid(6))),
     }
+}
+
+/// Two minutes with one between them of which nothing is known.
+fn load() -> Load {
+    let mut past = LoadHistory::default();
+    past.keep(29_920_681, LoadSample { cpu: Some(41), ram: None });
+    past.keep(29_920_683, LoadSample { cpu: Some(100), ram: Some(7) });
+    Load::of(past)
 }
 
 pub(super) fn command() -> Command {
@@ -232,11 +242,14 @@ pub(super) fn event() -> NewEvent {
 
 pub(super) fn session() -> LoginSession {
     LoginSession {
+        id: "id".to_owned(),
         user: "user".to_owned(),
         csrf: "csrf".to_owned(),
         created_at: Time::from_millis(1),
         last_seen: Time::from_millis(2),
         expires_at: Time::from_millis(3),
+        address: "192.0.2.7".to_owned(),
+        browser: "Firefox".to_owned(),
     }
 }
 
@@ -270,7 +283,11 @@ fn version_1_of_every_record_is_what_it_was() {
     golden::<Epoch>("epoch", &Epoch::from_uuid(uuid(1 << 100)), "1000000010000000000000000000000000");
     golden::<Vec<u8>>("setting", &vec![1, 2, 255], "030102ff");
     golden::<v1::NewEvent>("event", &event(), "020103056170693a7801046873623006746573746564036f6e6501046e756c6c");
-    golden::<v1::LoginSession>("session", &session(), "04757365720463737266020406");
+    golden::<v1::LoginSession>(
+        "session",
+        &session(),
+        "02696404757365720463737266020406093139322e302e322e370746697265666f78",
+    );
     golden::<v1::Token>(
         "token of a host",
         &token(TokenKind::Host(text("hsb0"))),
@@ -292,7 +309,7 @@ fn version_1_of_every_record_is_what_it_was() {
     golden::<v1::HostRecord>(
         "host",
         &host(),
-        "0468736230fd0ec365f943030000010604485342300102010101030105302e312e3001010101023135010532362e303502030107233131323233330201610162011e0375726c036469720105646972747901103031323334353637383961626364656601403233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323301011066656463626139383736353433323130014030313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031010c2f6e69782f73746f72652f7301fb2c010e010c2f6e69782f73746f72652f72010761626364656630010a01076162636465663101040101040101000000000000f83f0001000000000000000001000000000000d03f01010201030001000109612e73657276696365011130303a31313a32323a33333a34343a3535010465786563010730313233343536010c2f6e69782f73746f72652f610140616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261620110000000000000000000000000000000010110000000000000000000000000000000020104626f6f7401100000000000000000000000000000000301067377697463680107233434353536360101016301046e6f74650110000000000000000000000000000000040d666f7263652d72656275696c640001076162636465663201056275696c64100112011066656463626139383736353433323130014030313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031010c2f6e69782f73746f72652f7301fb2c010e011000000000000000000000000000000005010607010174010761626364656633010c2f6e69782f73746f72652f74120116011000000000000000000000000000000006",
+        "0468736230fd0ec365f943030000010604485342300102010101030105302e312e3001010101023135010532362e303502030107233131323233330201610162011e0375726c036469720105646972747901103031323334353637383961626364656601403233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323301011066656463626139383736353433323130014030313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031010c2f6e69782f73746f72652f7301fb2c010e010c2f6e69782f73746f72652f72010761626364656630010a01076162636465663101040101040101000000000000f83f0001000000000000000001000000000000d03f01010201030001000109612e73657276696365011130303a31313a32323a33333a34343a3535010465786563010730313233343536010c2f6e69782f73746f72652f610140616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261620110000000000000000000000000000000010110000000000000000000000000000000020104626f6f7401100000000000000000000000000000000301067377697463680107233434353536360101016301046e6f74650110000000000000000000000000000000040d666f7263652d72656275696c640001076162636465663201056275696c64100112011066656463626139383736353433323130014030313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031010c2f6e69782f73746f72652f7301fb2c010e011000000000000000000000000000000005010607010174010761626364656633010c2f6e69782f73746f72652f74120116fc561b910378ffff29ffffff6407fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffb2001ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff4707ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff011000000000000000000000000000000006",
     );
 }
 

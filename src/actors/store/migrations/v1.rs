@@ -1,9 +1,10 @@
 //! Version 1 of everything. Once it is released, not a letter of this file changes; see `migrations.rs`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nixfleet_model::{command, event, host, remote};
+use nixfleet_model::{command, event, host, load, remote};
 use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, RunId, Time};
 use nixfleet_protocol::{agent, api};
 use serde::{Deserialize, Serialize};
@@ -19,6 +20,7 @@ frozen_structs! {
         facts: Facts,
         chosen: Chosen,
         history: History,
+        load: Load,
         open: Option<CommandId>,
     }
     Facts = host::Facts {
@@ -45,14 +47,14 @@ frozen_structs! {
         deployed: Option<Deployed>,
         system_path: Option<String>,
         system_revision: Option<Commit>,
-        generations: Vec<Generation>,
+        generations: Arc<[Generation]>,
         tests: Option<u32>,
         metrics: Option<Metrics>,
         disk: Option<Disk>,
         reboot_required: Option<bool>,
         failed_units: Vec<String>,
         mac_addresses: Vec<String>,
-        features: Vec<String>,
+        features: Features,
         freshness: Freshness,
         journal: Option<JournalId>,
         instance: Option<InstanceId>,
@@ -197,11 +199,14 @@ frozen_structs! {
         details: Option<String>,
     }
     LoginSession = door::LoginSession {
+        id: String,
         user: String,
         csrf: String,
         created_at: Time,
         last_seen: Time,
         expires_at: Time,
+        address: String,
+        browser: String,
     }
     Token = door::Token {
         id: String,
@@ -227,6 +232,27 @@ frozen_enums! {
     Scope = door::Scope { Read, Operate, Admin, Metrics }
 }
 
+/// How busy a host was: the newest minute, and two bytes for each place of the hour and of the day.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Load {
+    newest: i64,
+    hour: Vec<u8>,
+    day: Vec<u8>,
+}
+
+impl Frozen for Load {
+    type Live = load::Load;
+
+    fn freeze(live: &Self::Live) -> Self {
+        let (newest, hour, day) = live.past.to_parts();
+        Self { newest, hour, day }
+    }
+
+    fn thaw(self) -> Self::Live {
+        load::Load::of(api::LoadHistory::from_parts(self.newest, &self.hour, &self.day))
+    }
+}
+
 /// How a host's commit stands to the head.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Relation {
@@ -236,6 +262,22 @@ pub(crate) enum Relation {
     Diverged { ahead: u32, behind: u32 },
     Foreign,
     Differs,
+}
+
+/// A list of texts.
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Features(Vec<String>);
+
+impl Frozen for Features {
+    type Live = host::Features;
+
+    fn freeze(live: &host::Features) -> Self {
+        Self(live.words().map(str::to_owned).collect())
+    }
+
+    fn thaw(self) -> host::Features {
+        self.0.into_iter().collect()
+    }
 }
 
 impl Frozen for Relation {

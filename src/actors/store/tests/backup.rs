@@ -29,11 +29,14 @@ async fn filled(dir: &Path) -> Running {
     let mut long = a_command(2, Some("hsb0"), CommandState::Success);
     long.details = Some("d".repeat(30_000));
     let session = LoginSession {
+        id: "id".to_owned(),
         user: "user".to_owned(),
         csrf: "c".repeat(5000),
         created_at: at(1),
         last_seen: at(1),
         expires_at: at(2),
+        address: "192.0.2.7".to_owned(),
+        browser: "Firefox".to_owned(),
     };
     let batch = Batch {
         writes: vec![

@@ -7,11 +7,14 @@ async fn what_is_committed_is_loaded_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let store = Running::open(dir.path()).await;
     let session = LoginSession {
+        id: "id".to_owned(),
         user: "user".to_owned(),
         csrf: "secret".to_owned(),
         created_at: at(1),
         last_seen: at(2),
         expires_at: at(3),
+        address: "192.0.2.7".to_owned(),
+        browser: "Firefox".to_owned(),
     };
     let mut record = host_record("hsb0");
     record.facts.metrics =

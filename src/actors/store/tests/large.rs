@@ -42,11 +42,14 @@ async fn parts_of_what_was_overwritten_or_removed_are_gone() {
     let dir = tempfile::tempdir().unwrap();
     let store = Running::open(dir.path()).await;
     let session = |bytes| LoginSession {
+        id: "id".to_owned(),
         user: "u".repeat(bytes),
         csrf: String::new(),
         created_at: at(1),
         last_seen: at(1),
         expires_at: at(1),
+        address: "192.0.2.7".to_owned(),
+        browser: "Firefox".to_owned(),
     };
     for batch in [
         vec![put_command(with_details(1, 50_000)), Write::PutSession([1; 32], session(50_000))],

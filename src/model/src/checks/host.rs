@@ -4,7 +4,7 @@ use nixfleet_protocol::Op;
 use nixfleet_protocol::agent::Platform;
 use nixfleet_protocol::api::CommandState;
 
-use super::{Refusal, Request, Standing, UNSUPPORTED};
+use super::{EXEC_DISABLED, Refusal, Request, Standing, UNSUPPORTED};
 use crate::compartments::seen::{Git, Lock, Seen, System};
 use crate::compartments::{actions, sentence};
 use crate::host::Facts;
@@ -17,7 +17,7 @@ const EXEC: &str = "exec";
 /// Whether the agent says that it knows an op. One that names `pull` names all its ops; `exec` has a check of
 /// its own, because the host has to allow it.
 pub(super) fn names(spec: &OpSpec, facts: &Facts) -> bool {
-    let named = |op: Op| facts.features.iter().any(|feature| feature == op.as_str());
+    let named = |op: Op| facts.features.has(op.as_str());
     let says_nothing = facts.protocol.unwrap_or(2) < 3 || !named(Op::Pull);
     says_nothing || spec.runs_on == RunsOn::Dashboard || spec.id == Op::Exec || named(spec.id)
 }
@@ -166,11 +166,11 @@ pub(super) fn earlier_generation(standing: &Standing<'_>) -> Result<(), Refusal>
 
 pub(super) fn exec_allowed(standing: &Standing<'_>) -> Result<(), Refusal> {
     let host = standing.sight.host;
-    if host.facts.features.iter().any(|feature| feature == EXEC) {
+    if host.facts.features.has(EXEC) {
         return Ok(());
     }
     let message = format!("{} does not allow exec: its own configuration has to (NIXFLEET_ALLOW_EXEC).", host.id);
-    Err(Refusal::new("exec_disabled", message))
+    Err(Refusal::new(EXEC_DISABLED, message))
 }
 
 pub(super) fn few_reboots(standing: &Standing<'_>) -> Result<(), Refusal> {

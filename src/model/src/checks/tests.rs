@@ -137,14 +137,14 @@ fn what_asks_for_more() {
         ("no generations reported", |_| (), Op::Rollback, None, ""),
         (
             "two",
-            |s| s.host.facts.generations = vec![generation(10, true), generation(9, false)],
+            |s| s.host.facts.generations = [generation(10, true), generation(9, false)].into(),
             Op::Rollback,
             None,
             "",
         ),
         (
             "the oldest runs",
-            |s| s.host.facts.generations = vec![generation(10, false), generation(9, true)],
+            |s| s.host.facts.generations = [generation(10, false), generation(9, true)].into(),
             Op::Rollback,
             Some("no_previous_generation"),
             "",
@@ -152,7 +152,7 @@ fn what_asks_for_more() {
         (
             "the oldest runs, and the profile names one whose activation failed",
             |s| {
-                s.host.facts.generations = vec![generation(10, false), generation(9, true)];
+                s.host.facts.generations = [generation(10, false), generation(9, true)].into();
                 s.host.history.last_switch = Some(half_way("activation"));
             },
             Op::Rollback,
@@ -162,7 +162,7 @@ fn what_asks_for_more() {
         (
             "the oldest runs, and nothing was built since",
             |s| {
-                s.host.facts.generations = vec![generation(10, false), generation(9, true)];
+                s.host.facts.generations = [generation(10, false), generation(9, true)].into();
                 s.host.history.last_switch = Some(half_way("build"));
             },
             Op::Rollback,
@@ -171,14 +171,14 @@ fn what_asks_for_more() {
         ),
         (
             "only one",
-            |s| s.host.facts.generations = vec![generation(1, true)],
+            |s| s.host.facts.generations = [generation(1, true)].into(),
             Op::Rollback,
             Some("no_previous_generation"),
             "",
         ),
         (
             "only one, and nobody says that it runs",
-            |s| s.host.facts.generations = vec![generation(1, false)],
+            |s| s.host.facts.generations = [generation(1, false)].into(),
             Op::Rollback,
             Some("no_previous_generation"),
             "",
@@ -186,22 +186,40 @@ fn what_asks_for_more() {
         ("the fourth reboot", |s| s.reboots = 4, Op::Reboot, None, ""),
         ("the fifth was before", |s| s.reboots = 5, Op::Reboot, Some("too_many_reboots"), ""),
         ("exec is not allowed", |_| (), Op::Exec, Some("exec_disabled"), ""),
-        ("exec is allowed", |s| s.host.facts.features = vec!["exec".to_owned()], Op::Exec, None, ""),
-        ("the agent names its ops", |s| s.host.facts.features = ours(), Op::Gc, Some("unsupported_by_agent"), ""),
+        ("exec is allowed", |s| s.host.facts.features = ["exec"].into_iter().collect(), Op::Exec, None, ""),
+        (
+            "the agent names its ops",
+            |s| s.host.facts.features = ours().into_iter().collect(),
+            Op::Gc,
+            Some("unsupported_by_agent"),
+            "",
+        ),
         (
             "a host without Nix has no store",
             |s| {
-                s.host.facts.features = ours();
+                s.host.facts.features = ours().into_iter().collect();
                 s.host.facts.platform = Some(nixfleet_protocol::agent::Platform::Script);
             },
             Op::Gc,
             Some("unsupported_by_agent"),
             "",
         ),
-        ("one that it names", |s| s.host.facts.features = ours(), Op::Test, None, ""),
-        ("exec is no matter of knowing", |s| s.host.facts.features = ours(), Op::Exec, Some("exec_disabled"), ""),
-        ("what the dashboard does itself", |s| s.host.facts.features = ours(), Op::SetTags, None, ""),
-        ("features, and no ops", |s| s.host.facts.features = vec!["systemd".to_owned()], Op::Gc, None, ""),
+        ("one that it names", |s| s.host.facts.features = ours().into_iter().collect(), Op::Test, None, ""),
+        (
+            "exec is no matter of knowing",
+            |s| s.host.facts.features = ours().into_iter().collect(),
+            Op::Exec,
+            Some("exec_disabled"),
+            "",
+        ),
+        (
+            "what the dashboard does itself",
+            |s| s.host.facts.features = ours().into_iter().collect(),
+            Op::SetTags,
+            None,
+            "",
+        ),
+        ("features, and no ops", |s| s.host.facts.features = ["systemd"].into_iter().collect(), Op::Gc, None, ""),
         ("connected", |_| (), Op::Wake, Some("host_online"), ""),
         ("gone, no address", |s| s.linked = false, Op::Wake, Some("mac_unknown"), ""),
         (

@@ -43,6 +43,8 @@ fn of_light(light: &mut Light, seen: &Seen<'_>) {
             also.push(action);
         }
     }
+    // There is one for each host of the fleet.
+    also.shrink_to_fit();
     light.also = also;
 }
 
@@ -106,7 +108,7 @@ mod tests {
         let mut scene = Scene::current();
         scene.host.facts.lock_hash = None;
         assert_eq!(clicks(&scene)[3], "refresh-lock");
-        scene.host.facts.features = vec!["pull".to_owned(), "switch".to_owned()];
+        scene.host.facts.features = ["pull", "switch"].into_iter().collect();
         assert_eq!(clicks(&scene)[3], "details");
     }
 }

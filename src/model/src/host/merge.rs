@@ -5,7 +5,7 @@ use nixfleet_protocol::agent::{DeviceType, Heartbeat, HostType, Location, Regist
 use nixfleet_protocol::text::plain_cut;
 use nixfleet_protocol::{Op, Time};
 
-use super::{Facts, Freshness, HostRecord};
+use super::{Facts, Features, Freshness, HostRecord};
 use crate::view::color;
 
 /// The longest text of an agent that is kept, in characters.
@@ -24,16 +24,24 @@ fn keep_text(known: &mut String, said: &str) {
     }
 }
 
-fn keep_some_text(known: &mut Option<String>, said: Option<&str>) {
-    if let Some(said) = said.filter(|said| !said.is_empty()) {
-        *known = Some(clean(said));
-    }
+/// True: it is another than it was. What was said before is clean, and is not cleaned again.
+fn keep_some_text(known: &mut Option<String>, said: Option<&str>) -> bool {
+    let Some(said) = said.filter(|said| !said.is_empty() && known.as_deref() != Some(said)) else { return false };
+    set(known, Some(clean(said)))
 }
 
-fn keep<T: Clone>(known: &mut Option<T>, said: Option<&T>) {
-    if let Some(said) = said {
-        *known = Some(said.clone());
-    }
+/// True: it is another than it was.
+fn keep<T: Clone + PartialEq>(known: &mut Option<T>, said: Option<&T>) -> bool {
+    let Some(said) = said.filter(|said| known.as_ref() != Some(said)) else { return false };
+    *known = Some(said.clone());
+    true
+}
+
+/// True: it is another than it was.
+fn set<T: PartialEq>(known: &mut T, now: T) -> bool {
+    let other = *known != now;
+    *known = now;
+    other
 }
 
 fn clean_list(said: &[String]) -> Vec<String> {
@@ -97,59 +105,64 @@ impl HostRecord {
         facts.pending = None;
         if protocol >= 3 {
             facts.tags = clean_list(&register.tags);
-            facts.features = clean_list(&register.features);
+            facts.features = clean_list(&register.features).into_iter().collect();
             if !register.mac_addresses.is_empty() {
                 facts.mac_addresses = clean_list(&register.mac_addresses);
             }
         } else {
-            facts.features.clear();
+            facts.features = Features::default();
         }
     }
 }
 
 impl Facts {
-    fn fresh(&mut self, said: &Freshness) {
-        keep(&mut self.freshness.source_commit, said.source_commit.as_ref());
-        keep_some_text(&mut self.freshness.store_path, said.store_path.as_deref());
-        keep(&mut self.freshness.binary_hash, said.binary_hash.as_ref());
+    fn fresh(&mut self, said: &Freshness) -> bool {
+        keep(&mut self.freshness.source_commit, said.source_commit.as_ref())
+            | keep_some_text(&mut self.freshness.store_path, said.store_path.as_deref())
+            | keep(&mut self.freshness.binary_hash, said.binary_hash.as_ref())
     }
 
-    /// A heartbeat came.
-    pub fn heard(&mut self, beat: &Heartbeat, now: Time) {
+    /// A heartbeat came. True: it told more than another load, another free space and that the host is there.
+    pub fn heard(&mut self, beat: &Heartbeat, now: Time) -> bool {
         self.last_seen = Some(now);
-        keep(&mut self.generation, beat.generation.as_ref());
-        keep_some_text(&mut self.nixpkgs_version, beat.nixpkgs_version.as_deref());
         keep(&mut self.metrics, beat.metrics.as_ref());
-        self.fresh(&Freshness {
+        keep(&mut self.disk, beat.disk.as_ref());
+        let mut news = keep(&mut self.generation, beat.generation.as_ref());
+        news |= keep_some_text(&mut self.nixpkgs_version, beat.nixpkgs_version.as_deref());
+        news |= self.fresh(&Freshness {
             source_commit: beat.source_commit.clone(),
             store_path: beat.store_path.clone(),
             binary_hash: beat.binary_hash.clone(),
         });
-        keep(&mut self.lock_hash, beat.lock_hash.as_ref());
-        keep(&mut self.deployed, beat.deployed.clone().map(Into::into).as_ref());
-        keep_some_text(&mut self.system_path, beat.system_path.as_deref());
-        keep(&mut self.system_revision, beat.system_revision.as_ref());
+        news |= keep(&mut self.lock_hash, beat.lock_hash.as_ref());
+        news |= keep(&mut self.deployed, beat.deployed.clone().map(Into::into).as_ref());
+        news |= keep_some_text(&mut self.system_path, beat.system_path.as_deref());
+        news |= keep(&mut self.system_revision, beat.system_revision.as_ref());
         if let Some(local) = beat.lock_local {
-            self.lock_local = local;
+            news |= set(&mut self.lock_local, local);
         }
         if let Some(generations) = &beat.generations {
-            self.generations = generations.iter().take(20).cloned().collect();
-            self.generations.sort_by_key(|generation| std::cmp::Reverse(generation.number));
+            let mut generations: Vec<_> = generations.iter().take(20).cloned().collect();
+            generations.sort_by_key(|generation| std::cmp::Reverse(generation.number));
+            if *self.generations != *generations {
+                self.generations = generations.into();
+                news = true;
+            }
         }
         if let Some(running) = &beat.running {
-            self.running = running.iter().take(MAX_LIST).copied().collect();
+            news |= set(&mut self.running, running.iter().take(MAX_LIST).copied().collect());
         }
-        keep(&mut self.disk, beat.disk.as_ref());
-        keep(&mut self.reboot_required, beat.reboot_required.as_ref());
+        news |= keep(&mut self.reboot_required, beat.reboot_required.as_ref());
         if let Some(units) = &beat.failed_units {
-            self.failed_units = clean_list(units);
+            news |= set(&mut self.failed_units, clean_list(units));
         }
-        keep(&mut self.tests, beat.tests.as_ref());
+        news |= keep(&mut self.tests, beat.tests.as_ref());
         if let Some(error) = &beat.repo_error {
-            self.repo_error = (!error.is_empty()).then(|| clean(error));
+            news |= set(&mut self.repo_error, (!error.is_empty()).then(|| clean(error)));
         }
         // Null says that nothing runs: of this field alone absent is a word.
-        self.pending = beat.pending_command.as_deref().filter(|op| !op.is_empty()).map(clean);
+        news |= set(&mut self.pending, beat.pending_command.as_deref().filter(|op| !op.is_empty()).map(clean));
+        news
     }
 
     /// A command ended, and its result carries facts.

@@ -88,7 +88,7 @@ impl Core {
                 self.drive_one(accepted.command_id, command::Input::Accepted, now, step);
             }
             AgentMessage::CommandRejected(rejected) => {
-                let meant = rejected.command_id.or(self.open.as_ref().map(|open| open.id));
+                let meant = rejected.command_id.or(self.open.as_deref().map(|open| open.id));
                 if let Some(id) = meant {
                     self.drive_one(id, command::Input::Rejected { reason: cut(&rejected.reason) }, now, step);
                 }
@@ -112,9 +112,15 @@ impl Core {
     }
 
     fn heartbeat(&mut self, beat: &Heartbeat, now: Time, step: &mut Step) {
-        self.record.facts.heard(beat, now);
+        let news = self.record.facts.heard(beat, now);
+        if let Some(metrics) = &beat.metrics {
+            self.record.load.heard(metrics, now);
+        }
         self.set_beside_apart();
         let first = self.link.as_mut().is_some_and(|link| std::mem::take(&mut link.fresh));
+        if news || first {
+            self.kept = None;
+        }
         if first && self.open.is_some() {
             let system = beat.update_status.as_ref().and_then(|status| status.system.clone()).unwrap_or_default();
             let beat = Beat {
@@ -131,7 +137,7 @@ impl Core {
     /// Commands that the agent runs and that are not known here: perhaps the store was restored from a backup, or it
     /// is a journal that nobody reads any more.
     fn look_for_unknown(&mut self, step: &mut Step) {
-        let open = self.open.as_ref().map(|open| open.id);
+        let open = self.open.as_deref().map(|open| open.id);
         for id in self.record.facts.running.iter().filter(|id| Some(**id) != open) {
             if self.looked_for.insert(*id) {
                 step.then.push(Effect::Find(*id));
@@ -140,7 +146,7 @@ impl Core {
     }
 
     pub(super) fn is_open(&self, id: CommandId) -> bool {
-        self.open.as_ref().is_some_and(|open| open.id == id)
+        self.open.as_deref().is_some_and(|open| open.id == id)
     }
 
     fn progress(&mut self, progress: Progress, now: Time, step: &mut Step) {

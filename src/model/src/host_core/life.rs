@@ -14,7 +14,7 @@ use crate::compartments;
 use crate::event::NewEvent;
 use crate::host::{DeployedRecord, SwitchRun, TestRun};
 use crate::ops::{self, PostCheck, RunsOn};
-use crate::view::command_view;
+use crate::view::{REBOOT_COUNTS, command_view};
 use crate::wake;
 
 /// How long the remote may take before a pull is refused as `already_current`, or after one.
@@ -25,7 +25,7 @@ const FAILED_TESTS: usize = 20;
 impl Core {
     /// One step of the open command, with everything that follows from it.
     pub(super) fn drive(&mut self, input: command::Input, now: Time, step: &mut Step) {
-        if let Some(id) = self.open.as_ref().map(|open| open.id) {
+        if let Some(id) = self.open.as_deref().map(|open| open.id) {
             self.drive_one(id, input, now, step);
         }
     }
@@ -33,7 +33,7 @@ impl Core {
     /// One step of a command that is not over, in the slot or beside it.
     pub(super) fn drive_one(&mut self, id: CommandId, input: command::Input, now: Time, step: &mut Step) {
         let slot = self.is_open(id);
-        let taken = if slot { self.open.take() } else { self.beside.remove(&id) };
+        let taken = if slot { self.open.take().map(|open| *open) } else { self.beside.remove(&id) };
         let Some(mut command) = taken else { return };
         let small = matches!(input, command::Input::Progress(_) | command::Input::LogGrew(_));
         let before = (!small).then(|| command.clone());
@@ -50,7 +50,7 @@ impl Core {
             }
         }
         if slot {
-            self.open = Some(command);
+            self.open = Some(Box::new(command));
         } else {
             self.beside.insert(id, command);
         }
@@ -112,7 +112,7 @@ impl Core {
         let Some(command) = &self.open else { return };
         if command.op == Op::Reboot {
             let reboots = &mut self.record.history.reboots;
-            reboots.retain(|at| now.since(*at) < Duration::from_hours(1));
+            reboots.retain(|at| now.since(*at) < REBOOT_COUNTS);
             reboots.push(now);
         }
         let event = command_event(command, Level::Info, "command_started", format!("{} starts", command.op), now);
@@ -136,7 +136,7 @@ impl Core {
         }
         if self.judging.is_some_and(|waits_for| waits_for <= number) {
             self.judging = None;
-            let noted_at = self.open.as_ref().and_then(|open| open.life.noted.as_ref()).map(|noted| noted.at);
+            let noted_at = self.open.as_deref().and_then(|open| open.life.noted.as_ref()).map(|noted| noted.at);
             // An answer from before the result proves nothing about it.
             let fresh = self.remote.read_at.zip(noted_at).is_some_and(|(read, noted)| read >= noted);
             let head = self.remote.desired.as_ref().filter(|_| fresh).map(|desired| desired.commit.clone());
@@ -147,17 +147,17 @@ impl Core {
     /// The verdict over a good pull still waits for the remote, and who asked it is gone.
     pub(super) fn judge_again(&mut self, step: &mut Step) {
         let waits = |open: &Command| open.life.noted.is_some() && ops::spec(open.op).post == PostCheck::CheckoutAtHead;
-        if self.open.as_ref().is_some_and(waits) {
+        if self.open.as_deref().is_some_and(waits) {
             self.judging = Some(self.ask_remote(ASK_REMOTE, step));
         }
     }
 
     fn validated(&mut self, waiting: &super::Validating, now: Time, step: &mut Step) {
-        let Some((id, op)) = self.open.as_ref().map(|open| (open.id, open.op)) else { return };
+        let Some((id, op)) = self.open.as_deref().map(|open| (open.id, open.op)) else { return };
         match checks::check(op, &waiting.request, &self.standing(None, now)) {
             Ok(()) => {
                 self.dispatch(now, step);
-                if let Some(command) = self.open.as_ref() {
+                if let Some(command) = self.open.as_deref() {
                     let answer = Submitted::Accepted(Box::new(command_view(command)));
                     step.then.push(Effect::Answer { ask: waiting.ask, answer });
                 }

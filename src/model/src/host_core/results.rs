@@ -35,7 +35,7 @@ impl Core {
 
     /// Old agents name no id: what ended is what runs, where the op is the same or it is being stopped.
     fn meant_by_old_agent(&self, status: &Status) -> Option<CommandId> {
-        let open = self.open.as_ref().filter(|open| !open.waits())?;
+        let open = self.open.as_deref().filter(|open| !open.waits())?;
         let word = ops::spec(open.op).v2.unwrap_or(open.op.as_str());
         let meant = status.command.is_empty() || status.command == word || open.state == CommandState::Killing;
         meant.then_some(open.id)
@@ -132,7 +132,7 @@ impl Core {
                     link.commands.insert(id);
                 }
                 self.record.open = Some(id);
-                self.open = Some(command);
+                self.open = Some(Box::new(command));
                 step.writes.host = Some(Box::new(self.record.clone()));
             }
             // Looked for again when the slot is free.

@@ -25,14 +25,14 @@ impl Core {
         let args = Value::Object(submit.args.clone()).to_string();
         let checked = offered(submit.op)
             .and_then(|()| if args.len() > MAX_ARGS { Err(bad_args("they are too large")) } else { Ok(()) })
-            .and_then(|()| checks::check(submit.op, &request, &self.standing(self.open.as_ref(), now)));
+            .and_then(|()| checks::check(submit.op, &request, &self.standing(self.open.as_deref(), now)));
         if args.len() <= MAX_ARGS {
             command.args = args;
         }
         match checked {
             Err(refusal) if checks::asks_remote_first(submit.op, &refusal) && self.open.is_none() => {
                 self.record.open = Some(id);
-                self.open = Some(command);
+                self.open = Some(Box::new(command));
                 self.validate(ask, request, now, step);
             }
             Err(refusal) => self.block(ask, command, refusal, now, step),
@@ -48,7 +48,7 @@ impl Core {
             }
             Ok(()) => {
                 self.record.open = Some(id);
-                self.open = Some(command);
+                self.open = Some(Box::new(command));
                 self.dispatch(now, step);
                 if let Some(command) = &self.open {
                     let answer = Submitted::Accepted(Box::new(command_view(command)));

@@ -14,6 +14,7 @@ mod crashes;
 mod memory;
 mod played;
 mod sequences;
+mod shown;
 mod wishes;
 
 const HEAD: &str = "bbbbbbb";

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use nixfleet_protocol::Op;
 
+use super::args;
 use super::{Compartment, OpSpec, PostCheck, PreCheck, RunsOn, Scope};
 
 /// What most ops of an agent have in common.
@@ -26,6 +27,7 @@ const AGENT: OpSpec = OpSpec {
     bulk: false,
     takes_slot: true,
     scope: Scope::Operate,
+    args: &[],
 };
 
 /// What most ops of the dashboard have in common.
@@ -238,6 +240,7 @@ pub const fn spec(op: Op) -> &'static OpSpec {
                     warn: Some(Duration::from_mins(1)),
                     hard: Some(Duration::from_mins(5)),
                     compartment: Some(Compartment::Lock),
+                    args: args::BUMP_FLAKE,
                     ..AGENT
                 }
             }
@@ -271,6 +274,7 @@ pub const fn spec(op: Op) -> &'static OpSpec {
                      and with them the way back.",
                     ),
                     bulk: true,
+                    args: args::GC,
                     ..AGENT
                 }
             }
@@ -287,6 +291,7 @@ pub const fn spec(op: Op) -> &'static OpSpec {
                     retry: false,
                     confirm: Some("{host} runs this command. It is written to the audit log."),
                     scope: Scope::Admin,
+                    args: args::EXEC,
                     ..AGENT
                 }
             }
@@ -300,6 +305,7 @@ pub const fn spec(op: Op) -> &'static OpSpec {
                     pre: &[PreCheck::Online, PreCheck::Supported],
                     post: PostCheck::Nothing,
                     takes_slot: false,
+                    args: args::JOURNAL,
                     ..AGENT
                 }
             }
@@ -343,6 +349,7 @@ pub const fn spec(op: Op) -> &'static OpSpec {
                     id: Op::SetColor,
                     label: "Choose colour",
                     description: "Choose the host's colour; it outlives what the agent reports.",
+                    args: args::SET_COLOR,
                     ..DASHBOARD
                 }
             }
@@ -354,6 +361,7 @@ pub const fn spec(op: Op) -> &'static OpSpec {
                     label: "Choose tags",
                     description: "Choose the host's tags; they outlive what the agent reports.",
                     bulk: true,
+                    args: args::SET_TAGS,
                     ..DASHBOARD
                 }
             }

@@ -50,7 +50,7 @@ fn a_view_has_all_that_is_known() {
     assert_eq!(shown.failed_units, ["web.service"]);
     assert_eq!(shown.command.as_ref().map(|command| command.op), Some(Op::Test));
     assert_eq!(shown.broken.as_deref(), Some("its actor keeps failing"));
-    assert_eq!(shown.lights, scene.lights());
+    assert_eq!(*shown.lights, scene.lights());
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn a_host_is_offered_what_would_start_and_refused_the_rest() {
 #[test]
 fn what_the_agent_does_not_know_is_refused_for_that_also_while_it_is_away() {
     let mut scene = Scene { linked: false, ..Scene::current() };
-    scene.host.facts.features = ["pull", "switch"].map(str::to_owned).to_vec();
+    scene.host.facts.features = ["pull", "switch"].into_iter().collect();
     let code = |op: Op| view(&scene).refused.iter().find(|refused| refused.op == op).map(|refused| refused.code);
     assert_eq!(code(Op::Switch), Some("host_offline"));
     assert_eq!(code(Op::Gc), Some("unsupported_by_agent"));
@@ -166,6 +166,6 @@ fn a_rollback_that_has_nowhere_to_go_is_not_offered_beside_a_light() {
     };
     let mut failed = Scene::current().after(&[Step::Push, Step::Pull, Step::SwitchFails]);
     assert!(offered(&failed), "there is an earlier generation");
-    failed.host.facts.generations = vec![Generation { number: 1, commit: None, at: None, current: true }];
+    failed.host.facts.generations = [Generation { number: 1, commit: None, at: None, current: true }].into();
     assert!(!offered(&failed));
 }

@@ -7,7 +7,7 @@ use crate::ids::{EventId, HostId, Version};
 use crate::time::Time;
 
 /// What an event tells of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Category {
     /// Somebody did something.
@@ -18,8 +18,22 @@ pub enum Category {
     Error,
 }
 
+impl Category {
+    /// Every category.
+    pub const ALL: [Self; 3] = [Self::Audit, Self::System, Self::Error];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Audit => "audit",
+            Self::System => "system",
+            Self::Error => "error",
+        }
+    }
+}
+
 /// How an event is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Worth knowing.
@@ -30,6 +44,21 @@ pub enum Level {
     Error,
     /// Something ended well.
     Success,
+}
+
+impl Level {
+    /// Every level.
+    pub const ALL: [Self; 4] = [Self::Info, Self::Success, Self::Warn, Self::Error];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Success => "success",
+        }
+    }
 }
 
 /// One line of the audit log.

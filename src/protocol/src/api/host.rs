@@ -1,9 +1,11 @@
 //! A host, as the API and the page show it.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::{Command, Lights};
-use crate::agent::{DeviceType, Disk, HostType, Location, Metrics, Platform};
+use super::{Command, Lights, LoadHistory};
+use crate::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
 use crate::ids::{Commit, HostId, LockHash, Version};
 use crate::op::Op;
 use crate::time::Time;
@@ -83,13 +85,20 @@ pub struct Host {
     /// What is wrong with the checkout, in git's own words.
     pub repo_error: Option<String>,
     /// The lights.
-    pub lights: Lights,
+    pub lights: Arc<Lights>,
     /// The command that is not over.
-    pub command: Option<Command>,
+    pub command: Option<Box<Command>>,
     /// Ops that would not be refused now.
-    pub offers: Vec<Op>,
+    pub offers: Arc<[Op]>,
     /// The host's actor keeps failing; its last state is shown and the fleet goes on.
     pub broken: Option<String>,
+    /// The load of the last hour and the last day. Not told with the host, which changes with every heartbeat:
+    /// `GET /api/v1/hosts/{host}/metrics` tells it, and the pages draw it.
+    #[serde(skip)]
+    pub past: Arc<LoadHistory>,
+    /// The generations of its system, newest first. Not told with the host either; the pages show them.
+    #[serde(skip)]
+    pub generations: Arc<[Generation]>,
 }
 
 /// `GET /api/v1/hosts`.

@@ -30,6 +30,50 @@ pub struct OpEntry {
     pub interrupts_link: bool,
     /// Is it confirmed first, and with which words.
     pub confirm: Option<String>,
+    /// What it takes; a form asks for it.
+    #[serde(default)]
+    pub args: Vec<OpArg>,
+}
+
+/// An argument of an op, as a form asks for it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpArg {
+    /// Its name in `args`.
+    pub name: String,
+    /// What it is called on the page.
+    pub label: String,
+    /// What to write, in a sentence.
+    pub hint: String,
+    /// What it is.
+    pub kind: ArgKind,
+    /// Whether it must be given.
+    pub required: bool,
+    /// What stands in the form at first; empty: nothing.
+    pub default: String,
+    /// A regular expression that a text matches as a whole; empty: any text.
+    pub pattern: String,
+    /// The largest number; null: none.
+    pub max: Option<u64>,
+    /// What there is to choose from: the value and what it is called.
+    pub choices: Vec<(String, String)>,
+}
+
+/// What an argument is, and how it is written in `args`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ArgKind {
+    /// A text; left out when it is empty.
+    Text,
+    /// A list of texts; null when it is empty.
+    Words,
+    /// A whole number.
+    Number,
+    /// True or false.
+    Switch,
+    /// One of the choices.
+    Choice,
+    /// `#rrggbb`; null when it is empty.
+    Color,
 }
 
 /// A body of `application/problem+json` (RFC 9457).

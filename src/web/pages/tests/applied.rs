@@ -1,6 +1,8 @@
 //! An open page that is given the fragments of every change is the page that a fresh render would be: nothing on it
 //! was rendered once and forgotten.
 
+use nixfleet_model::fleet_state::{FleetState, RECENT_EVENTS, StateChange};
+
 use super::*;
 
 /// The same without the space between elements, which nobody sees.
@@ -15,8 +17,8 @@ fn tight(html: &str) -> String {
     out.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// A page as the browser has it after these fragments.
-fn applied(mut page: String, made: &[Fragment]) -> String {
+/// A page as the browser has it after these fragments. What is asked for is answered from the fresh page.
+fn applied(mut page: String, made: &[Fragment], fresh: &str) -> String {
     for fragment in made {
         let there = element(&page, &fragment.id).map(str::to_owned);
         page = match (&fragment.place, there) {
@@ -31,7 +33,8 @@ fn applied(mut page: String, made: &[Fragment]) -> String {
                 let at = parent.find('>').unwrap() + 1;
                 page.replacen(&parent, &format!("{}{}{}", &parent[..at], fragment.html, &parent[at..]), 1)
             }
-            (Place::Morph | Place::Remove, _) => page,
+            (Place::Ask, Some(old)) => page.replacen(&old, element(fresh, &fragment.id).unwrap(), 1),
+            (Place::Morph | Place::Remove | Place::Ask, _) => page,
         };
     }
     page
@@ -54,7 +57,7 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
     let before = host_of(&old, "hsb0").clone();
     let mut changes = Vec::new();
     let mut busy = before.clone();
-    busy.command = Some(sample::command(1, "hsb0", Op::Test, CommandState::Executing));
+    busy.command = Some(Box::new(sample::command(1, "hsb0", Op::Test, CommandState::Executing)));
     let mut gone = before.clone();
     gone.state = HostState::Offline;
     let mut warm = before.clone();
@@ -82,9 +85,77 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
     broken.server = Arc::new(Server { store_error: Some("disk full".to_owned()), ..sample::server() });
     changes.push((Change::ServerUpdated(broken.server.clone()), broken));
 
-    for (change, state) in &changes {
-        assert_right(&old, state, change, Some(&before), &PageKind::Fleet, &ops);
+    for (run, change) in runs::changes() {
+        let mut state = sample::state();
+        state.runs.insert(run.id, run);
+        changes.push((change, state));
     }
+    let mut ended = sample::state();
+    let mut command = sample::command(1, "hsb1", Op::Switch, CommandState::Success);
+    command.finished_at = Some(sample::ago(0));
+    ended.commands.insert(command.id, Arc::new(command.clone()));
+    changes.push((Change::CommandFinished(Arc::new(command)), ended));
+
+    let page_of_host = PageKind::Host(before.id.clone());
+    let mut minute = before.clone();
+    let sample = LoadSample { cpu: Some(77), ram: None };
+    Arc::make_mut(&mut minute.past).keep(LoadHistory::minute_of(sample::NOW), sample);
+    let mut full = before.clone();
+    full.disk = full.disk.map(|disk| Disk { store_free: 7, ..disk });
+    let mut switched = before.clone();
+    switched.generations = sample::generations();
+    switched.deployed = None;
+    let mut broken_unit = before.clone();
+    broken_unit.failed_units = vec!["a.service".to_owned(), "b.service".to_owned()];
+    broken_unit.reboot_required = Some(true);
+    let mut aside = before.clone();
+    aside.broken = Some("it fell over three times".to_owned());
+    let mut never = before.clone();
+    never.state = HostState::Never;
+    let mut stuck = before.clone();
+    stuck.offers = Arc::default();
+    for host in [minute, full, switched, broken_unit, aside, never, stuck] {
+        changes.push((Change::HostUpdated(Arc::new(host.clone())), with_host(sample::state(), host)));
+    }
+    let mut begun = sample::state();
+    let command = Arc::new(sample::command(99, "hsb0", Op::Test, CommandState::Pending));
+    begun.commands.insert(command.id, Arc::clone(&command));
+    changes.push((Change::CommandStarted(command), begun.clone()));
+    let mut over = sample::command(5, "hsb0", Op::Pull, CommandState::Error);
+    over.message = Some("no route to host".to_owned());
+    let over = Arc::new(over);
+    begun.commands.remove(&begun.commands.keys().next_back().copied().unwrap());
+    begun.commands.insert(over.id, Arc::clone(&over));
+    changes.push((Change::CommandFinished(over), begun));
+
+    let pages = [&PageKind::Fleet, &page_of_host];
+    for ((change, state), kind) in changes.iter().flat_map(|change| pages.map(|page| (change, page))) {
+        if matches!((change, kind), (Change::HostRemoved(_), PageKind::Host(_))) {
+            continue; // there is no fresh one
+        }
+        assert_right(&old, state, change, Some(&before), kind, &ops);
+    }
+}
+
+#[test]
+fn a_host_s_page_forgets_with_the_fleet() {
+    let ops = sample::op_entries();
+    let kind = PageKind::Host("hsb0".parse().unwrap());
+    let mut state = sample::state();
+    state.events.clear();
+    let event = |id: u64, host| Arc::new(sample::event(id, 0, Level::Info, Some(host), "agent_connected", "It came."));
+    // One of this host, the oldest of all that the state has room for.
+    state.apply(StateChange::Event(event(1000, "hsb0")));
+    for id in 1001..1000 + RECENT_EVENTS as u64 {
+        state.apply(StateChange::Event(event(id, "hsb1")));
+    }
+    let shown = page(&view(&state, &ops), &kind);
+    assert!(shown.contains("event:1000"));
+    let change = state.apply(StateChange::Event(event(2000, "hsb1"))).unwrap();
+    let made = fragments(&change, None, &view(&state, &ops), &kind);
+    let fresh = page(&view(&state, &ops), &kind);
+    assert!(!fresh.contains("event:1000"));
+    assert_eq!(tight(&applied(shown, &made, &fresh)), tight(&fresh));
 }
 
 /// A page of the state before, given the fragments of a change, is the page of the state after.
@@ -96,10 +167,10 @@ fn assert_right(
     kind: &PageKind,
     ops: &[OpEntry],
 ) {
-    let what = change.kind();
+    let what = format!("{} on {kind}", change.kind());
     let made = fragments(change, before, &view(new, ops), kind);
     let (shown, fresh) = (page(&view(old, ops), kind), page(&view(new, ops), kind));
-    let (shown, fresh) = (tight(&applied(shown, &made)), tight(&fresh));
+    let (shown, fresh) = (tight(&applied(shown, &made, &fresh)), tight(&fresh));
     let differ = shown.bytes().zip(fresh.bytes()).position(|(one, other)| one != other);
     let at = differ.or((shown.len() != fresh.len()).then_some(shown.len().min(fresh.len())));
     if let Some(at) = at {
@@ -141,8 +212,8 @@ fn a_commands_page_that_was_given_every_change_is_a_fresh_one() {
     // What is offered after it goes by its host.
     let before = host_of(&old, failed.host.as_ref().unwrap().as_str()).clone();
     let mut busy = before.clone();
-    busy.offers = Vec::new();
-    busy.command = Some(sample::command(9, before.id.as_str(), Op::Test, CommandState::Executing));
+    busy.offers = Arc::default();
+    busy.command = Some(Box::new(sample::command(9, before.id.as_str(), Op::Test, CommandState::Executing)));
     let state = with_host(sample::state(), busy.clone());
     assert_right(&old, &state, &Change::HostUpdated(Arc::new(busy)), Some(&before), &kind, &ops);
 }

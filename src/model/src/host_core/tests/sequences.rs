@@ -23,7 +23,7 @@ fn messages() -> impl Strategy<Value = AgentMessage> {
     ]
 }
 
-fn inputs() -> impl Strategy<Value = Input> {
+pub(super) fn inputs() -> impl Strategy<Value = Input> {
     let op = prop::sample::select(Op::ALL.to_vec());
     let act = prop_oneof![
         Just(Act::Stop),

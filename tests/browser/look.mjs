@@ -1,0 +1,35 @@
+// How a page is looked at: screenshots in artefacts/, nothing wider than the window, and axe.
+import AxeBuilder from '@axe-core/playwright';
+import { expect } from './fleet.mjs';
+
+export const WIDTHS = [[360, 780], [768, 1024], [1440, 900]];
+
+export async function settled(page) {
+  await page.evaluate(() => document.fonts.ready);
+  await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+}
+
+export const setTheme = (page, theme) => page.evaluate((theme) => { document.documentElement.dataset.theme = theme; }, theme);
+
+export async function narrowEnough(page, what) {
+  const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  expect(wider, `${what} does not scroll sideways`).toBeLessThanOrEqual(0);
+}
+
+/** Axe finds nothing: WCAG 2.2 AA, and its own good practice (landmarks, the order of headings). */
+export async function accessible(page, what) {
+  const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
+  const { violations } = await new AxeBuilder({ page }).withTags(tags).analyze();
+  expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target).join(', ')}`), what).toEqual([]);
+}
+
+export async function look(page, name, theme) {
+  await setTheme(page, theme);
+  for (const [width, height] of WIDTHS) {
+    await page.setViewportSize({ width, height });
+    await settled(page);
+    await page.screenshot({ path: `artefacts/${name}-${theme}-${width}.png` });
+    await narrowEnough(page, `${name} at ${width} px`);
+    if (width !== 768) await accessible(page, `${name}, ${theme}, ${width} px`);
+  }
+}
