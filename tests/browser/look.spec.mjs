@@ -57,7 +57,7 @@ for (const theme of ['light', 'dark']) {
     await page.getByRole('button', { name: 'First error' }).click();
     await expect(page.locator('.ln.on')).toBeInViewport();
     await page.keyboard.press('/');
-    await page.keyboard.type('driver');
+    await page.keyboard.type('error');
     await expect(page.locator('.log-find output')).toContainText(' of ');
     await look(page, 'log', theme);
   });

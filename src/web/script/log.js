@@ -20,7 +20,7 @@ const remember = () => (sessionStorage.logs = JSON.stringify(store));
 // `#L120` or `#L120-L140` → [120, 140]
 export function range(hash) {
   const [, a, b = a] = /^#L(\d+)(?:-L(\d+))?$/.exec(hash) ?? [];
-  return a && [+a, +b].sort((x, y) => x - y);
+  return a && [+a, +b];
 }
 export const hash = ([a, b]) => `#L${a}${a === b ? "" : `-L${b}`}`;
 
@@ -231,10 +231,11 @@ export function logs({ socket, copy, toast, doc }) {
 
     // Looks through what was not looked through yet.
     async function search() {
-      const mine = query;
-      const answer = mine && (await read(`search?text=${encodeURIComponent(mine)}&from=${seen + 1}`));
+      const [mine, begin] = [query, seen];
+      const answer = mine && (await read(`search?text=${encodeURIComponent(mine)}&from=${begin + 1}`));
       asked = 0;
-      if (mine !== query) return;
+      // Another one was quicker.
+      if (mine !== query || begin !== seen) return;
       if (answer) [hits, found, seen] = [hits.concat(answer.lines), found + answer.count, answer.seen];
       tell();
     }
@@ -354,7 +355,7 @@ export function logs({ socket, copy, toast, doc }) {
 
   function open(id, title) {
     if (homely(id)) return home.scrollIntoView();
-    if (!store.tabs.some((tab) => tab.id === id)) store.tabs = [...store.tabs.slice(-11), { id, title: title || id.slice(0, 8) }];
+    if (!store.tabs.some((tab) => tab.id === id)) store.tabs = [...store.tabs.slice(-11), { id, title }];
     store.active = id;
     store.small = false;
     draw();
