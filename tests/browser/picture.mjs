@@ -22,7 +22,10 @@ function draw() {
     lines.push(`${'  '.repeat(depth)}${[element.localName, ...attributes].join(' ')}`);
     // "12 s ago" is counted on by the tab; the moment itself stands in the attribute.
     if (element.matches('time[data-ago], #tip, #toasts')) return;
-    for (const child of element.childNodes) {
+    // An open page of events keeps what it had, below the hundred of a fresh one: how far back it goes is its own.
+    if (element.matches('#older')) return;
+    const children = [...element.childNodes];
+    for (const child of element.matches('main > .list-all > #events') ? children.slice(0, 100) : children) {
       if (child.nodeType === Node.ELEMENT_NODE) add(child, depth + 1);
       const text = child.nodeType === Node.TEXT_NODE ? child.data.replace(/\s+/g, ' ').trim() : '';
       if (text) lines.push(`${'  '.repeat(depth + 1)}${JSON.stringify(text)}`);
