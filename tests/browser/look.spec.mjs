@@ -49,6 +49,8 @@ for (const theme of ['light', 'dark']) {
     const other = body.commands.find(({ id }) => id !== failed.id);
     await page.setViewportSize({ width: 1440, height: 900 });
     for (const { id } of [other, failed]) await page.locator(`[id="command:${id}"] .item-log`).click();
+    // Where no button is half below it.
+    await page.goto(`${demo.pageUrl}/events`);
     await expect(page.locator('.dock .ln').last()).toBeInViewport();
     await look(page, 'dock', theme);
     await page.getByRole('button', { name: 'Close all logs' }).click();
