@@ -132,7 +132,7 @@ test('what starts on many is confirmed with their names; what is not there yet s
   await expect(page.locator('#ask')).toContainText(`${first}, ${second}`);
   const answered = page.waitForResponse(/pipelines\/do-all\/runs/);
   await page.locator('#ask').getByRole('button', { name: 'Do all' }).click();
-  if ((await answered).status() === 501) await expect(page.locator('#say')).toContainText('not available yet');
+  if ((await answered).status() === 501) await expect(page.locator('#ask')).toContainText('not available yet');
 });
 
 test('filters are chips that write into the search, and stay in the address', async ({ page, demo }) => {

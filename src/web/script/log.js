@@ -403,7 +403,8 @@ export function logs({ socket, copy, toast, doc }) {
       const inside = on.closest(".log") ?? (!document.getElementById("search") && home);
       const control = ctrlKey || metaKey;
       if (inside && key === (control ? "f" : "/")) inside.querySelector("input").select();
-      else if (!control && keys[key]) keys[key]();
+      // On a row of a list these keys are the list’s.
+      else if (!control && keys[key] && !on.closest("[data-row]")) keys[key]();
       else return;
       event.preventDefault();
       event.stopPropagation();
