@@ -67,7 +67,7 @@ export function watch(context, origin) {
     const text = message.text();
     const cut = /^WebSocket connection to|net::ERR_/.test(text);
     const refused = /Failed to load resource: .* status of (\d+)/.exec(text);
-    const known = refused && !['400', '401', '404', '409', '429', '503'].includes(refused[1]) ? false : refused;
+    const known = refused && !['400', '401', '404', '409', '429', '501', '503'].includes(refused[1]) ? false : refused;
     if (!cut && !(known && !message.location().url.includes('/static/'))) wrong.push(text);
   });
   context.on('weberror', (error) => wrong.push(String(error.error())));
