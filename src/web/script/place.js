@@ -1,25 +1,33 @@
 // Puts fragments in place. What the browser does is given: find(id), make(html) → element, morph(old, new).
-export function place(fragments, { find, make, morph, ask }) {
-  for (const { id, place, html } of fragments) {
+export function place(fragments, browser, last) {
+  const { find, make, morph, ask } = browser;
+  const late = [];
+  for (const fragment of fragments) {
+    const { id, place: how, html } = fragment;
     const old = find(id);
-    if (place === "remove") {
+    if (how === "remove") {
       old?.remove();
       continue;
     }
-    if (place === "morph") {
+    if (how === "morph") {
       if (old) morph(old, make(html));
       continue;
     }
-    if (place === "ask") {
+    if (how === "ask") {
       if (old) ask(id);
       continue;
     }
-    const { into, keep, before } = place.prepend ?? place.insert;
+    const { into, keep, before } = how.prepend ?? how.insert;
     const list = find(into);
     if (!list) continue;
+    // What follows it comes itself with these: it waits until that is there.
+    if (before && !last && !find(before)) {
+      late.push(fragment);
+      continue;
+    }
     if (old) morph(old, make(html));
     const node = find(id) ?? make(html);
-    if (place.prepend) {
+    if (how.prepend) {
       if (!old) list.prepend(fresh(node));
       while (list.children.length > keep) list.lastElementChild.remove();
       continue;
@@ -28,6 +36,7 @@ export function place(fragments, { find, make, morph, ask }) {
     if (!old) list.insertBefore(fresh(node), next);
     else if (node.nextElementSibling !== next) list.insertBefore(node, next);
   }
+  if (late.length) place(late, browser, late.length === fragments.length);
 }
 
 // New things are pointed out once; the stylesheet says how.

@@ -65,6 +65,12 @@ test("a new row stands before the one that follows it, or last", () => {
   assert.equal(list.children[1].attributes["data-c-new"], "");
 });
 
+test("rows that came while the tab was away stand in order, whichever comes first", () => {
+  const { put, ids } = page("a", "x");
+  put(insert("c", "d"), insert("b", "c"), insert("d", "x"));
+  assert.equal(ids(), "a b c d x");
+});
+
 test("a row that is there already moves to its new place", () => {
   const { list, put, ids } = page("a", "b", "c");
   const [a] = list.children;
