@@ -87,6 +87,8 @@ pub enum Endpoint {
     StartRun,
     /// Cancel a run.
     CancelRun,
+    /// A person decides of a halted run.
+    DecideRun,
     /// The audit log.
     Events,
     /// The desired state.
@@ -209,6 +211,7 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/runs/{id}", Endpoint::Run, READ, "One run"),
     post("/api/v1/pipelines/{name}/runs", Endpoint::StartRun, OPERATE, "Start a pipeline"),
     post("/api/v1/runs/{id}/cancel", Endpoint::CancelRun, OPERATE, "Cancel a run"),
+    post("/api/v1/runs/{id}/decide", Endpoint::DecideRun, OPERATE, "Decide how a halted run goes on"),
     get("/api/v1/events", Endpoint::Events, READ, "The audit log, newest first"),
     get("/api/v1/remote", Endpoint::Remote, READ, "The desired state"),
     post("/api/v1/remote/refresh", Endpoint::RefreshRemote, OPERATE, "Ask the remote now"),
