@@ -21,7 +21,6 @@ const socket = live({
     finder.refresh();
     refill();
     renew(doc);
-    tick();
   },
   log: (payload) => dock.take(payload),
   show(state, since) {

@@ -341,9 +341,8 @@ export function logs({ socket, copy, toast, doc }) {
     for (const one of [...strip.children]) {
       if (!store.tabs.some(({ id }) => id === one.dataset.id)) one.remove();
     }
-    dock.hidden = !store.tabs.length;
-    dock.classList.toggle("small", store.small);
-    if (!dock.hidden && !store.small && store.active) {
+    document.body.dataset.dock = !store.tabs.length ? "" : store.small ? "small" : "open";
+    if (!store.small && store.active) {
       const shown = view(store.active);
       if (body.firstElementChild !== shown.root) body.replaceChildren(shown.root);
       shown.seen();
