@@ -299,9 +299,9 @@ test('the connection: quiet for a moment, then what, since when, and a way to tr
     await page.evaluate((theme) => { document.documentElement.dataset.theme = theme; }, theme);
     for (const [width, height] of [[360, 780], [768, 1024], [1440, 900]]) {
       await page.setViewportSize({ width, height });
+      const wider = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      await expect.poll(wider, `nothing is wider than ${width} px`).toBeLessThanOrEqual(0);
       await page.screenshot({ path: `artefacts/reconnecting-${theme}-${width}.png` });
-      const wider = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
-      expect(wider).toBeLessThanOrEqual(0);
     }
   }
   // What is clicked now is not sent, and says so.
