@@ -11,7 +11,7 @@ use nixfleet_protocol::browser::{Change, Fragment, Place};
 use super::row::{cells, row, row_id, same_shell, standing};
 use super::{
     Fleet, PageKind, commands, events, filters as filters_room, fleet as fleet_room, host as host_room, html, rank,
-    runs, settings,
+    runs, settings, shell,
 };
 
 /// The fragments of one change for one kind of page. `fleet` has the change in it already. `before` is the host as
@@ -122,8 +122,14 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
     }
 }
 
-/// The fragments of every live region of a page, for `init` and `full_state`.
+/// The fragments of every live region of a page, for `init` and `full_state`, and which build made them.
 pub fn full_fragments(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
+    let mut all = regions(fleet, page);
+    all.push(morph("build", shell::build()));
+    all
+}
+
+fn regions(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
     match page {
         PageKind::Fleet => vec![
             morph("notices", fleet_room::notices(fleet)),
