@@ -229,7 +229,7 @@ impl App {
                 api::commands::act(self, asked, body).await
             }
             Endpoint::Runs => api::runs::list(self).await,
-            Endpoint::Run | Endpoint::CancelRun => api::runs::one(asked),
+            Endpoint::Run | Endpoint::CancelRun | Endpoint::DecideRun => api::runs::one(asked),
             Endpoint::StartRun => api::runs::start(asked, body),
             Endpoint::Events => api::events::list(self, asked).await,
             Endpoint::Remote => api::status::remote(self).await,

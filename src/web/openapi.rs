@@ -83,6 +83,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         .collect();
     let queries: &[&str] = match route.endpoint {
         Endpoint::Commands => &["host", "limit", "before"],
+        Endpoint::Runs => &["limit", "before"],
         Endpoint::Events => &[
             "host", "category", "level", "actor", "action", "q", "since", "until", "within", "limit", "before",
             "format",
@@ -130,12 +131,13 @@ fn responses(route: &Route) -> Value {
         Endpoint::Command => ("200", Some(reference("Command"))),
         Endpoint::Runs => ("200", Some(list("runs", "Run"))),
         Endpoint::Run => ("200", Some(reference("Run"))),
-        Endpoint::StartRun | Endpoint::CancelRun => ("202", Some(reference("Run"))),
+        Endpoint::StartRun | Endpoint::CancelRun | Endpoint::DecideRun => ("202", Some(reference("Run"))),
         Endpoint::CommandLogLines => ("200", Some(reference("LogWindow"))),
         Endpoint::CommandLogSearch | Endpoint::CommandLogError => ("200", Some(reference("LogFound"))),
         Endpoint::Events => ("200", Some(list("events", "Event"))),
         Endpoint::Remote => ("200", Some(reference("Remote"))),
         Endpoint::Ops => ("200", Some(list("ops", "OpEntry"))),
+        Endpoint::Pipelines => ("200", Some(list("pipelines", "PipelineEntry"))),
         Endpoint::Op => ("200", Some(list("outcomes", "Outcome"))),
         Endpoint::CreateToken | Endpoint::Enrol => ("201", Some(reference("MadeToken"))),
         Endpoint::HostOp
@@ -150,12 +152,9 @@ fn responses(route: &Route) -> Value {
         Endpoint::GithubWebhook => ("202", None),
         Endpoint::Socket => ("101", None),
         Endpoint::Login | Endpoint::Logout => ("303", None),
-        Endpoint::Health
-        | Endpoint::Ready
-        | Endpoint::Pipelines
-        | Endpoint::Tokens
-        | Endpoint::EndSessions
-        | Endpoint::OpenApi => ("200", Some(object)),
+        Endpoint::Health | Endpoint::Ready | Endpoint::Tokens | Endpoint::EndSessions | Endpoint::OpenApi => {
+            ("200", Some(object))
+        }
         Endpoint::CommandLog
         | Endpoint::Metrics
         | Endpoint::LoginForm
@@ -206,10 +205,14 @@ fn request(endpoint: Endpoint) -> Option<Value> {
         Endpoint::StartRun => Some(object(
             json!({
                 "hosts": { "type": "array", "items": { "type": "string" } },
-                "options": { "type": "object" },
+                "options": reference("RunOptions"),
                 "totp": text
             }),
             &["hosts"],
+        )),
+        Endpoint::DecideRun => Some(object(
+            json!({ "decision": { "enum": ["continue", "retry-failed", "rollback", "cancel"] } }),
+            &["decision"],
         )),
         Endpoint::Extend => Some(object(json!({ "minutes": { "type": "integer", "minimum": 1 } }), &["minutes"])),
         Endpoint::CreateHost => Some(object(json!({ "name": { "type": "string" } }), &["name"])),
@@ -247,7 +250,14 @@ fn schemas() -> Value {
             "id host op args state code message actor force run_id created_at sent_at started_at finished_at waiting_since exit_code stage log_bytes progress details",
         ),
         ("HostLoad", "hour day"),
-        ("Run", "id pipeline actor state stage ops hosts options created_at finished_at"),
+        (
+            "Run",
+            "id pipeline label actor state message stage ops hosts commands notes groups group waits halted options created_at finished_at",
+        ),
+        ("RunGroup", "label canary hosts state soak_until"),
+        ("RunWait", "kind host command_id until message"),
+        ("Halted", "at reason failed switched decisions"),
+        ("PipelineEntry", "name label description ops parallel totp built_in"),
         ("Event", "id time category level actor host action message details"),
         (
             "Remote",
@@ -266,7 +276,31 @@ fn schemas() -> Value {
         let required: Vec<&str> = fields.split(' ').collect();
         schemas.insert(name.to_owned(), json!({ "type": "object", "properties": properties, "required": required }));
     }
+    schemas.insert("RunOptions".to_owned(), run_options());
     Value::Object(schemas)
+}
+
+/// How a run is started: each field may be left out.
+fn run_options() -> Value {
+    let number = |least: u32| json!({ "type": ["integer", "null"], "minimum": least });
+    json!({ "type": "object", "properties": {
+        "canary": { "type": ["object", "null"], "properties": {
+            "hosts": { "type": "array", "items": { "type": "string" } },
+            "tag": { "type": ["string", "null"] }
+        } },
+        "waves": { "anyOf": [
+            { "type": "integer", "minimum": 1 },
+            { "type": "array", "items": { "type": "integer", "minimum": 1 } },
+            { "type": "null" }
+        ] },
+        "soak_s": { "type": "integer", "minimum": 0 },
+        "max_failures": number(0),
+        "parallel": number(1),
+        "wait_s": number(0),
+        "offline": { "enum": ["wait", "skip"] },
+        "force": { "type": "boolean" },
+        "args": { "type": "object", "additionalProperties": { "type": "object" } }
+    } })
 }
 
 #[cfg(test)]

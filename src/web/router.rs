@@ -87,6 +87,8 @@ pub enum Endpoint {
     StartRun,
     /// Cancel a run.
     CancelRun,
+    /// A person decides of a halted run.
+    DecideRun,
     /// The audit log.
     Events,
     /// The desired state.
@@ -209,6 +211,7 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/runs/{id}", Endpoint::Run, READ, "One run"),
     post("/api/v1/pipelines/{name}/runs", Endpoint::StartRun, OPERATE, "Start a pipeline"),
     post("/api/v1/runs/{id}/cancel", Endpoint::CancelRun, OPERATE, "Cancel a run"),
+    post("/api/v1/runs/{id}/decide", Endpoint::DecideRun, OPERATE, "Decide how a halted run goes on"),
     get("/api/v1/events", Endpoint::Events, READ, "The audit log, newest first"),
     get("/api/v1/remote", Endpoint::Remote, READ, "The desired state"),
     post("/api/v1/remote/refresh", Endpoint::RefreshRemote, OPERATE, "Ask the remote now"),
@@ -331,6 +334,26 @@ mod tests {
         for route in ROUTES {
             let found = find(&route.method.parse().unwrap(), &example(route.path)).unwrap();
             assert_eq!(found.route.endpoint, route.endpoint, "{}", route.path);
+        }
+    }
+
+    #[test]
+    fn every_route_for_programs_is_in_the_document_for_people() {
+        let document = include_str!("../../docs/api.md");
+        for route in ROUTES.iter().filter(|route| !route.is_page()) {
+            let (Route { method, path, .. }, scope) = (route, route.may);
+            if matches!(route.endpoint, Endpoint::Static | Endpoint::Socket) {
+                continue;
+            }
+            let line = document.lines().find(|line| line.starts_with(&format!("| {method} `{path}` ")));
+            let line = line.unwrap_or_else(|| panic!("{method} {path} is not in docs/api.md"));
+            if let May::Api(scope) | May::Token(scope) = scope {
+                assert!(line.contains(&format!("| `{}` |", scope.as_str())), "the scope of {method} {path}: {line}");
+            }
+        }
+        for line in document.lines().filter(|line| line.starts_with("| GET ") || line.starts_with("| POST ")) {
+            let path = line.split('`').nth(1).unwrap();
+            assert!(ROUTES.iter().any(|route| route.path == path), "{path} is in docs/api.md, and nowhere else");
         }
     }
 

@@ -2,14 +2,15 @@
 
 mod past;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_model::view::HostView;
 use nixfleet_protocol::agent::{DeviceType, Disk, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{
-    Action, ActionKind, Category, Command, CommandState, Deployed, Event, Host, HostState, Level, Light, LightStatus,
-    Lights, OpEntry, Progress, PullRequest, Remote, Run, RunState, Server,
+    Action, ActionKind, Category, Command, CommandState, Deployed, Event, GroupState, Host, HostState, Level, Light,
+    LightStatus, Lights, OpEntry, Progress, PullRequest, Remote, Run, RunGroup, RunOptions, RunState, Server,
 };
 use nixfleet_protocol::{EventId, Op, Time};
 use serde_json::{Value, json};
@@ -205,12 +206,26 @@ pub(super) fn run(n: u64, how: RunState, stage: u32, hosts: &[(&str, [CommandSta
     Run {
         id: format!("01920000-0000-7000-8000-{n:012x}").parse().unwrap(),
         pipeline: "do-all".to_owned(),
+        label: "Do all".to_owned(),
         actor: "user".to_owned(),
         state: how,
+        message: if over { "It is over." } else { "It goes on." }.to_owned(),
         stage,
         ops: vec![Op::Pull, Op::Switch, Op::Test],
         hosts: hosts.iter().map(|(host, states)| (host.parse().unwrap(), states.to_vec())).collect(),
-        options: json!({}),
+        commands: hosts.iter().map(|(host, states)| (host.parse().unwrap(), vec![None; states.len()])).collect(),
+        notes: BTreeMap::new(),
+        groups: vec![RunGroup {
+            label: "All hosts".to_owned(),
+            canary: false,
+            hosts: hosts.iter().map(|(host, _)| host.parse().unwrap()).collect(),
+            state: if over { GroupState::Passed } else { GroupState::Running },
+            soak_until: None,
+        }],
+        group: 0,
+        waits: Vec::new(),
+        halted: None,
+        options: RunOptions::default(),
         created_at: ago(140),
         finished_at: over.then(|| ago(20)),
     }

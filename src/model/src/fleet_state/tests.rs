@@ -1,4 +1,4 @@
-use nixfleet_protocol::api::{Category, CommandState, Level, RunState};
+use nixfleet_protocol::api::{Category, CommandState, Level, RunOptions, RunState};
 use nixfleet_protocol::{EventId, Op, Time};
 use proptest::prelude::*;
 
@@ -32,12 +32,20 @@ fn a_run(number: u32, finished: bool) -> StateChange {
     StateChange::Run(Arc::new(Run {
         id: run_id(number),
         pipeline: "do-all".to_owned(),
+        label: "Do all".to_owned(),
         actor: "user".to_owned(),
         state: if finished { RunState::Complete } else { RunState::Running },
+        message: String::new(),
         stage: 0,
         ops: vec![Op::Test],
         hosts: BTreeMap::new(),
-        options: serde_json::Value::Null,
+        commands: BTreeMap::new(),
+        notes: BTreeMap::new(),
+        groups: Vec::new(),
+        group: 0,
+        waits: Vec::new(),
+        halted: None,
+        options: RunOptions::default(),
         created_at: Time::default(),
         finished_at: finished.then(Time::default),
     }))
