@@ -127,8 +127,8 @@ impl Git {
         };
         run(&["read-tree", &parent], None);
         let blob = run(&["hash-object", "-w", "--stdin"], Some(content));
-        let mode = if content.starts_with("#!") { "100755" } else { "100644" };
-        run(&["update-index", "--add", "--cacheinfo", &format!("{mode},{blob},{path}")], None);
+        let kind = if content.starts_with("#!") { "100755" } else { "100644" };
+        run(&["update-index", "--add", "--cacheinfo", &format!("{kind},{blob},{path}")], None);
         let tree = run(&["write-tree"], None);
         let _ = std::fs::remove_file(index);
         let who = Who { name: "updates".to_owned(), email: "updates@localhost".to_owned(), date: None };
