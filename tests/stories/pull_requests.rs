@@ -333,6 +333,8 @@ fn a_version_json_is_enough_for_the_lights() {
         vec![("NIXFLEET_REPO_URL".to_owned(), String::new()), ("NIXFLEET_VERSION_URL".to_owned(), url)]
     });
     let fake = started.unwrap();
+    let (status, refused) = fleet.post("/webhook/github", &json!({}));
+    assert_eq!((status, &refused["code"]), (503, &json!("no_webhook_secret")), "nobody signs here: {refused}");
     let fleet = fleet.host("hsb0");
     fleet.run("hsb0", "switch", "SUCCESS");
     fleet.expect_lights("hsb0", "🟢🟢🟢🟢⚪");
