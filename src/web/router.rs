@@ -338,6 +338,26 @@ mod tests {
     }
 
     #[test]
+    fn every_route_for_programs_is_in_the_document_for_people() {
+        let document = include_str!("../../docs/api.md");
+        for route in ROUTES.iter().filter(|route| !route.is_page()) {
+            let (Route { method, path, .. }, scope) = (route, route.may);
+            if matches!(route.endpoint, Endpoint::Static | Endpoint::Socket) {
+                continue;
+            }
+            let line = document.lines().find(|line| line.starts_with(&format!("| {method} `{path}` ")));
+            let line = line.unwrap_or_else(|| panic!("{method} {path} is not in docs/api.md"));
+            if let May::Api(scope) | May::Token(scope) = scope {
+                assert!(line.contains(&format!("| `{}` |", scope.as_str())), "the scope of {method} {path}: {line}");
+            }
+        }
+        for line in document.lines().filter(|line| line.starts_with("| GET ") || line.starts_with("| POST ")) {
+            let path = line.split('`').nth(1).unwrap();
+            assert!(ROUTES.iter().any(|route| route.path == path), "{path} is in docs/api.md, and nowhere else");
+        }
+    }
+
+    #[test]
     fn what_is_not_in_the_table_is_not_there() {
         for path in ["/api/v1", "/api/v1/hostses", "//", "/hosts", "/hosts/a/b", "/static", "", "*"] {
             assert_eq!(find(&Method::GET, path).unwrap_err().status.as_u16(), 404, "{path}");

@@ -233,3 +233,22 @@ test('the dock on another host’s page: signs on the tabs, keys, copy', async (
   await page.keyboard.press('x');
   await expect(page.locator('.dock')).toBeHidden();
 });
+
+test('the next step in the dock follows its host: off while it is busy, on again after', async ({ page, demo }) => {
+  await logIn(page, demo);
+  const host = demo.hosts[0];
+  script(demo, host, 'plan', 'echo no >&2; exit 1');
+  const failed = await start(demo, host, 'plan');
+  await idle(demo, host);
+  await page.locator(`[id="command:${failed}"] .item-log`).click();
+  const next = page.locator('.dock .log-next').getByRole('button').first();
+  await expect(next).toBeVisible();
+  await expect(next).not.toHaveAttribute('aria-disabled');
+  const gate = join(demo.dir, 'next-gate');
+  script(demo, host, 'plan', `while [ ! -e ${gate} ]; do sleep 0.1; done`);
+  await start(demo, host, 'plan');
+  await expect(next).toHaveAttribute('aria-disabled', 'true');
+  writeFileSync(gate, '');
+  await idle(demo, host);
+  await expect(next).not.toHaveAttribute('aria-disabled');
+});

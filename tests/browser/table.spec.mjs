@@ -236,6 +236,22 @@ async function many(page, count) {
   }, count);
 }
 
+/** How many elements get their style anew while this is done. */
+async function restyled(page, devtools, what) {
+  let count = 0;
+  const take = ({ value }) => {
+    for (const { name, args } of value) if (name === 'UpdateLayoutTree') count += args.elementCount ?? 0;
+  };
+  devtools.on('Tracing.dataCollected', take);
+  await devtools.send('Tracing.start', { traceConfig: { includedCategories: ['devtools.timeline', 'blink'] }, transferMode: 'ReportEvents' });
+  await what();
+  const over = new Promise((done) => devtools.once('Tracing.tracingComplete', done));
+  await devtools.send('Tracing.end');
+  await over;
+  devtools.off('Tracing.dataCollected', take);
+  return count;
+}
+
 test('a thousand hosts: a delta touches what it changes, and what is out of sight is not laid out', async ({ page, demo }) => {
   test.setTimeout(180_000);
   // The socket is the test's own, so that it says what comes.
@@ -254,10 +270,17 @@ test('a thousand hosts: a delta touches what it changes, and what is out of sigh
   const cell = page.locator('tr.host td.c-load .meters[id]').first();
   const id = await cell.getAttribute('id');
 
+  const html = await cell.evaluate((one) => one.outerHTML);
+  async function change() {
+    version += 1;
+    const fragments = [{ id, place: 'morph', html: html.replace(/<span class="num">[^<]*/, `<span class="num">${version}`) }];
+    tab.send(JSON.stringify({ type: 'delta', epoch, version, payload: { fragments } }));
+    await page.waitForFunction(([id, text]) => document.getElementById(id).textContent.includes(text), [id, String(version)]);
+  }
+
   // What one delta, and one frame of scrolling, costs in script, style and layout: not in drawing, which is the
   // machine's.
   async function cost() {
-    const html = await cell.evaluate((one) => one.outerHTML);
     const spent = async (what, times) => {
       const before = await metrics();
       await what();
@@ -266,12 +289,7 @@ test('a thousand hosts: a delta touches what it changes, and what is out of sigh
       return of('ScriptDuration') + of('RecalcStyleDuration') + of('LayoutDuration');
     };
     const delta = await spent(async () => {
-      for (let n = 0; n < 10; n += 1) {
-        version += 1;
-        const fragments = [{ id, place: 'morph', html: html.replace(/<span class="num">[^<]*/, `<span class="num">${version}`) }];
-        tab.send(JSON.stringify({ type: 'delta', epoch, version, payload: { fragments } }));
-        await page.waitForFunction(([id, text]) => document.getElementById(id).textContent.includes(text), [id, String(version)]);
-      }
+      for (let n = 0; n < 10; n += 1) await change();
     }, 10);
     const scroll = await spent(() => page.evaluate(() => new Promise((done) => {
       let left = 30;
@@ -303,5 +321,15 @@ test('a thousand hosts: a delta touches what it changes, and what is out of sigh
   const text = ({ delta, scroll }) => `delta ${delta.toFixed(1)} ms, frame of scrolling ${scroll.toFixed(1)} ms`;
   console.log(`script, style and layout: 50 hosts: ${text(few)}; 1,000 hosts: ${text(thousand)}`);
   expect(await page.evaluate(() => window.elsewhere)).toEqual([]);
+  // How many elements get their style anew for a delta does not grow with the fleet: no selector looks through it.
+  expect(await restyled(page, devtools, change)).toBeLessThan(40);
+  // While something turns, nothing is drawn anew for it, and what counts seconds does so once in each.
+  await page.evaluate(() => {
+    for (const light of document.querySelectorAll('.light svg')) light.classList.add('s-working');
+  });
+  const before = await metrics();
+  await page.evaluate(() => new Promise((done) => setTimeout(done, 3_000)));
+  const after = await metrics();
+  expect((after.RecalcStyleCount - before.RecalcStyleCount) / 1000).toBeLessThan(10);
   expect(await page.locator('tr.host').last().evaluate((row) => getComputedStyle(row).contentVisibility)).toBe('auto');
 });

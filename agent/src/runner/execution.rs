@@ -60,6 +60,15 @@ impl Verdict {
     pub(super) fn stopped() -> Self {
         Self::failed(STOPPED, Stage::Stopped, "stopped")
     }
+
+    /// A script of one's own does everything at once. Where its last words are nix's about a build, nothing was
+    /// activated.
+    fn in_nix_words(self) -> Self {
+        let of_a_build = ["error: builder for ", "failed to build", "error: Cannot build "];
+        let built =
+            self.stage == Some(Stage::Activation) && of_a_build.iter().any(|words| self.message.contains(words));
+        if built { Self { stage: Some(Stage::Build), ..self } } else { self }
+    }
 }
 
 impl From<Refusal> for Verdict {
@@ -256,11 +265,11 @@ impl<'a> Execution<'a> {
 
     async fn step(&mut self, step: &Step) -> Result<(), Verdict> {
         match &step.action {
-            Action::Run(invocation) => self.run(invocation, step.stage).await,
+            Action::Run(invocation) => self.run(invocation, step.stage).await.map_err(Verdict::in_nix_words),
             Action::RunFirst(invocations) => {
                 let there = |one: &&Invocation| one.argv.first().is_some_and(|program| is_executable(program.as_ref()));
                 match invocations.iter().find(there) {
-                    Some(invocation) => self.run(invocation, step.stage).await,
+                    Some(invocation) => self.run(invocation, step.stage).await.map_err(Verdict::in_nix_words),
                     None => Err(Verdict::failed(127, step.stage, "the checkout has no executable switch")),
                 }
             }

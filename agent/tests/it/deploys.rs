@@ -79,6 +79,24 @@ async fn a_clone_that_fails_is_told_in_gits_own_words_and_the_link_stays() {
 }
 
 #[tokio::test]
+async fn a_script_that_ends_with_nixs_words_about_a_build_failed_in_the_build() {
+    let mut world = World::new().await;
+    let _agent = world.start();
+    let mut link = world.dashboard.registered().await;
+    for (words, stage) in [
+        ("error: 1 dependencies of derivation '/nix/store/abc-x.drv' failed to build", "build"),
+        ("error: builder for '/nix/store/abc-x.drv' failed with exit code 1", "build"),
+        ("the unit would not start", "activation"),
+    ] {
+        world.commit(&[("hosts/h1/switch", &format!("#!/bin/sh\necho \"{words}\" >&2\nexit 1\n"))]);
+        world.dashboard.run(&mut link, "pull").await;
+        let id = world.dashboard.run(&mut link, "switch").await;
+        let result = world.dashboard.of(id).result();
+        assert_eq!((result.exit_code, result.stage.as_deref()), (Some(1), Some(stage)), "{result:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_failing_test_before_a_passing_one_fails_the_run() {
     let world = World::new().await;
     world.commit(&[

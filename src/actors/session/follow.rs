@@ -28,6 +28,8 @@ const CHUNK: usize = 16 * 1024;
 /// How long to wait before looking again where nobody tells of news: the host's actor is being restarted; or what
 /// stands above the log may have changed.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// The same where the command is over: only what is offered next can change, with its host.
+const LOOK_AT_HOST: Duration = Duration::from_secs(1);
 /// So many bytes behind, a tab that wants the last lines is led to them.
 const FAR_BEHIND: u64 = 1024 * 1024;
 /// How often is looked for the state that follows on a log's end, which sync may be told of a moment later.
@@ -103,7 +105,7 @@ impl Follow {
     async fn go(&self, mut at: Followed) -> Result<(), Gone> {
         loop {
             let (host, mut news) = match self.standing(at.command).await {
-                Standing::NoLog => return self.over(&mut at).await,
+                Standing::NoLog => return self.over(at).await,
                 Standing::Over(host) => (host, None),
                 Standing::Open(host, news) => (host, Some(news)),
             };
@@ -126,7 +128,7 @@ impl Follow {
                     self.send(at.frame(&at.nothing())).await?;
                 }
                 if over {
-                    return self.over(&mut at).await;
+                    return self.over(at).await;
                 }
                 let told = match &mut news {
                     Some(Some(news)) => loop {
@@ -243,8 +245,8 @@ impl Follow {
         (head != at.head).then_some(head)
     }
 
-    /// Tells the end.
-    async fn over(&self, at: &mut Followed) -> Result<(), Gone> {
+    /// Tells the end. What is offered next goes by how the host is, so a page is told of that for as long as it looks.
+    async fn over(&self, mut at: Followed) -> Result<(), Gone> {
         if self.render.is_some() {
             for _ in 0..LAST_LOOKS {
                 match self.standing(at.command).await {
@@ -253,8 +255,21 @@ impl Follow {
                 }
             }
         }
-        let head = self.head(at).await;
-        self.send(at.frame(&LogFrame { head, over: true, ..at.nothing() })).await
+        let head = self.head(&at).await;
+        if let Some(head) = &head {
+            at.head.clone_from(head);
+        }
+        self.send(at.frame(&LogFrame { head, over: true, ..at.nothing() })).await?;
+        while self.render.is_some() && self.is_recent(at.command).await {
+            tokio::time::sleep(LOOK_AT_HOST).await;
+            self.tell_head(&mut at).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether the command is among those in the state: for older ones nothing is offered that could change.
+    async fn is_recent(&self, command: CommandId) -> bool {
+        self.sync.snapshot().await.is_ok_and(|now| now.state.commands.contains_key(&command))
     }
 
     async fn send(&self, frame: Utf8Bytes) -> Result<(), Gone> {

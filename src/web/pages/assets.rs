@@ -31,6 +31,11 @@ pub fn asset_url(path: &str) -> String {
     format!("/static/{path}?v={HASH}")
 }
 
+/// What the addresses of all static files end with: a page that came with another one is of another build.
+pub(super) fn build() -> &'static str {
+    HASH
+}
+
 impl File {
     /// For the header `Content-Type`.
     pub fn content_type(&self) -> &'static str {

@@ -21,6 +21,7 @@ struct Page<'a> {
     target: String,
     counts: String,
     filters: String,
+    any: String,
     hosts: String,
     runs: String,
     picked: String,
@@ -48,6 +49,7 @@ pub fn fleet_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
         target: target(fleet),
         counts: counts(fleet),
         filters: filters::filters(fleet),
+        any: any(fleet),
         hosts: hosts(fleet),
         runs: runs::list(fleet),
         picked: selection::bar(fleet),
@@ -211,6 +213,12 @@ pub(super) fn counts(fleet: &Fleet<'_>) -> String {
         states: states.collect(),
         standings: standings.collect(),
     })
+}
+
+/// Says whether there is any host: without one, how to add the first stands in the table's place.
+pub(super) fn any(fleet: &Fleet<'_>) -> String {
+    let none = if fleet.state.hosts.is_empty() { " data-none" } else { "" };
+    format!("<i id=\"any\" hidden{none}></i>")
 }
 
 #[derive(Template)]

@@ -11,17 +11,20 @@ use nixfleet_protocol::browser::{Change, Fragment, Place};
 use super::row::{cells, row, row_id, same_shell, standing};
 use super::{
     Fleet, PageKind, commands, events, filters as filters_room, fleet as fleet_room, host as host_room, html, rank,
-    runs, settings,
+    runs, settings, shell,
 };
 
 /// The fragments of one change for one kind of page. `fleet` has the change in it already. `before` is the host as
 /// it was, for `HostUpdated` and `HostRemoved`; without it whole rows are sent instead of cells.
 pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
     match (page, change) {
-        (PageKind::Fleet, Change::HostAdded(host)) => vec![insert(fleet, host), counts(fleet), filters(fleet)],
+        (PageKind::Fleet, Change::HostAdded(host)) => {
+            vec![insert(fleet, host), any(fleet), counts(fleet), filters(fleet)]
+        }
         (PageKind::Fleet, Change::HostUpdated(host)) => host_updated(fleet, before, host),
         (PageKind::Fleet, Change::HostRemoved(id)) => {
-            vec![Fragment { id: row_id(id), place: Place::Remove, html: String::new() }, counts(fleet), filters(fleet)]
+            let row = Fragment { id: row_id(id), place: Place::Remove, html: String::new() };
+            vec![row, any(fleet), counts(fleet), filters(fleet)]
         }
         (PageKind::Fleet, Change::CommandStarted(command)) => vec![first_command(fleet, command)],
         (PageKind::Fleet, Change::CommandProgress(command)) => vec![command_changed(fleet, command)],
@@ -119,14 +122,21 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
     }
 }
 
-/// The fragments of every live region of a page, for `init` and `full_state`.
+/// The fragments of every live region of a page, for `init` and `full_state`, and which build made them.
 pub fn full_fragments(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
+    let mut all = regions(fleet, page);
+    all.push(morph("build", shell::build()));
+    all
+}
+
+fn regions(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
     match page {
         PageKind::Fleet => vec![
             morph("notices", fleet_room::notices(fleet)),
             morph("target", fleet_room::target(fleet)),
             counts(fleet),
             filters(fleet),
+            any(fleet),
             morph("hosts", fleet_room::hosts(fleet)),
             morph("runs", runs::list(fleet)),
             morph("said", commands::said(fleet)),
@@ -163,6 +173,10 @@ fn morph(id: impl Into<String>, html: String) -> Fragment {
 /// Something changed that the state does not have: the page asks for the region.
 fn ask(id: &str) -> Fragment {
     Fragment { id: id.to_owned(), place: Place::Ask, html: String::new() }
+}
+
+fn any(fleet: &Fleet<'_>) -> Fragment {
+    morph("any", fleet_room::any(fleet))
 }
 
 fn counts(fleet: &Fleet<'_>) -> Fragment {

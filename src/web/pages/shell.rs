@@ -3,7 +3,7 @@
 
 use askama::Template;
 
-use super::{Fleet, PageKind, Session, asset_url, forms, html};
+use super::{Fleet, PageKind, Session, asset_url, assets, forms, html};
 
 /// The parts before and after a page's own content.
 pub(super) struct Shell<'a> {
@@ -24,6 +24,7 @@ struct Top<'a> {
     on_events: bool,
     on_settings: bool,
     product: &'a str,
+    build: String,
 }
 
 #[derive(Template)]
@@ -59,6 +60,11 @@ pub(super) fn head(live: bool) -> String {
     })
 }
 
+/// Which build this is of, by its static files: a tab that has the script of another one loads itself anew.
+pub(super) fn build() -> String {
+    format!("<i id=\"build\" hidden>{}</i>", assets::build())
+}
+
 pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: &PageKind, session: Session<'_>) -> Shell<'a> {
     static BOTTOM: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| html(&Bottom { forms: forms::all() }));
     let top = html(&Top {
@@ -72,6 +78,7 @@ pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: &PageKind, session
         on_events: matches!(page, PageKind::Events | PageKind::Search(_)),
         on_settings: *page == PageKind::Settings,
         product: &fleet.state.server.version,
+        build: build(),
     });
     Shell { top, bottom: &BOTTOM }
 }

@@ -191,7 +191,7 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     less.hosts.remove(&before.id);
     let fleet = view(&less, &ops);
     let made = fragments(&Change::HostRemoved(before.id.clone()), Some(&before), &fleet, &PageKind::Fleet);
-    assert_eq!(ids(&made), ["host:hsb0", "counts", "filters"]);
+    assert_eq!(ids(&made), ["host:hsb0", "any", "counts", "filters"]);
     assert_fresh(&made, &page(&fleet, &PageKind::Fleet), "removed");
 }
 

@@ -225,8 +225,8 @@ export function actions({ opened, signedIn, query }) {
 
 // Some pages show more than the live state: what says that it is stale is read anew, as far as it was unfolded.
 export async function renew(doc) {
-  const mark = document.querySelector("[data-stale]");
-  if (!mark) return;
+  const mark = $("stale");
+  if (!mark?.hasAttribute("data-stale")) return;
   mark.removeAttribute("data-stale");
   const url = new URL(location);
   const list = $(document.querySelector("[data-more]")?.dataset.more);
@@ -293,8 +293,8 @@ function fill(box) {
 
 // After fragments came: the open menu shows what is offered now.
 export function refill() {
-  const box = document.querySelector(".menu:popover-open");
-  if (box && opener?.isConnected) fill(box);
+  const box = opener?.isConnected && $(opener.dataset.menu);
+  if (box && box.matches(":popover-open")) fill(box);
 }
 
 export function menuKey(event) {

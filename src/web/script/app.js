@@ -1,8 +1,8 @@
 // The live page: what arrives is put in place, what is clicked is sent. It knows no op, no state and no colour.
 import { actions, copy, refill, renew, signIn, toast } from "./act.js";
+import { logs } from "./dock.js";
 import { keys, search, tips } from "./keys.js";
 import { live } from "./live.js";
-import { logs } from "./log.js";
 import { browser, place } from "./place.js";
 import { selection } from "./select.js";
 import { tick } from "./time.js";
@@ -21,7 +21,6 @@ const socket = live({
     finder.refresh();
     refill();
     renew(doc);
-    tick();
   },
   log: (payload) => dock.take(payload),
   show(state, since) {
@@ -45,5 +44,18 @@ actions({
 keys({ dock: dock.size, ...picks });
 tips();
 tick();
-setInterval(tick, 1_000);
+setInterval(() => (tick(), renewed()), 1_000);
 for (const origin of document.querySelectorAll("[data-origin]")) origin.textContent = `${location.origin.replace("http", "ws")}/ws`;
+
+// What a load would lose: a dialog, a menu, what is unfolded, selected, focused or written.
+const BUSY =
+  "dialog[open], :popover-open, details[open], [aria-selected=true], :focus-visible, :not(#search, dialog *, :placeholder-shown):is(:user-valid, :user-invalid)";
+
+// Another build of the dashboard comes with another script: the tab loads itself anew, once, when nothing is lost by it.
+function renewed() {
+  const build = document.getElementById("build").textContent;
+  if (import.meta.url.endsWith(build) || sessionStorage.build === build || document.querySelector(BUSY)) return;
+  if (document.documentElement.dataset.link !== "up") return;
+  sessionStorage.build = build;
+  location.reload();
+}

@@ -153,8 +153,6 @@ export function live({ own, page, take, log, show, out }) {
     unfollow(id) {
       if (follows.delete(id)) send("unfollow_log", { command_id: id });
     },
-    // A log that is over needs no following after a reconnect.
-    done: (id) => follows.delete(id),
     signedIn() {
       signedOut = false;
       again();

@@ -1,6 +1,5 @@
-// Logs: a window on one command's output, and the dock with a tab for each. Only some thousand lines are on the page,
-// however long the log: the server knows each line by its number and draws those that are looked at. What is open, and
-// where it stands, outlives a reload.
+// A window on one command's output. Only some thousand lines are on the page, however long the log: the server knows
+// each line by its number and draws those that are looked at. Where it stands outlives a reload.
 import { make } from "./act.js";
 
 const LINES = 400; // lines in one block, which comes and goes as a whole
@@ -9,13 +8,13 @@ const TALL = 12e6; // px of the longest log: browsers draw nothing beyond 17 mil
 const HIGH = 18; // px that a line is taken for where it is not on the page
 const NEAR = 900; // px before an edge where the next block is asked for
 const HUGE = 2e5; // lines that no clipboard should take
-const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
+export const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
 const marks = window.Highlight && new Highlight();
 if (marks) CSS.highlights.set("found", marks);
 
 // A browser that keeps no storage keeps no cookie either, and never gets here.
-const store = { tabs: [], active: "", small: false, wrap: true, at: {}, ...JSON.parse(sessionStorage.logs ?? "{}") };
-const remember = () => (sessionStorage.logs = JSON.stringify(store));
+export const store = { tabs: [], active: "", small: false, wrap: true, at: {}, ...JSON.parse(sessionStorage.logs ?? "{}") };
+export const remember = () => (sessionStorage.logs = JSON.stringify(store));
 
 // `#L120` or `#L120-L140` → [120, 140]
 export function range(hash) {
@@ -32,15 +31,8 @@ export function places(text, query) {
   return out;
 }
 
-export function logs({ socket, copy, toast, doc }) {
-  const views = new Map();
-  const dock = document.getElementById("dock");
-  const strip = dock.querySelector(".dock-tabs");
-  const body = dock.querySelector(".dock-body");
-  const tab = (id) => strip.querySelector(`[data-id="${id}"]`);
-  const home = document.querySelector("[data-logview]");
-  const homely = (id) => home?.dataset.logview === id;
-
+// The windows, made where one is first asked for. tab(id): its tab in the dock; homely(id): the page is about it.
+export function windows({ socket, copy, toast, doc, views, tab, homely }) {
   // One log, wherever it is shown; `last`: lines that are sent at first.
   function view(id, last = LINES) {
     if (views.has(id)) return views.get(id);
@@ -130,7 +122,7 @@ export function logs({ socket, copy, toast, doc }) {
     const block = (html) => doc.make(`<div>${html}</div>`);
 
     // What the socket tells: lines that follow on what is here, how the command stands, the end.
-    function take({ line, html, over, head }) {
+    function take({ line, html, head }) {
       if (head) root.isConnected ? doc.morph(one(".log-head"), doc.make(head)) : one(".log-head").replaceWith(doc.make(head));
       sign();
       steady(() => {
@@ -139,7 +131,6 @@ export function logs({ socket, copy, toast, doc }) {
         if (html) add(block(html));
         if (follow) trim(true);
       });
-      if (over) socket.done(id);
       if (query && total > seen) asked ||= setTimeout(search, 500);
       look();
     }
@@ -326,108 +317,5 @@ export function logs({ socket, copy, toast, doc }) {
     return own;
   }
 
-  function draw() {
-    for (const { id, title } of store.tabs) {
-      let one = tab(id);
-      if (!one) {
-        one = clone("t-tab");
-        one.dataset.id = id;
-        strip.append(one);
-      }
-      one.querySelector(".tab-name").textContent = title;
-      one.querySelector(".tab-close").ariaLabel = `Close ${title}`;
-      one.querySelector(".tab-open").ariaCurrent = id === store.active;
-    }
-    for (const one of [...strip.children]) {
-      if (!store.tabs.some(({ id }) => id === one.dataset.id)) one.remove();
-    }
-    dock.hidden = !store.tabs.length;
-    dock.classList.toggle("small", store.small);
-    if (!dock.hidden && !store.small && store.active) {
-      const shown = view(store.active);
-      if (body.firstElementChild !== shown.root) body.replaceChildren(shown.root);
-      shown.seen();
-    }
-    // Of the others no line is sent, only how they stand.
-    for (const { id } of store.tabs) view(id, 0).sign();
-    remember();
-  }
-
-  function open(id, title) {
-    if (homely(id)) return home.scrollIntoView();
-    if (!store.tabs.some((tab) => tab.id === id)) store.tabs = [...store.tabs.slice(-11), { id, title }];
-    store.active = id;
-    store.small = false;
-    draw();
-  }
-
-  function close(id) {
-    const at = store.tabs.findIndex((tab) => tab.id === id);
-    store.tabs.splice(at, 1);
-    if (store.active === id) store.active = (store.tabs[at] ?? store.tabs.at(-1))?.id ?? "";
-    if (!homely(id)) {
-      socket.unfollow(id);
-      views.get(id)?.root.remove();
-      views.delete(id);
-    }
-    delete store.at[id];
-    draw();
-  }
-
-  dock.addEventListener("click", (event) => {
-    const on = event.target.closest.bind(event.target);
-    const id = on("[data-id]")?.dataset.id;
-    if (on(".tab-close")) close(id);
-    else if (on(".tab-open")) open(id);
-    const what = on("[data-dock]")?.dataset.dock;
-    if (what === "size") size();
-    if (what === "close") for (const { id } of [...store.tabs]) close(id);
-  });
-
-  const keys = {
-    ",": () => turn(-1),
-    ".": () => turn(1),
-    x: () => store.active && close(store.active),
-  };
-  function turn(step) {
-    const next = store.tabs[store.tabs.findIndex(({ id }) => id === store.active) + step];
-    if (!next) return;
-    open(next.id);
-    tab(next.id).querySelector(".tab-open").focus();
-  }
-  addEventListener(
-    "keydown",
-    (event) => {
-      const { target: on, key, ctrlKey, metaKey, altKey } = event;
-      if (altKey || on.closest("input, textarea, select, dialog")) return;
-      const inside = on.closest(".log") ?? (!document.getElementById("search") && home);
-      const control = ctrlKey || metaKey;
-      if (inside && key === (control ? "f" : "/")) inside.querySelector("input").select();
-      // On a row of a list these keys are the list’s.
-      else if (!control && keys[key] && !on.closest("[data-row]")) keys[key]();
-      else return;
-      event.preventDefault();
-      event.stopPropagation();
-    },
-    true,
-  );
-  function linked() {
-    const lines = home && range(location.hash);
-    if (lines) view(home.dataset.logview).go(...lines);
-  }
-  addEventListener("hashchange", linked);
-  addEventListener("pagehide", () => {
-    for (const { keep } of views.values()) keep();
-    remember();
-  });
-
-  function size() {
-    store.small = !store.small;
-    draw();
-  }
-
-  home?.append(view(home.dataset.logview).root);
-  linked();
-  draw();
-  return { open, size, take: (payload) => views.get(payload.command_id)?.take(payload) };
+  return view;
 }

@@ -2,7 +2,7 @@
 // while fragments pour in; the bar counts what each row says of its own host.
 
 // The rows of the page's list: its children, so that with a thousand of them nothing below them is looked through.
-export const list = () => [...(document.querySelector("#hosts, [data-list] ol")?.children ?? [])];
+export const list = () => [...((document.getElementById("hosts") ?? document.querySelector("[data-list] ol"))?.children ?? [])];
 const on = (row) => row.ariaSelected === "true";
 const hidden = (row) => "cOff" in row.dataset;
 
@@ -40,10 +40,14 @@ export function selection() {
     const text = `${chosen.length} selected${away ? `, ${away} not shown` : ""}`;
     const count = bar.querySelector("b");
     if (count.textContent !== text) count.textContent = text;
-    const says = chosen.map((row) => row.querySelector("[data-offers]").dataset);
+    const offered = {};
+    for (const row of chosen) {
+      const { offers, host } = row.querySelector("[data-offers]").dataset;
+      for (const key of offers.split(" ")) (offered[key] ??= []).push(host);
+    }
     for (const button of bar.querySelectorAll("[data-key]")) {
       const { key, ask } = button.dataset;
-      const hosts = says.filter(({ offers }) => offers.split(" ").includes(key)).map(({ host }) => host);
+      const hosts = offered[key] ?? [];
       button.lastElementChild.textContent = hosts.length;
       button.setAttribute("aria-disabled", !hosts[0]);
       button.dataset.body = JSON.stringify({ hosts });
