@@ -25,6 +25,7 @@ mod kills;
 mod names;
 mod pitfalls;
 mod readiness;
+mod runs;
 mod security;
 mod tls;
 mod v2;

@@ -29,6 +29,12 @@ fn is_there_already(op: Op, code: Option<&str>) -> bool {
     }
 }
 
+/// Whether a refusal says nothing of the host but that it was away, busy, or that the dashboard was restarted while
+/// it looked: nothing had begun.
+pub(super) fn is_for_a_moment(state: CommandState, code: Option<&str>) -> bool {
+    state == CommandState::Blocked && matches!(code, Some("host_offline" | "host_busy" | "not_started"))
+}
+
 /// The state of the cell whose command is over, with the code that says why.
 pub(super) fn of(op: Op, state: CommandState, code: Option<&str>) -> (CommandState, Option<String>) {
     let state =

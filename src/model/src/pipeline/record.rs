@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use nixfleet_protocol::api::{CommandState, RunOptions, RunState};
 use nixfleet_protocol::{CommandId, HostId, Op, RunId, Time};
+use serde::Serialize;
 
 use crate::ops::spec;
 
 /// An op of a pipeline, with what it takes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stage {
     /// The op.
     pub op: Op,
@@ -24,7 +25,7 @@ impl Stage {
 }
 
 /// What is known of a run as a whole.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct RunRecord {
     /// Its id.
     pub id: RunId,
@@ -67,7 +68,7 @@ pub struct RunRecord {
 }
 
 /// The time for which a group has to stay good.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Soak {
     /// Since when.
     pub since: Time,
@@ -76,7 +77,7 @@ pub struct Soak {
 }
 
 /// A moment, and the words for it: why it halted, who cancelled it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Stop {
     /// When.
     pub at: Time,
@@ -85,7 +86,7 @@ pub struct Stop {
 }
 
 /// A host in a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct RunHost {
     /// Which run.
     pub run: RunId,
@@ -108,7 +109,7 @@ pub struct RunHost {
 }
 
 /// A stage on a host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Cell {
     /// How it stands: as its command; `PENDING` is what has not begun.
     pub state: CommandState,
@@ -133,7 +134,7 @@ impl Default for Cell {
 }
 
 /// A try that was followed by another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Tried {
     /// The stage.
     pub stage: u32,
@@ -144,7 +145,7 @@ pub struct Tried {
 }
 
 /// A run with its hosts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Run {
     /// The run as a whole.
     pub record: RunRecord,

@@ -19,6 +19,8 @@ enum Heard {
     Goes { state: CommandState, until: Time },
     /// It has not begun, and its host is waited for.
     Waits { until: Time, message: String },
+    /// Its command was refused for a moment, before it began: there will be another.
+    Again(Option<String>),
     /// It is over.
     Over(CommandState, Option<String>, Option<String>),
 }
@@ -35,12 +37,19 @@ impl Draft<'_> {
                     self.change(host.as_ref(), stage, |cell| cell.state = state);
                 }
                 Heard::Waits { until, message } => self.wait(WaitKind::Online, host.as_ref(), Some(until), message),
+                Heard::Again(message) => self.try_again(host.as_ref(), stage, message),
                 Heard::Over(state, code, message) => {
                     let message = message.map(|text| plain_cut(&text, MESSAGE));
                     self.change(host.as_ref(), stage, |cell| cell.end(state, code.as_deref(), message));
                 }
             }
         }
+    }
+
+    /// The cell is as before it was begun; its turn goes on.
+    fn try_again(&mut self, host: Option<&HostId>, stage: usize, message: Option<String>) {
+        let turn = |cell: &Cell| Cell { turn_at: cell.turn_at, message, ..Cell::default() };
+        self.change(host, stage, |cell| *cell = turn(cell));
     }
 
     fn change(&mut self, host: Option<&HostId>, stage: usize, change: impl FnOnce(&mut Cell)) {
@@ -65,6 +74,10 @@ impl Draft<'_> {
         };
         match cell.command.and_then(|id| self.facts.said.get(&id)) {
             Some(Said::Is { state, code, message }) if state.is_final() => {
+                let moment = outcome::is_for_a_moment(*state, code.as_deref());
+                if moment && !cancelled && self.now < self.turn_ends(cell.turn_at.unwrap_or(begun)) {
+                    return Heard::Again(message.clone());
+                }
                 let (state, code) = outcome::of(op, *state, code.as_deref());
                 Heard::Over(state, code, message.clone())
             }
