@@ -84,18 +84,13 @@ const fn cell(state: Option<CommandState>) -> (&'static str, &'static str) {
     }
 }
 
-fn name(run: &Run) -> String {
-    let known = nixfleet_model::ops::pipeline(&run.pipeline);
-    known.map_or_else(|| run.pipeline.clone(), |known| known.label.to_owned())
-}
-
 fn stage_labels(fleet: &Fleet<'_>, run: &Run) -> Vec<String> {
     run.ops.iter().map(|op| fleet.label(*op).to_owned()).collect()
 }
 
 fn head(fleet: &Fleet<'_>, run: &Run) -> Head {
     let (look, word) = words::run(run.state);
-    let label = name(run);
+    let label = run.label.clone();
     let stages = stage_labels(fleet, run).into_iter().enumerate().map(|(at, label)| {
         let cells = || run.hosts.values().map(move |states| cell(states.get(at).copied()));
         let of = |look: &str| cells().filter(|(other, _)| *other == look).count();
@@ -134,7 +129,7 @@ fn matrix(fleet: &Fleet<'_>, run: &Run) -> Matrix {
         cells.collect()
     };
     let rows = run.hosts.iter().map(|(host, states)| (host.to_string(), row(states))).collect();
-    Matrix { label: name(run), rows, stages }
+    Matrix { label: run.label.clone(), rows, stages }
 }
 
 /// A run as it stands in the list.
@@ -186,7 +181,7 @@ struct Page<'a> {
 /// The page `/runs/{id}`.
 pub fn run_page(fleet: &Fleet<'_>, run: &Run, session: Session<'_>) -> String {
     html(&Page {
-        shell: shell(fleet, &name(run), &PageKind::Run(run.id), session),
+        shell: shell(fleet, &run.label, &PageKind::Run(run.id), session),
         whole: whole(fleet, run),
         commands: command_list(fleet, run.id),
     })
