@@ -259,7 +259,10 @@ fn schemas() -> Value {
         ("Halted", "at reason failed switched decisions"),
         ("PipelineEntry", "name label description ops parallel totp built_in"),
         ("Event", "id time category level actor host action message details"),
-        ("Remote", "source branch commit subject author committed_at lock_hash read_at error pull_request"),
+        (
+            "Remote",
+            "source branch commit subject author committed_at lock_hash read_at error pull_request pull_request_error merged",
+        ),
         ("OpEntry", "id label description runs_on warn_s hard_s retry totp interrupts_link confirm args"),
         ("Outcome", "host command problem"),
         ("LogLine", "offset end time stream line partial"),

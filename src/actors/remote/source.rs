@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
+use std::time::Duration;
 
 use nixfleet_model::remote::{Desired, Relation};
 use nixfleet_protocol::Commit;
@@ -36,6 +37,11 @@ pub struct Unreadable(pub String);
 pub trait Source: Send + Sync + 'static {
     /// Asks the remote now; relates the commits to its head.
     fn read(&self, interest: Vec<Commit>) -> Later<'_, Result<Answer, Unreadable>>;
+
+    /// For how long nothing should be asked by itself, because the other side said so.
+    fn rest(&self) -> Option<Duration> {
+        None
+    }
 
     /// Relates commits to a head from what is here, without asking the remote.
     fn relate(&self, head: Commit, commits: Vec<Commit>) -> Later<'_, Related>;

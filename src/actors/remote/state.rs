@@ -1,26 +1,29 @@
 //! What the remote's actor remembers, and what it does with each message.
 
 mod durable;
+pub(super) mod ops;
 mod polls;
+mod updates;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nixfleet_model::checks::Refusal;
 use nixfleet_model::command::Command;
 use nixfleet_model::host_core::Submitted;
 use nixfleet_model::remote::RemoteState;
 use nixfleet_model::remote::interest::Interest;
 use nixfleet_model::remote::polling::{Patience, Polling};
-use nixfleet_model::view::command_view;
+use nixfleet_model::remote::updates::INTERVAL as UPDATES_EVERY;
 use nixfleet_protocol::api::{self};
 use nixfleet_protocol::{CommandId, Op, Time};
 use ractor::{ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::time::Instant;
 
+use self::ops::Changing;
 use super::job::{Job, cast};
-use super::refresh::{self, MOST_OPEN};
-use super::{Args, Msg};
+use super::{About, Args, Msg};
 use crate::actors::owned::OwnedTask;
 use crate::actors::slot::answer;
 use crate::actors::store::{Batch, Loaded};
@@ -30,6 +33,8 @@ use crate::actors::store::{Batch, Loaded};
 const AT_LEISURE: Duration = Duration::from_mins(1);
 /// How many relations are stored with the answer: what a small fleet has, and small enough for one value.
 const STORED_RELATIONS: usize = 32;
+/// So many webhooks are known again: GitHub sends one again within minutes, or by hand.
+const MOST_DELIVERIES: usize = 128;
 /// What may wait for the store's first word.
 const MOST_EARLY: usize = 10_000;
 
@@ -39,7 +44,25 @@ pub struct State {
     record: RemoteState,
     polling: Polling<Waiter>,
     interest: Interest,
-    refreshes: BTreeMap<CommandId, Command>,
+    /// Ops that concern no host and are not over.
+    open: BTreeMap<CommandId, Command>,
+    /// The last that are over.
+    over: VecDeque<Command>,
+    /// Ids that are looked for in the store, by the number of the question.
+    lookups: BTreeMap<u64, Job>,
+    looked_up: u64,
+    /// Changes that wait for their turn.
+    queue: VecDeque<CommandId>,
+    changing: Option<Changing>,
+    /// When updates are looked for.
+    updates: Polling<()>,
+    looking: Option<Job>,
+    /// Why the last look for updates failed.
+    updates_failed: Option<String>,
+    /// How often in a row nobody knew whether the update can be merged.
+    open_answers: usize,
+    /// Webhooks that were heard last, by the id of their delivery.
+    deliveries: VecDeque<String>,
     started: Instant,
     /// What came before the store said what it has; none: it has.
     early: Option<Vec<Msg>>,
@@ -60,13 +83,14 @@ pub struct State {
 /// Who waits for a poll.
 enum Waiter {
     Reply(RpcReplyPort<()>),
-    Refresh(CommandId),
+    Command(CommandId),
 }
 
 /// What is done after a commit.
 enum After {
     Answer(RpcReplyPort<()>),
     Accepted(RpcReplyPort<Submitted>, Box<api::Command>),
+    Blocked(RpcReplyPort<Submitted>, Box<api::Command>, Refusal),
     Begin(CommandId),
 }
 
@@ -84,7 +108,17 @@ impl State {
             polling: Polling::new(settings.interval),
             args,
             interest: Interest::default(),
-            refreshes: BTreeMap::new(),
+            open: BTreeMap::new(),
+            over: VecDeque::new(),
+            lookups: BTreeMap::new(),
+            looked_up: 0,
+            queue: VecDeque::new(),
+            changing: None,
+            updates: Polling::new(UPDATES_EVERY),
+            looking: None,
+            updates_failed: None,
+            open_answers: 0,
+            deliveries: VecDeque::new(),
             started: Instant::now(),
             early: Some(Vec::new()),
             unreadable: false,
@@ -130,18 +164,14 @@ impl State {
         match message {
             Msg::Ask { reply } => self.ask(myself, Waiter::Reply(reply), Patience::Attempt),
             Msg::Interest(commit) => self.interested(myself, commit),
-            Msg::RefreshGit { actor, force, run_id, reply } => {
-                if self.refreshes.len() >= MOST_OPEN {
-                    let why = format!("{MOST_OPEN} refreshes are under way already; wait for them");
-                    answer(reply, Submitted::Unavailable(why));
-                    return Ok(());
-                }
-                let id = CommandId::from_uuid(uuid::Uuid::now_v7());
-                let command = refresh::accepted(id, actor, force, run_id, Time::now());
-                self.after.push(After::Accepted(reply, Box::new(command_view(&command))));
-                self.after.push(After::Begin(id));
-                self.write(command);
-            }
+            Msg::Submit { wanted, reply } => self.submit(myself, wanted, reply),
+            Msg::Found { number, wanted, found, reply } => self.found(myself, number, *wanted, found, reply),
+            Msg::Changed(id, outcome) => self.changed(myself, id, outcome),
+            Msg::LookAtHead(id) => self.look_at_head(myself, id),
+            Msg::UpdatesDue(generation) => self.updates_due(myself, generation),
+            Msg::UpdatesRead(number, found) => self.updates_read(myself, number, found),
+            Msg::UpdatesAgain => self.updates_again(myself),
+            Msg::Webhook { delivery, about } => self.webhook(myself, delivery, about),
             Msg::Republish => self.dirty = true,
             Msg::Inspect { reply } => answer(reply, self.snapshot()),
             Msg::Loaded(Ok(loaded)) => self.loaded(myself, *loaded)?,
@@ -184,16 +214,41 @@ impl State {
         self.unreadable = self.is_unreadable();
         self.dirty = true;
         for command in loaded.open {
-            if command.op == Op::RefreshGit && command.host.is_none() {
+            let mine = matches!(command.op, Op::RefreshGit | Op::MergePr | Op::RevertPr);
+            if mine && command.host.is_none() {
                 self.after.push(After::Begin(command.id));
-                self.refreshes.insert(command.id, command);
+                self.open.insert(command.id, command);
             }
         }
         if self.args.settings.source.is_some() {
             let effects = self.polling.nudge();
             self.perform(myself, effects);
         }
+        self.look_for_updates(myself);
         early.into_iter().try_for_each(|message| self.take(myself, message))
+    }
+
+    /// Whether this command is the change under way.
+    fn is_changing(&self, id: CommandId) -> bool {
+        self.changing.as_ref().is_some_and(|changing| changing.id() == id)
+    }
+
+    /// GitHub tells of something. A delivery that comes again tells nothing new.
+    fn webhook(&mut self, myself: &ActorRef<Msg>, delivery: Option<String>, about: About) {
+        if let Some(delivery) = delivery {
+            if self.deliveries.contains(&delivery) {
+                return;
+            }
+            self.deliveries.push_back(delivery);
+            while self.deliveries.len() > MOST_DELIVERIES {
+                self.deliveries.pop_front();
+            }
+        }
+        if about == About::Everything && self.args.settings.source.is_some() {
+            let effects = self.polling.nudge();
+            self.perform(myself, effects);
+        }
+        self.look_for_updates(myself);
     }
 
     fn snapshot(&self) -> serde_json::Value {
@@ -207,7 +262,11 @@ impl State {
             "waiting": self.polling.waiting(),
             "interest": self.interest.len(),
             "relations": self.record.relations.len(),
-            "refreshes": self.refreshes.len(),
+            "ops": self.open.len(),
+            "changing": self.changing.is_some(),
+            "looking_for_updates": self.updates.under_way(),
+            "update": self.record.pull_request.as_ref().map(|waiting| waiting.number),
+            "updates_failing": self.record.pull_request_error,
             "committing": self.in_flight.is_some(),
         })
     }

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use nixfleet_model::remote::{Desired, Relation};
-use nixfleet_protocol::Time;
 use nixfleet_protocol::api::CommandState;
+use nixfleet_protocol::{Op, Time};
 use tokio::sync::{Notify, Semaphore};
 
 use super::*;
 use crate::actors::slot::answer;
 use crate::actors::store::{self, Batch, Write};
+
+mod ops;
 
 /// A remote whose answers are set, and which is slow when told so.
 struct Fake {
@@ -109,6 +111,11 @@ impl Actor for FakeStore {
             answer(reply, Ok(()));
         } else if let store::Msg::Probe { reply } = message {
             answer(reply, Ok(()));
+        } else if let store::Msg::Command { id, reply } = message {
+            let written = batches.iter().flat_map(|batch| &batch.writes).filter_map(|write| {
+                if let Write::PutCommand(command) = write { Some((**command).clone()) } else { None }
+            });
+            answer(reply, Ok(written.filter(|command| command.id == id).last()));
         } else if let store::Msg::Load { reply } = message {
             let mut loaded = Loaded::default();
             for write in batches.iter().flat_map(|batch| &batch.writes) {
@@ -128,6 +135,7 @@ impl Actor for FakeStore {
 
 struct Bench {
     fake: Arc<Fake>,
+    forge: Option<Arc<dyn Forge>>,
     batches: Arc<Mutex<Vec<Batch>>>,
     published: Arc<Mutex<Vec<StateChange>>>,
     told: Arc<Mutex<Vec<Arc<RemoteState>>>>,
@@ -143,13 +151,26 @@ impl Bench {
     }
 
     async fn every(interval: Duration, fake: Arc<Fake>) -> Self {
+        Self::with(interval, fake, None).await
+    }
+
+    async fn with(interval: Duration, fake: Arc<Fake>, forge: Option<Arc<dyn Forge>>) -> Self {
         let (store, slot) = (Slot::new("store"), Slot::new("remote"));
         let batches = Arc::new(Mutex::default());
         let (keeper, _) = Actor::spawn(None, FakeStore(Arc::clone(&batches)), ()).await.unwrap();
         store.seat(keeper);
         let handle = RemoteHandle::new(slot.clone());
-        let bench =
-            Self { fake, batches, published: Arc::default(), told: Arc::default(), store, slot, handle, interval };
+        let bench = Self {
+            fake,
+            forge,
+            batches,
+            published: Arc::default(),
+            told: Arc::default(),
+            store,
+            slot,
+            handle,
+            interval,
+        };
         bench.start().await;
         bench
     }
@@ -163,6 +184,7 @@ impl Bench {
                 branch: "main".to_owned(),
                 interval: self.interval,
                 source: Some(source),
+                forge: self.forge.clone(),
             },
             store: StoreHandle::new(self.store.clone()),
             publish: Box::new(move |changes| published.lock().unwrap().extend(changes)),
@@ -339,7 +361,7 @@ async fn an_unknown_commit_at_a_dead_remote_makes_no_storm() {
 async fn refresh_git_is_a_command_with_a_record_and_events() {
     let bench = Bench::new(Fake::new(Ok("aaaaaaa"))).await;
     bench.ask().await;
-    let Submitted::Accepted(command) = bench.handle.refresh_git("user".to_owned(), false, None).await else {
+    let Submitted::Accepted(command) = bench.handle.submit(Wanted::new(Op::RefreshGit, "user")).await else {
         panic!("not accepted")
     };
     assert_eq!((command.state, command.host.clone()), (CommandState::Pending, None));
@@ -347,12 +369,12 @@ async fn refresh_git_is_a_command_with_a_record_and_events() {
     assert_eq!(bench.commands(), [CommandState::Pending, CommandState::Executing, CommandState::Success]);
     assert!(bench.events().ends_with(&["command_started".to_owned(), "command_finished".to_owned()]));
     bench.fake.set(Err("the server is gone"));
-    bench.handle.refresh_git("user".to_owned(), false, None).await;
+    bench.handle.submit(Wanted::new(Op::RefreshGit, "user")).await;
     tokio::time::sleep(Duration::from_secs(12)).await;
     assert_eq!(bench.commands().last(), Some(&CommandState::Error));
     // A remote that says nothing at all.
     bench.fake.gate.forget_permits(usize::MAX);
-    bench.handle.refresh_git("user".to_owned(), false, None).await;
+    bench.handle.submit(Wanted::new(Op::RefreshGit, "user")).await;
     tokio::time::sleep(Duration::from_secs(31)).await;
     assert_eq!(
         bench.commands()[6..],
@@ -369,7 +391,7 @@ async fn a_killed_actor_comes_back_from_the_store() {
     // An answer that was on its way is the last one.
     tokio::time::sleep(Duration::from_millis(10)).await;
     let read_at = bench.now().read_at;
-    bench.handle.refresh_git("user".to_owned(), false, None).await;
+    bench.handle.submit(Wanted::new(Op::RefreshGit, "user")).await;
     let old = bench.slot.sitting().unwrap();
     old.kill_and_wait(None).await.unwrap();
     bench.told.lock().unwrap().clear();
@@ -412,7 +434,7 @@ async fn without_a_remote_it_says_so() {
     slot.seat(Actor::spawn(None, Remote, args).await.unwrap().0);
     let handle = RemoteHandle::new(slot);
     handle.ask(Duration::from_secs(5)).await.unwrap();
-    handle.refresh_git("user".to_owned(), false, None).await;
+    handle.submit(Wanted::new(Op::RefreshGit, "user")).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
     let last = batches.lock().unwrap().pop().unwrap();
     let [.., Write::PutCommand(command)] = &last.writes[..] else { panic!("{last:?}") };

@@ -9,8 +9,7 @@ use nixfleet_protocol::{CommandId, Op, RunId, Time};
 use crate::compartments::seen::Seen;
 use crate::compartments::{Sight, next_step};
 use crate::host::HostRecord;
-use crate::ops::{PostCheck, PreCheck, spec};
-use crate::remote::RemoteState;
+use crate::ops::{PreCheck, spec};
 
 mod host;
 mod remote;
@@ -34,11 +33,11 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    fn new(code: &'static str, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: &'static str, message: impl Into<String>) -> Self {
         Self { code, message: message.into(), offer: None, command_id: None }
     }
 
-    fn offering(mut self, action: Action) -> Self {
+    pub(crate) fn offering(mut self, action: Action) -> Self {
         self.offer = Some(action);
         self
     }
@@ -118,40 +117,14 @@ pub(crate) fn check_seen(op: Op, request: &Request, standing: &Standing<'_>, see
     asked.map_err(|refusal| Refusal { offer: refusal.offer.and_then(|offer| next_step::of(offer, seen)), ..refusal })
 }
 
-/// Whether an op can be done at all: by this dashboard, and by the agent of this host. What can't is not listed.
+/// Whether an op can be done at all by the agent of this host. What can't is not listed.
 pub(crate) fn can(op: Op, host: &HostRecord) -> bool {
-    is_here(op) && host::names(spec(op), &host.facts) && spec(op).known_to(host.facts.protocol.unwrap_or(2))
+    host::names(spec(op), &host.facts) && spec(op).known_to(host.facts.protocol.unwrap_or(2))
 }
 
 /// The refusal of an op that the host's agent can't do, whatever else is the case.
 pub(crate) fn unsupported(op: Op, standing: &Standing<'_>) -> Option<Refusal> {
     spec(op).pre.contains(&PreCheck::Supported).then(|| host::supported(spec(op), standing).err()).flatten()
-}
-
-/// Whether this dashboard can do an op of the registry.
-pub(crate) const fn is_here(op: Op) -> bool {
-    !matches!(spec(op).post, PostCheck::Merged | PostCheck::Reverted)
-}
-
-/// Whether an op that concerns no host (`refresh-git`, `merge-pr`, `revert-pr`) may start now.
-pub fn check_fleet(op: Op, request: &Request, remote: &RemoteState, now: Time) -> Result<(), Refusal> {
-    spec(op).pre.iter().try_for_each(|pre| match pre {
-        PreCheck::RemoteReadable => remote::readable(remote, now),
-        PreCheck::PullRequest => remote::pull_request(remote),
-        PreCheck::MergedByUs => remote::merged_by_us(remote),
-        PreCheck::Totp => totp(request.totp),
-        PreCheck::Online
-        | PreCheck::Supported
-        | PreCheck::Idle
-        | PreCheck::NotPulled
-        | PreCheck::LockNotBehind
-        | PreCheck::NotSwitched
-        | PreCheck::EarlierGeneration
-        | PreCheck::ExecAllowed
-        | PreCheck::FewReboots
-        | PreCheck::Offline
-        | PreCheck::MacKnown => Err(Refusal::new("host_required", format!("{op} needs a host: name one."))),
-    })
 }
 
 /// Whether the remote is asked again, and the check made again, before this refusal counts: a pull is not

@@ -1,12 +1,17 @@
 //! The remote's desired state, how old an answer may be, and how a commit stands to the head.
 
 pub mod interest;
+pub mod limit;
 pub mod polling;
+pub mod refusals;
+pub mod revert;
+pub mod updates;
+pub mod wish;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nixfleet_protocol::api::PullRequest;
+use nixfleet_protocol::api::{Merged, PullRequest};
 use nixfleet_protocol::{Commit, LockHash, Time};
 use serde::{Deserialize, Serialize};
 
@@ -68,19 +73,8 @@ pub struct RemoteState {
     pub relations: BTreeMap<Commit, Relation>,
     /// The pull request that was merged from here last and can be reverted.
     pub merged: Option<Merged>,
-}
-
-/// A pull request that was merged from here.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Merged {
-    /// Its number.
-    pub number: u64,
-    /// Its title.
-    pub title: String,
-    /// The commit that the merge made.
-    pub commit: Commit,
-    /// When.
-    pub at: Time,
+    /// Why nobody can say whether an update waits, as a sentence without its full stop.
+    pub pull_request_error: Option<String>,
 }
 
 /// A failure that goes on.
@@ -121,6 +115,7 @@ impl RemoteState {
             pull_request: None,
             relations: BTreeMap::new(),
             merged: None,
+            pull_request_error: None,
         }
     }
 

@@ -8,7 +8,7 @@ use nixfleet_protocol::api::{self, Action, Host, Lights};
 use nixfleet_protocol::{Op, Time};
 use serde_json::{Map, Value};
 
-use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen, is_here, unsupported};
+use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen, unsupported};
 use crate::command::Command;
 use crate::compartments::seen::{Seen, deployed_record};
 use crate::compartments::{lights, next_step, sentence};
@@ -124,7 +124,7 @@ fn offers(standing: &Standing<'_>) -> (Arc<[Op]>, Arc<[Refused]>) {
     let request = Request { force: false, totp, run_id: None };
     let seen = Seen::of(&standing.sight);
     let (mut offered, mut refused) = (Vec::new(), Vec::new());
-    for spec in registry().filter(|spec| spec.per_host && is_here(spec.id)) {
+    for spec in registry().filter(|spec| spec.per_host) {
         match check_seen(spec.id, &request, standing, &seen) {
             Ok(()) => offered.push(spec.id),
             // That the agent can't do it at all comes first, also while it is away.
@@ -200,6 +200,8 @@ pub fn remote_view(remote: &RemoteState, now: Time) -> api::Remote {
         read_at: remote.read_at,
         error,
         pull_request: remote.pull_request.clone(),
+        pull_request_error: remote.pull_request_error.as_ref().map(|why| format!("{why}.")),
+        merged: remote.merged.clone(),
     }
 }
 

@@ -17,7 +17,7 @@ pub use self::host::{Deployed, Host, HostList, HostState};
 pub use self::lights::{Action, ActionKind, Light, LightStatus, Lights};
 pub use self::load::{DAY, HOUR, HostLoad, LoadHistory, LoadSample, LoadSeries};
 pub use self::op::{ArgKind, OpArg, OpEntry, OpRequest, Outcome, Problem};
-pub use self::remote::{PullRequest, Remote, Server};
+pub use self::remote::{Merged, PullRequest, Remote, Server};
 pub use self::run::{
     Canary, DecideRequest, Decision, GroupState, Halted, Offline, PipelineEntry, Run, RunGroup, RunList, RunOptions,
     RunRequest, RunState, RunWait, WaitKind, Waves,

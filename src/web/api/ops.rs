@@ -15,6 +15,7 @@ use super::super::problem::Refused;
 use super::super::{App, Asked};
 use super::{body, hosts};
 use crate::actors::host::{Submit, Submitted};
+use crate::actors::remote::Wanted;
 
 /// Hosts that are asked at once: their commits share one flush.
 const AT_ONCE: usize = 64;
@@ -139,7 +140,10 @@ async fn submit_proven(
     totp: TotpProof,
 ) -> Result<Submitted, Refused> {
     let actor = asked.caller.actor();
-    let Some(host) = host else { return without_host(app, op, actor, wish.force).await };
+    let Some(host) = host else {
+        let wanted = Wanted { args: wish.args.clone(), force: wish.force, ..Wanted::new(op, actor) };
+        return Ok(app.handles.remote.submit(wanted).await);
+    };
     let request = Submit { op, args: wish.args.clone(), force: wish.force, actor, run_id: None, totp };
     let submitted = app.handles.hosts.submit(host.clone(), request).await;
     if let Submitted::Accepted(command) = &submitted
@@ -149,13 +153,6 @@ async fn submit_proven(
         tracing::warn!("access is being restarted: it forgets the tokens of the removed host then");
     }
     Ok(submitted)
-}
-
-async fn without_host(app: &App, op: Op, actor: String, force: bool) -> Result<Submitted, Refused> {
-    if op == Op::RefreshGit {
-        return Ok(app.handles.remote.refresh_git(actor, force, None).await);
-    }
-    Err(Refused::not_yet(spec(op).label))
 }
 
 fn judge(host: Option<&HostId>, submitted: Submitted) -> Result<Command, Refused> {

@@ -250,6 +250,8 @@ pub(super) fn remote() -> Remote {
         read_at: Some(ago(12)),
         error: None,
         pull_request: None,
+        pull_request_error: None,
+        merged: None,
     }
 }
 
@@ -432,6 +434,12 @@ pub(super) fn state() -> FleetState {
             title: "flake.lock: update 11 inputs".to_owned(),
             url: "https://git.example/infra/fleet/pulls/214".to_owned(),
             mergeable: Some(true),
+            why_not: None,
+            author: "updates".to_owned(),
+            head: "9f2c41a0b7d35e8812f04c6a9d1e7b2233445567".parse().unwrap(),
+            labels: vec!["automated".to_owned()],
+            commits: Some(1),
+            changed_files: Some(1),
             created_at: ago(50_000),
         }),
         ..remote()

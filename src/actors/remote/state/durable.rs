@@ -1,23 +1,19 @@
-//! What changed goes to the disk and then to everyone, one commit at a time; and the life of the `refresh-git`
-//! commands, which are answered on the way.
+//! What changed goes to the disk and then to everyone, one commit at a time.
 
 use std::sync::Arc;
 
-use nixfleet_model::command::Command;
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host_core::Submitted;
-use nixfleet_model::remote::polling::Patience;
 use nixfleet_model::view::remote_view;
-use nixfleet_protocol::api::{Category, CommandState, Level};
-use nixfleet_protocol::{CommandId, Time};
+use nixfleet_protocol::Time;
+use nixfleet_protocol::api::{Category, Level};
 use ractor::ActorRef;
 
-use super::{After, InFlight, STORED_RELATIONS, State, Waiter};
+use super::{After, InFlight, STORED_RELATIONS, State};
 use crate::actors::owned::OwnedTask;
 use crate::actors::remote::Msg;
 use crate::actors::remote::job::cast;
-use crate::actors::remote::refresh::{self, HARD, WARN};
 use crate::actors::slot::answer;
 use crate::actors::store::Write;
 
@@ -32,41 +28,17 @@ impl State {
         match after {
             After::Answer(reply) => answer(reply, ()),
             After::Accepted(reply, command) => answer(reply, Submitted::Accepted(command)),
-            After::Begin(id) => {
-                let Some(mut command) = self.refreshes.remove(&id) else { return };
-                refresh::begin(&mut command, Time::now());
-                self.write(command);
-                myself.send_after(WARN, move || Msg::Look(Some(id)));
-                self.ask(myself, Waiter::Refresh(id), Patience::Verdict);
-            }
+            After::Blocked(reply, command, refusal) => answer(reply, Submitted::Blocked(command, refusal)),
+            After::Begin(id) => self.begin(myself, id),
         }
-    }
-
-    /// A refresh takes long: once a warning, then it has failed.
-    pub(super) fn late(&mut self, myself: &ActorRef<Msg>, id: CommandId) {
-        let Some(mut command) = self.refreshes.get(&id).cloned() else { return };
-        if command.state == CommandState::Executing {
-            command.state = CommandState::RunningWarning;
-            self.write(command);
-            myself.send_after(HARD.saturating_sub(WARN), move || Msg::Look(Some(id)));
-        } else {
-            self.finish(id, Err(format!("the remote gave no answer within {} s", HARD.as_secs())));
-        }
-    }
-
-    pub(super) fn finish(&mut self, id: CommandId, outcome: Result<String, String>) {
-        let Some(mut command) = self.refreshes.remove(&id) else { return };
-        refresh::finish(&mut command, outcome, Time::now());
-        self.batch.append(refresh::batch(&command, Time::now()));
-    }
-
-    pub(super) fn write(&mut self, command: Command) {
-        self.batch.append(refresh::batch(&command, Time::now()));
-        self.refreshes.insert(command.id, command);
     }
 
     pub(super) fn event(&mut self, category: Category, level: Level, action: &str, message: String) {
-        self.batch.events.push(NewEvent::new(Time::now(), category, level, "system", action, message));
+        self.event_by("system".to_owned(), category, level, action, message);
+    }
+
+    pub(super) fn event_by(&mut self, actor: String, category: Category, level: Level, action: &str, message: String) {
+        self.batch.events.push(NewEvent::new(Time::now(), category, level, actor, action, message));
     }
 
     pub(super) fn store(&mut self) {

@@ -11,13 +11,17 @@ use ractor::ActorRef;
 use super::{AT_LEISURE, After, State, Waiter};
 use crate::actors::remote::Msg;
 use crate::actors::remote::job::Job;
+use crate::actors::remote::ops::Ended;
 use crate::actors::remote::source::{Answer, Related, Unreadable};
 
 impl State {
     pub(super) fn ask(&mut self, myself: &ActorRef<Msg>, waiter: Waiter, patience: Patience) {
         if self.args.settings.source.is_none() {
-            self.last = Some(Err("no remote is configured: set NIXFLEET_REPO_URL".to_owned()));
-            self.served(waiter);
+            self.last = Some(Err(
+                "no remote is configured: set NIXFLEET_REPO_URL, NIXFLEET_GITHUB_REPO or NIXFLEET_VERSION_URL"
+                    .to_owned(),
+            ));
+            self.served(myself, waiter);
             return;
         }
         let effects = self.polling.ask(waiter, patience);
@@ -48,23 +52,24 @@ impl State {
                         myself.send_after(at.since(Time::now()), || Msg::Look(None));
                     }
                 }
-                Effect::Answer(waiters) => waiters.into_iter().for_each(|waiter| self.served(waiter)),
+                Effect::Answer(waiters) => waiters.into_iter().for_each(|waiter| self.served(myself, waiter)),
             }
         }
     }
 
-    fn served(&mut self, waiter: Waiter) {
+    fn served(&mut self, myself: &ActorRef<Msg>, waiter: Waiter) {
         match waiter {
             Waiter::Reply(reply) => self.after.push(After::Answer(reply)),
-            Waiter::Refresh(id) => {
-                let outcome = match (&self.last, &self.record.desired) {
+            Waiter::Command(id) if self.is_changing(id) => self.looked(myself, id),
+            Waiter::Command(id) => {
+                let ended = match (&self.last, &self.record.desired) {
                     (Some(Ok(())), Some(desired)) => {
-                        Ok(format!("the remote is at {} \"{}\"", desired.commit.short(), desired.subject))
+                        Ended::well(format!("the remote is at {} \"{}\"", desired.commit.short(), desired.subject))
                     }
-                    (Some(Err(why)), _) => Err(why.clone()),
-                    (Some(Ok(())) | None, _) => Err("the remote was not asked".to_owned()),
+                    (Some(Err(why)), _) => Ended::badly(None, why.clone()),
+                    (Some(Ok(())) | None, _) => Ended::badly(None, "the remote was not asked"),
                 };
-                self.finish(id, outcome);
+                self.finish(id, ended);
             }
         }
     }
@@ -72,7 +77,10 @@ impl State {
     pub(super) fn polled(&mut self, myself: &ActorRef<Msg>, number: u64, outcome: Option<Result<Answer, Unreadable>>) {
         let well = match outcome {
             Some(Ok(answer)) => {
-                self.answered(answer);
+                if self.answered(answer) {
+                    // What moved it may have been the update that waits.
+                    self.look_for_updates(myself);
+                }
                 self.last = Some(Ok(()));
                 true
             }
@@ -87,7 +95,10 @@ impl State {
             }
         };
         self.poll = None;
-        let effects = self.polling.ended(number, well, self.started.elapsed());
+        let effects = {
+            let rest = self.args.settings.source.as_ref().and_then(|source| source.rest());
+            self.polling.ended(number, well, rest, self.started.elapsed())
+        };
         self.perform(myself, effects);
         if well {
             // What was named while the poll was under way.
@@ -95,8 +106,8 @@ impl State {
         }
     }
 
-    /// A good answer.
-    fn answered(&mut self, answer: Answer) {
+    /// A good answer. Says whether the head moved.
+    fn answered(&mut self, answer: Answer) -> bool {
         let now = Time::now();
         let before = self.record.desired.as_ref().map(|desired| desired.commit.clone());
         let (head, subject) = (answer.desired.commit.clone(), answer.desired.subject.clone());
@@ -116,6 +127,7 @@ impl State {
             self.store();
         }
         self.notice();
+        moved
     }
 
     /// Tells when the remote became unreadable, and when it is readable again.

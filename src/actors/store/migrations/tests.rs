@@ -7,9 +7,9 @@ use nixfleet_model::command::{Command, Life, Noted, Was};
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::host::{Chosen, DeployedRecord, Facts, Freshness, History, HostRecord, SwitchRun, TestRun};
 use nixfleet_model::load::Load;
-use nixfleet_model::remote::{Desired, Failing, Merged, Relation, RemoteState};
+use nixfleet_model::remote::{Desired, Failing, Relation, RemoteState};
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
-use nixfleet_protocol::api::{Category, CommandState, Level, LoadHistory, LoadSample, PullRequest};
+use nixfleet_protocol::api::{Category, CommandState, Level, LoadHistory, LoadSample, Merged, PullRequest};
 use nixfleet_protocol::{BootId, CommandId, Epoch, InstanceId, JournalId, Op, RunId, Time};
 use uuid::Uuid;
 
@@ -215,15 +215,24 @@ pub(super) fn remote() -> RemoteState {
             title: "title".to_owned(),
             url: "url".to_owned(),
             mergeable: Some(true),
+            why_not: some("why not"),
+            author: "author".to_owned(),
+            head: text("abcdef8"),
+            labels: vec!["automated".to_owned()],
+            commits: Some(2),
+            changed_files: Some(3),
             created_at: Time::from_millis(4),
         }),
         relations: (0..).map(|number| text(&format!("abcde{number:02}"))).zip(relations).collect::<BTreeMap<_, _>>(),
         merged: Some(Merged {
             number: 13,
             title: "merged".to_owned(),
+            url: "url".to_owned(),
             commit: text("abcdef7"),
             at: Time::from_millis(5),
+            by: "user".to_owned(),
         }),
+        pull_request_error: some("why"),
     }
 }
 
@@ -299,7 +308,7 @@ fn version_1_of_every_record_is_what_it_was() {
     golden::<v1::RemoteState>(
         "remote",
         &remote(),
-        "0106676974687562046d61696e3cfc40420f00010730313233343536077375626a65637406617574686f72020140343534353435343534353435343534353435343534353435343534353435343534353435343534353435343534353435343534353435343534353435343534350104010603776879010c057469746c650375726c0101080607616263646530300007616263646530310102076162636465303202030761626364653033030405076162636465303404076162636465303505010d066d657267656407616263646566370a",
+        "0106676974687562046d61696e3cfc40420f00010730313233343536077375626a65637406617574686f72020140343534353435343534353435343534353435343534353435343534353435343534353435343534353435343534353435343534353435343534353435343534350104010603776879010c057469746c650375726c01010107776879206e6f7406617574686f72076162636465663801096175746f6d6174656401020103080607616263646530300007616263646530310102076162636465303202030761626364653033030405076162636465303404076162636465303505010d066d65726765640375726c07616263646566370a04757365720103776879",
     );
     golden::<v1::Command>(
         "command",

@@ -166,12 +166,15 @@ frozen_structs! {
         pull_request: Option<PullRequest>,
         relations: BTreeMap<Commit, Relation>,
         merged: Option<Merged>,
+        pull_request_error: Option<String>,
     }
-    Merged = remote::Merged {
+    Merged = api::Merged {
         number: u64,
         title: String,
+        url: String,
         commit: Commit,
         at: Time,
+        by: String,
     }
     Desired = remote::Desired {
         commit: Commit,
@@ -186,6 +189,12 @@ frozen_structs! {
         title: String,
         url: String,
         mergeable: Option<bool>,
+        why_not: Option<String>,
+        author: String,
+        head: Commit,
+        labels: Vec<String>,
+        commits: Option<u32>,
+        changed_files: Option<u32>,
         created_at: Time,
     }
     NewEvent = event::NewEvent {

@@ -4,6 +4,7 @@ use nixfleet_protocol::{Op, Time};
 
 use super::Refusal;
 use crate::compartments::{actions, sentence};
+use crate::remote::wish::cant_be_merged;
 use crate::remote::{Readability, RemoteState};
 
 pub(super) fn readable(remote: &RemoteState, now: Time) -> Result<(), Refusal> {
@@ -24,14 +25,10 @@ pub(super) fn readable(remote: &RemoteState, now: Time) -> Result<(), Refusal> {
 pub(super) fn pull_request(remote: &RemoteState) -> Result<(), Refusal> {
     match &remote.pull_request {
         Some(waiting) if waiting.mergeable != Some(false) => Ok(()),
-        Some(waiting) => Err(Refusal::new(
-            "no_pending_pr",
-            format!(
-                "#{} {} can't be merged as it is: look at the pull request.",
-                waiting.number,
-                sentence::quoted(&waiting.title)
-            ),
-        )),
+        Some(waiting) => {
+            let named = format!("#{} {}", waiting.number, sentence::quoted(&waiting.title));
+            Err(Refusal::new("no_pending_pr", cant_be_merged(waiting, &named)))
+        }
         None => {
             Err(Refusal::new("no_pending_pr", "No update pull request waits.").offering(actions::start(Op::RefreshGit)))
         }

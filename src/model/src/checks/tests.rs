@@ -263,8 +263,14 @@ fn what_asks_for_more() {
             "merged from here",
             |s| {
                 let desired = s.remote.desired.clone().unwrap();
-                s.remote.merged =
-                    Some(crate::remote::Merged { number: 12, title: String::new(), commit: desired.commit, at: s.now });
+                s.remote.merged = Some(nixfleet_protocol::api::Merged {
+                    number: 12,
+                    title: String::new(),
+                    url: String::new(),
+                    commit: desired.commit,
+                    at: s.now,
+                    by: "user".to_owned(),
+                });
             },
             Op::RevertPr,
             None,
@@ -401,16 +407,6 @@ fn only_a_pull_that_is_current_asks_the_remote_first() {
     assert!(!asks_remote_first(Op::Switch, &refusal("already_current")));
     assert!(!asks_remote_first(Op::Pull, &refusal("host_busy")));
     assert!(!asks_remote_first(Op::Pull, &refusal("remote_unavailable")));
-}
-
-#[test]
-fn an_op_of_the_fleet_is_checked_without_a_host() {
-    let scene = Scene::current();
-    let fleet = |op| check_fleet(op, &ASKED, &scene.remote, scene.now).err().map(|refusal| refusal.code);
-    assert_eq!(fleet(Op::RefreshGit), None);
-    assert_eq!(fleet(Op::MergePr), Some("no_pending_pr"));
-    assert_eq!(fleet(Op::RevertPr), Some("nothing_to_revert"));
-    assert_eq!(fleet(Op::Switch), Some("host_required"));
 }
 
 #[test]

@@ -70,7 +70,8 @@ pub(super) fn lock_light(seen: &Seen<'_>) -> Light {
 fn update_waits(waiting: &PullRequest) -> Light {
     let named = format!("flake.lock is the remote's; an update waits: #{} {}", waiting.number, quoted(&waiting.title));
     if waiting.mergeable == Some(false) {
-        let message = format!("{named}. It can't be merged as it is: look at the pull request.");
+        let why = waiting.why_not.as_deref().unwrap_or("look at the pull request.");
+        let message = format!("{named}. It can't be merged as it is: {why}");
         return light(LightStatus::Outdated, message, actions::help("Look at the pull request"));
     }
     let merge = actions::start_as(Op::MergePr, format!("Merge #{}", waiting.number));

@@ -109,14 +109,16 @@ impl<W> Polling<W> {
         vec![self.start()]
     }
 
-    /// The attempt with this number ended, well or badly, at this moment.
-    pub fn ended(&mut self, attempt: u64, well: bool, at: Duration) -> Vec<Effect<W>> {
+    /// The attempt with this number ended, well or badly, at this moment. `rest`: for so long the other side wants no
+    /// question that nobody waits for; a retry that would come sooner is none.
+    pub fn ended(&mut self, attempt: u64, well: bool, rest: Option<Duration>, at: Duration) -> Vec<Effect<W>> {
         if !self.under_way || attempt != self.generation {
             return Vec::new();
         }
         self.under_way = false;
         let mut effects = Vec::new();
-        let retry = if well { None } else { self.retry(at) };
+        let rest = rest.unwrap_or_default();
+        let retry = if well { None } else { self.retry(at).filter(|pause| *pause >= rest) };
         if retry.is_none() {
             self.failed = None;
             if !well {
@@ -134,7 +136,7 @@ impl<W> Polling<W> {
             effects.push(self.start());
         } else {
             self.generation += 1;
-            effects.push(Effect::Wake(retry.unwrap_or(self.interval), self.generation));
+            effects.push(Effect::Wake(retry.unwrap_or(self.interval.max(rest)), self.generation));
         }
         effects
     }
@@ -172,33 +174,46 @@ mod tests {
     fn a_good_poll_is_followed_by_the_next_in_an_interval() {
         let mut polling = polling();
         assert_eq!(polling.nudge(), [Effect::Start(1)]);
-        assert_eq!(polling.ended(1, true, S), [Effect::Wake(INTERVAL, 2)]);
+        assert_eq!(polling.ended(1, true, None, S), [Effect::Wake(INTERVAL, 2)]);
         assert_eq!(polling.wake(1), [], "a timer that was overtaken");
         assert_eq!(polling.wake(2), [Effect::Start(3)]);
+    }
+
+    #[test]
+    fn who_wants_rest_is_given_it_and_people_ask_all_the_same() {
+        let mut polling = polling();
+        polling.nudge();
+        assert_eq!(polling.ended(1, true, Some(S * 90), S), [Effect::Wake(S * 90, 2)], "longer than the interval");
+        assert_eq!(polling.wake(2), [Effect::Start(3)]);
+        assert_eq!(polling.ended(3, true, Some(S * 2), S), [Effect::Wake(INTERVAL, 4)], "never shorter");
+        polling.wake(4);
+        let effects = polling.ended(5, false, Some(S * 600), S);
+        assert_eq!(effects, [Effect::Verdict, Effect::Wake(S * 600, 6)], "a retry would be refused too");
+        assert_eq!(polling.ask('p', Patience::Attempt), [Effect::Start(7)]);
     }
 
     #[test]
     fn a_failed_poll_is_retried_three_times_within_ten_seconds() {
         let mut polling = polling();
         polling.nudge();
-        assert_eq!(polling.ended(1, false, S), [Effect::Wake(S, 2)]);
+        assert_eq!(polling.ended(1, false, None, S), [Effect::Wake(S, 2)]);
         polling.wake(2);
-        assert_eq!(polling.ended(3, false, S * 2), [Effect::Wake(S * 3, 4)]);
+        assert_eq!(polling.ended(3, false, None, S * 2), [Effect::Wake(S * 3, 4)]);
         polling.wake(4);
-        assert_eq!(polling.ended(5, false, S * 5), [Effect::Wake(S * 5, 6)]);
+        assert_eq!(polling.ended(5, false, None, S * 5), [Effect::Wake(S * 5, 6)]);
         polling.wake(6);
-        assert_eq!(polling.ended(7, false, S * 10), [Effect::Verdict, Effect::Wake(INTERVAL, 8)]);
+        assert_eq!(polling.ended(7, false, None, S * 10), [Effect::Verdict, Effect::Wake(INTERVAL, 8)]);
         polling.wake(8);
-        assert_eq!(polling.ended(9, false, S * 41), [Effect::Wake(S, 10)], "the next poll has its own retries");
+        assert_eq!(polling.ended(9, false, None, S * 41), [Effect::Wake(S, 10)], "the next poll has its own retries");
     }
 
     #[test]
     fn slow_failures_have_fewer_retries() {
         let mut polling = polling();
         polling.nudge();
-        assert_eq!(polling.ended(1, false, S * 20), [Effect::Wake(S, 2)]);
+        assert_eq!(polling.ended(1, false, None, S * 20), [Effect::Wake(S, 2)]);
         polling.wake(2);
-        assert_eq!(polling.ended(3, false, S * 41), [Effect::Verdict, Effect::Wake(INTERVAL, 4)]);
+        assert_eq!(polling.ended(3, false, None, S * 41), [Effect::Verdict, Effect::Wake(INTERVAL, 4)]);
     }
 
     #[test]
@@ -207,19 +222,19 @@ mod tests {
         assert_eq!(polling.ask('a', Patience::Attempt), [Effect::Start(1)]);
         assert_eq!(polling.ask('b', Patience::Attempt), []);
         assert_eq!(polling.ask('c', Patience::Attempt), []);
-        assert_eq!(polling.ended(1, true, S), [Effect::Answer(vec!['a']), Effect::Start(2)]);
-        assert_eq!(polling.ended(2, true, S), [Effect::Answer(vec!['b', 'c']), Effect::Wake(INTERVAL, 3)]);
+        assert_eq!(polling.ended(1, true, None, S), [Effect::Answer(vec!['a']), Effect::Start(2)]);
+        assert_eq!(polling.ended(2, true, None, S), [Effect::Answer(vec!['b', 'c']), Effect::Wake(INTERVAL, 3)]);
     }
 
     #[test]
     fn the_hasty_are_answered_by_one_attempt_and_the_patient_by_the_verdict() {
         let mut polling = polling();
         polling.ask('h', Patience::Attempt);
-        assert_eq!(polling.ended(1, false, S), [Effect::Answer(vec!['h']), Effect::Wake(S, 2)]);
+        assert_eq!(polling.ended(1, false, None, S), [Effect::Answer(vec!['h']), Effect::Wake(S, 2)]);
         assert_eq!(polling.ask('p', Patience::Verdict), [Effect::Start(3)]);
-        assert_eq!(polling.ended(3, false, S), [Effect::Wake(S * 3, 4)]);
+        assert_eq!(polling.ended(3, false, None, S), [Effect::Wake(S * 3, 4)]);
         polling.wake(4);
-        assert_eq!(polling.ended(5, true, S), [Effect::Answer(vec!['p']), Effect::Wake(INTERVAL, 6)]);
+        assert_eq!(polling.ended(5, true, None, S), [Effect::Answer(vec!['p']), Effect::Wake(INTERVAL, 6)]);
     }
 
     #[test]
@@ -227,8 +242,8 @@ mod tests {
         let mut polling = polling();
         polling.nudge();
         assert_eq!((polling.nudge(), polling.nudge()), (vec![], vec![]));
-        assert_eq!(polling.ended(1, true, S), [Effect::Start(2)]);
-        assert_eq!(polling.ended(2, true, S), [Effect::Wake(INTERVAL, 3)]);
+        assert_eq!(polling.ended(1, true, None, S), [Effect::Start(2)]);
+        assert_eq!(polling.ended(2, true, None, S), [Effect::Wake(INTERVAL, 3)]);
     }
 
     proptest! {
@@ -253,7 +268,7 @@ mod tests {
                     (0, running) => { attempt = running; asked += 1; polling.ask(0, Patience::Attempt) }
                     (1, running) => { attempt = running; asked += 1; polling.ask(0, Patience::Verdict) }
                     (2, running) => { attempt = running; polling.nudge() }
-                    (outcome, Some(number)) => polling.ended(number, outcome == 3, S),
+                    (outcome, Some(number)) => polling.ended(number, outcome == 3, (outcome == 5).then_some(S * 60), S),
                     (_, None) => timer.map_or_else(Vec::new, |generation| polling.wake(generation)),
                 };
                 perform(effects, &mut timer, &mut attempt);
@@ -261,7 +276,7 @@ mod tests {
             }
             for _ in 0..8 {
                 let effects = match attempt.take() {
-                    Some(number) => polling.ended(number, true, S),
+                    Some(number) => polling.ended(number, true, None, S),
                     None => timer.map_or_else(Vec::new, |generation| polling.wake(generation)),
                 };
                 perform(effects, &mut timer, &mut attempt);

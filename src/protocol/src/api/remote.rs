@@ -16,8 +16,37 @@ pub struct PullRequest {
     pub url: String,
     /// Whether it can be merged; null while the remote does not know.
     pub mergeable: Option<bool>,
+    /// Why it can't be merged, as a sentence; null where it can, or where nobody knows yet.
+    pub why_not: Option<String>,
+    /// Who opened it.
+    pub author: String,
+    /// The commit that would be merged: `merge-pr` merges this one and no other.
+    pub head: Commit,
+    /// Its labels.
+    pub labels: Vec<String>,
+    /// How many commits it has; null where nobody said.
+    pub commits: Option<u32>,
+    /// How many files it changes; null where nobody said.
+    pub changed_files: Option<u32>,
     /// When it was opened.
     pub created_at: Time,
+}
+
+/// A pull request that was merged from here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Merged {
+    /// Its number.
+    pub number: u64,
+    /// Its title.
+    pub title: String,
+    /// Where to look.
+    pub url: String,
+    /// The commit that it made on the tracked branch.
+    pub commit: Commit,
+    /// When.
+    pub at: Time,
+    /// Who wanted it: `user`, `api:<token name>`, `pipeline:<run>`.
+    pub by: String,
 }
 
 /// The fleet's desired state.
@@ -43,6 +72,12 @@ pub struct Remote {
     pub error: Option<String>,
     /// The update PR that waits.
     pub pull_request: Option<PullRequest>,
+    /// Why nobody can say whether an update waits, as a sentence; null where it can be said.
+    #[serde(default)]
+    pub pull_request_error: Option<String>,
+    /// What was merged from here last and can be reverted.
+    #[serde(default)]
+    pub merged: Option<Merged>,
 }
 
 /// About the daemon.

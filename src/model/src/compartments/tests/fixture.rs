@@ -276,6 +276,12 @@ impl Scene {
                     title: "flake.lock: Update".to_owned(),
                     url: "https://example.org/12".to_owned(),
                     mergeable: Some(true),
+                    why_not: None,
+                    author: "updates".to_owned(),
+                    head: "c0ffee0".parse().unwrap(),
+                    labels: vec!["automated".to_owned()],
+                    commits: Some(1),
+                    changed_files: Some(1),
                     created_at: self.now,
                 });
             }
