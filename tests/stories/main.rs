@@ -28,6 +28,7 @@ mod names;
 mod pitfalls;
 mod pull_requests;
 mod readiness;
+mod runs;
 mod security;
 mod tls;
 mod v2;
