@@ -309,8 +309,7 @@ fn token(secret: Secret) -> Parsed<Secret> {
 }
 
 fn remote(from: &mut Sources<'_>) -> RemoteConfig {
-    let text = |text: &str| Ok(text.to_owned());
-    RemoteConfig {
+    let config = RemoteConfig {
         repo_url: from.optional("repo_url", |text| {
             let password = text.split_once("://").is_some_and(|(_, rest)| {
                 let authority = rest.split('/').next().unwrap_or_default();
@@ -332,14 +331,33 @@ fn remote(from: &mut Sources<'_>) -> RemoteConfig {
         }),
         ssh_key: from.optional("ssh_key", |text| Ok(PathBuf::from(text))),
         interval: from.or("remote_interval", Duration::from_secs(30), values::duration),
-        github_repo: from.optional("github_repo", |text| match text.split_once('/') {
-            Some((owner, name)) if !owner.is_empty() && !name.is_empty() && !name.contains('/') => Ok(text.to_owned()),
-            _ => Err("expected owner/name".to_owned()),
-        }),
-        github_token: from.secret("github_token", Ok),
-        github_api_url: from.optional("github_api_url", text),
-        version_url: from.optional("version_url", text),
+        github_repo: from.optional("github_repo", values::repository),
+        github_token: from.secret("github_token", token),
+        github_api_url: from.optional("github_api_url", values::url),
+        version_url: from.optional("version_url", values::url),
+    };
+    let exposed = |url: &Option<String>| url.as_deref().is_some_and(values::is_exposed);
+    if config.github_token.is_some() && exposed(&config.github_api_url) {
+        from.problem(
+            "NIXFLEET_GITHUB_API_URL",
+            "is http beyond loopback, and the token would cross the network in the clear: use https",
+        );
     }
+    if config.github_repo.is_none() {
+        for (name, set) in [
+            ("NIXFLEET_GITHUB_TOKEN", config.github_token.is_some()),
+            ("NIXFLEET_GITHUB_API_URL", config.github_api_url.is_some()),
+        ] {
+            if set {
+                from.warn(format!("{name} does nothing without NIXFLEET_GITHUB_REPO"));
+            }
+        }
+    }
+    if config.version_url.is_some() && (config.repo_url.is_some() || config.github_repo.is_some()) {
+        let other = if config.repo_url.is_some() { "NIXFLEET_REPO_URL" } else { "NIXFLEET_GITHUB_REPO" };
+        from.warn(format!("NIXFLEET_VERSION_URL is not read: {other} says where the head is"));
+    }
+    config
 }
 
 /// Why there is no configuration.

@@ -31,6 +31,7 @@ use crate::actors::access;
 use crate::actors::handles::{Handles, Slots};
 use crate::actors::remote;
 use crate::actors::remote::address::Address;
+use crate::actors::remote::github::{self, GithubSettings};
 use crate::actors::remote::mirror::MirrorSettings;
 use crate::actors::root::{self, Root, Settings};
 use crate::admin::control;
@@ -246,10 +247,24 @@ async fn why_it_must_end(fatal: &mut watch::Receiver<Option<String>>) -> String 
     }
 }
 
+/// The head comes from git where there is a repository, else from GitHub, else from `version.json`; pull requests come
+/// from GitHub.
 fn remote_settings(config: RemoteConfig, data_dir: &std::path::Path) -> Result<remote::Settings, ServeError> {
-    let Some(url) = config.repo_url else { return Ok(remote::Settings::none(config.branch, config.interval)) };
-    let address = Address::parse(&url).map_err(|error| ServeError::Remote(error.to_string()))?;
-    let mut mirror = MirrorSettings::new(address, config.branch, data_dir.join("mirror"));
-    mirror.ssh_key = config.ssh_key;
-    Ok(remote::Settings::mirror(mirror, config.interval))
+    let RemoteConfig { repo_url, branch, ssh_key, interval, github_repo, github_token, github_api_url, version_url } =
+        config;
+    let mut settings = remote::Settings::none(branch.clone(), interval);
+    if let Some(url) = repo_url {
+        let address = Address::parse(&url).map_err(|error| ServeError::Remote(error.to_string()))?;
+        let mut mirror = MirrorSettings::new(address, branch.clone(), data_dir.join("mirror"));
+        mirror.ssh_key = ssh_key;
+        settings = settings.with_mirror(mirror);
+    }
+    if let Some(repository) = github_repo {
+        let api = github_api_url.unwrap_or_else(|| github::API.to_owned());
+        settings = settings.with_github(GithubSettings { repository, branch, api, token: github_token });
+    }
+    if let Some(url) = version_url.filter(|_| settings.source.is_none()) {
+        settings = settings.with_version(&url);
+    }
+    Ok(settings)
 }

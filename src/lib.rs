@@ -7,4 +7,5 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+pub mod http_client;
 pub mod web;

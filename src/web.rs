@@ -70,6 +70,8 @@ pub struct App {
     indexes: Indexes,
     /// Turns at reading logs by their lines.
     reading: Semaphore,
+    /// Turns at reading webhooks.
+    hooks: Semaphore,
 }
 
 /// A request, as far as the rooms need it.
@@ -131,6 +133,7 @@ impl App {
             pages: Pages::default(),
             indexes: Indexes::default(),
             reading: Semaphore::new(READING),
+            hooks: Semaphore::new(api::webhook::AT_ONCE),
         }
     }
 
@@ -190,7 +193,13 @@ impl App {
         }
         let query = Query::parse(parts.uri.query());
         let asked = Asked { method: parts.method, headers: parts.headers, query, matched, caller, client };
-        let body = if route.mutates() { read(&asked.headers, body).await? } else { Bytes::new() };
+        let (turn, most) = if route.may == May::Github {
+            (Some(api::webhook::admit(self, &asked)?), api::webhook::BODY)
+        } else {
+            (None, BODY)
+        };
+        let body = if route.mutates() { read(&asked.headers, body, most).await? } else { Bytes::new() };
+        drop(turn);
         self.room(&asked, &body).await
     }
 
@@ -244,22 +253,22 @@ impl App {
             Endpoint::EndSessions => api::sessions::end_others(self, asked).await,
             Endpoint::Enrol => api::tokens::enrol(self, asked, body).await,
             Endpoint::OpenApi => Ok(openapi::document()),
-            Endpoint::GithubWebhook => api::status::github(self, asked, body),
+            Endpoint::GithubWebhook => api::webhook::github(self, asked, body),
         }
     }
 }
 
 /// The whole body, no larger and no slower than agreed.
-async fn read(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Refused> {
+async fn read(headers: &HeaderMap, body: Incoming, most: usize) -> Result<Bytes, Refused> {
     let too_large = || {
-        let message = format!("The body is larger than {BODY} bytes.");
+        let message = format!("The body is larger than {most} bytes.");
         Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", message)
     };
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|length| length > BODY as u64) {
+    if length.is_some_and(|length| length > most as u64) {
         return Err(too_large());
     }
-    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, BODY).collect()).await {
+    match tokio::time::timeout(BODY_WITHIN, Limited::new(body, most).collect()).await {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
         Ok(Err(_)) => Err(Refused::bad("The body could not be read.")),

@@ -17,6 +17,7 @@ pub mod address;
 mod folder;
 pub mod forge;
 mod git;
+pub mod github;
 mod job;
 pub mod mirror;
 pub mod ops;
@@ -24,6 +25,7 @@ pub mod source;
 mod state;
 #[cfg(test)]
 mod tests;
+pub mod version;
 mod words;
 
 use std::fmt;
@@ -40,12 +42,14 @@ use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
 pub use self::address::Address;
 use self::forge::Forge;
+use self::github::{Github, GithubSettings};
 use self::mirror::Mirror;
 pub use self::mirror::MirrorSettings;
 pub use self::ops::Wanted;
 use self::source::{Answer, Related, Source, Unreadable};
 pub use self::state::State;
 pub use self::state::ops::Change;
+use self::version::VersionJson;
 use super::slot::{Slot, Unanswered};
 use super::store::{Loaded, StoreError, StoreHandle};
 
@@ -156,14 +160,32 @@ impl Settings {
     }
 
     /// A git repository, by a mirror of our own.
-    pub fn mirror(mirror: MirrorSettings, interval: Duration) -> Self {
-        Self {
-            location: Some(mirror.address.location().to_owned()),
-            branch: mirror.branch.clone(),
-            interval,
-            source: Some(Arc::new(Mirror::new(mirror))),
-            forge: None,
+    #[must_use]
+    pub fn with_mirror(mut self, mirror: MirrorSettings) -> Self {
+        self.location = Some(mirror.address.location().to_owned());
+        self.source = Some(Arc::new(Mirror::new(mirror)));
+        self
+    }
+
+    /// A repository on GitHub: its pull requests, and its head where nothing else says that.
+    #[must_use]
+    pub fn with_github(mut self, settings: GithubSettings) -> Self {
+        let location = settings.location();
+        let github = Arc::new(Github::new(settings));
+        if self.source.is_none() {
+            self.location = Some(location);
+            self.source = Some(Arc::clone(&github) as _);
         }
+        self.forge = Some(github);
+        self
+    }
+
+    /// A `version.json`.
+    #[must_use]
+    pub fn with_version(mut self, url: &str) -> Self {
+        self.location = Some(url.split('?').next().unwrap_or_default().to_owned());
+        self.source = Some(Arc::new(VersionJson::new(url.to_owned(), self.branch.clone())));
+        self
     }
 }
 

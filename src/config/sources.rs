@@ -17,20 +17,14 @@ struct Setting {
     key: &'static str,
     /// It may come from a file of its own.
     secret: bool,
-    /// It does something already.
-    works: bool,
 }
 
 const fn plain(key: &'static str) -> Setting {
-    Setting { key, secret: false, works: true }
+    Setting { key, secret: false }
 }
 
 const fn secret(key: &'static str) -> Setting {
-    Setting { key, secret: true, works: true }
-}
-
-const fn later(setting: &Setting) -> Setting {
-    Setting { works: false, key: setting.key, secret: setting.secret }
+    Setting { key, secret: true }
 }
 
 /// Every setting there is. What is not here is unknown.
@@ -53,11 +47,11 @@ const SETTINGS: &[Setting] = &[
     plain("branch"),
     plain("ssh_key"),
     plain("remote_interval"),
-    later(&plain("github_repo")),
-    later(&secret("github_token")),
-    later(&plain("github_api_url")),
+    plain("github_repo"),
+    secret("github_token"),
+    plain("github_api_url"),
     secret("github_webhook_secret"),
-    later(&plain("version_url")),
+    plain("version_url"),
     plain("sync_beacon_interval"),
     plain("timeout_action"),
     plain("wake_broadcast"),
@@ -155,17 +149,6 @@ impl<'a> Sources<'a> {
             let Some(key) = name.strip_prefix("NIXFLEET_") else { continue };
             if name != "NIXFLEET_CONFIG" && !is_known(&key.to_ascii_lowercase()) {
                 self.warnings.push(Warning(format!("{name} is no setting of the daemon; it is ignored")));
-            }
-        }
-        for setting in SETTINGS.iter().filter(|setting| !setting.works) {
-            let name = variable(setting.key);
-            let file = format!("{}_file", setting.key);
-            let given = self.variable(&name).is_some()
-                || (setting.secret && self.variable(&format!("{name}_FILE")).is_some())
-                || self.file.contains_key(setting.key)
-                || self.file.contains_key(&file);
-            if given {
-                self.warn(format!("{name} does nothing yet"));
             }
         }
     }

@@ -92,6 +92,11 @@ fn each_bad_value_stops_the_start() {
         ("BRANCH", "--x"),
         ("REMOTE_INTERVAL", "0"),
         ("GITHUB_REPO", "name"),
+        ("GITHUB_REPO", "me/../x"),
+        ("GITHUB_API_URL", "api.example.org"),
+        ("GITHUB_TOKEN", "two words"),
+        ("VERSION_URL", "version.json"),
+        ("VERSION_URL", "https://me:password@example.org/v.json"),
         ("TIMEOUT_ACTION", "wait"),
         ("CMD_RETENTION_DAYS", "0"),
         ("LOG_RETENTION_DAYS", "-1"),
@@ -139,13 +144,36 @@ fn a_secret_may_come_from_a_file_or_from_systemd() {
 
 #[test]
 fn what_is_unknown_or_idle_is_a_warning() {
-    let given = [("COLOUR", "red"), ("VERSION_URL", "https://example.org/version.json"), ("CONFIG", "x")];
+    let given = [
+        ("COLOUR", "red"),
+        ("VERSION_URL", "https://example.org/version.json"),
+        ("REPO_URL", "/srv/c.git"),
+        ("GITHUB_TOKEN", "t0ken"),
+        ("CONFIG", "x"),
+    ];
     let warnings = read(&given, "").ok().unwrap().1;
     let warnings: Vec<&str> = warnings.iter().map(|warning| warning.0.as_str()).collect();
     assert_eq!(
         warnings,
-        ["NIXFLEET_COLOUR is no setting of the daemon; it is ignored", "NIXFLEET_VERSION_URL does nothing yet"]
+        [
+            "NIXFLEET_COLOUR is no setting of the daemon; it is ignored",
+            "NIXFLEET_GITHUB_TOKEN does nothing without NIXFLEET_GITHUB_REPO",
+            "NIXFLEET_VERSION_URL is not read: NIXFLEET_REPO_URL says where the head is",
+        ]
     );
+}
+
+#[test]
+fn a_token_does_not_cross_a_network_in_the_clear() {
+    let (repo, token) = (("GITHUB_REPO", "me/c"), ("GITHUB_TOKEN", "t0ken-t0ken"));
+    let clear = ("GITHUB_API_URL", "http://git.example.org/api/v3");
+    let told = problems(&[repo, token, clear], "");
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("NIXFLEET_GITHUB_API_URL") && !told[0].contains("t0ken"), "{told:?}");
+    assert!(problems(&[repo, clear], "").is_empty(), "without a token nothing is lost");
+    assert!(problems(&[repo, token, ("GITHUB_API_URL", "http://127.0.0.1:1")], "").is_empty());
+    let config = fine(&[repo, token, ("GITHUB_API_URL", "https://git.example.org/api/v3/")], "").remote;
+    assert_eq!(config.github_api_url.as_deref(), Some("https://git.example.org/api/v3"));
 }
 
 #[test]

@@ -55,6 +55,42 @@ pub(super) fn broadcast(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| "expected an address with a port, like 192.0.2.255:9".to_owned())
 }
 
+/// `owner/name`.
+pub(super) fn repository(text: &str) -> Result<String, String> {
+    let fine = |part: &str| {
+        !part.is_empty()
+            && !part.starts_with('.')
+            && part.len() <= 100
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+    };
+    match text.split_once('/') {
+        Some((owner, name)) if fine(owner) && fine(name) => Ok(text.to_owned()),
+        _ => Err("expected owner/name".to_owned()),
+    }
+}
+
+/// An address of the web, without a login in it and without slashes at its end.
+pub(super) fn url(text: &str) -> Result<String, String> {
+    let expected = || "expected an address that begins with https:// or http://".to_owned();
+    let uri: hyper::Uri = text.parse().map_err(|_| expected())?;
+    let fine = matches!(uri.scheme_str(), Some("https" | "http"));
+    match uri.authority() {
+        Some(authority) if fine && authority.as_str().contains('@') => {
+            Err("must not hold a login: addresses are shown and logged".to_owned())
+        }
+        Some(authority) if fine && !authority.host().is_empty() => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err(expected()),
+    }
+}
+
+/// Whether what is sent to this address crosses a network in the clear.
+pub(super) fn is_exposed(url: &str) -> bool {
+    let Ok(uri) = url.parse::<hyper::Uri>() else { return true };
+    let host = uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    let loopback = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    uri.scheme_str() != Some("https") && !loopback
+}
+
 /// Scheme, host and port: what a browser sends as `Origin`. The port of the scheme itself is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Origin {
@@ -211,6 +247,29 @@ mod tests {
             ("https://", None),
         ] {
             assert_eq!(text.parse::<Origin>().ok().map(|origin| origin.to_string()).as_deref(), origin, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_the_web() {
+        for (text, read, exposed) in [
+            ("https://api.example.org/v3/", Some("https://api.example.org/v3"), false),
+            ("http://127.0.0.1:8080", Some("http://127.0.0.1:8080"), false),
+            ("http://[::1]:8080", Some("http://[::1]:8080"), false),
+            ("http://localhost/x", Some("http://localhost/x"), false),
+            ("http://api.example.org", Some("http://api.example.org"), true),
+            ("api.example.org", None, true),
+            ("ftp://a", None, true),
+            ("https://me:s3cret@a", None, false),
+            ("", None, true),
+        ] {
+            assert_eq!(url(text).ok().as_deref(), read, "{text}");
+            assert_eq!(is_exposed(text), exposed, "{text}");
+        }
+        for (text, good) in
+            [("me/c", true), ("me/c.nix", true), ("me", false), ("me/c/d", false), ("me/../x", false), ("m e/c", false)]
+        {
+            assert_eq!(repository(text).is_ok(), good, "{text}");
         }
     }
 

@@ -10,6 +10,7 @@ pub(super) mod runs;
 pub(super) mod sessions;
 pub(super) mod status;
 pub(super) mod tokens;
+pub(super) mod webhook;
 
 use serde::de::DeserializeOwned;
 

@@ -1,7 +1,9 @@
 //! The remote's desired state, how old an answer may be, and how a commit stands to the head.
 
 pub mod interest;
+pub mod limit;
 pub mod polling;
+pub mod refusals;
 pub mod revert;
 pub mod updates;
 pub mod wish;

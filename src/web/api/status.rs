@@ -1,16 +1,14 @@
-//! How everything is: for the service manager, for Prometheus, for GitHub that tells of a push.
+//! How everything is: for the service manager and for Prometheus.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::time::Duration;
 
 use hyper::StatusCode;
 use nixfleet_protocol::api::HostState;
-use ring::hmac;
 
+use super::super::App;
 use super::super::answer::Answer;
 use super::super::problem::Refused;
-use super::super::{App, Asked};
 
 /// `GET /readyz`. The root shares one probe a second among all who ask.
 pub(in crate::web) async fn ready(app: &App) -> Result<Answer, Refused> {
@@ -56,24 +54,4 @@ pub(in crate::web) async fn metrics(app: &App) -> Result<Answer, Refused> {
     gauge("store_writes", "Whether the store can write.", &[(String::new(), writes.into())]);
     gauge("state_version", "The version of the state.", &[(String::new(), snapshot.version.0)]);
     Ok(Answer::whole(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text))
-}
-
-/// `POST /webhook/github`.
-pub(in crate::web) fn github(app: &App, asked: &Asked, bytes: &[u8]) -> Result<Answer, Refused> {
-    let Some(secret) = &app.web.github_webhook_secret else { return Err(Refused::no_such_path()) };
-    let sent = asked.headers.get("x-hub-signature-256").and_then(|value| value.to_str().ok());
-    let tag = sent
-        .and_then(|text| text.strip_prefix("sha256="))
-        .and_then(|hex| data_encoding::HEXLOWER_PERMISSIVE.decode(hex.as_bytes()).ok());
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes());
-    if tag.is_none_or(|tag| hmac::verify(&key, bytes, &tag).is_err()) {
-        return Err(Refused::forbidden("signature", "The signature is missing or wrong."));
-    }
-    let remote = app.handles.remote.clone();
-    tokio::spawn(async move {
-        if let Err(error) = remote.ask(Duration::from_mins(1)).await {
-            tracing::info!(%error, "the webhook could not have the remote asked");
-        }
-    });
-    Ok(Answer::empty(StatusCode::ACCEPTED))
 }

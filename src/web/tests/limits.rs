@@ -142,9 +142,9 @@ async fn only_github_may_speak_for_github() {
     let tag = data_encoding::HEXLOWER.encode(ring::hmac::sign(&key, body.as_bytes()).as_ref());
     let good = format!("sha256={tag}");
     assert_eq!(served.ask("POST", "/webhook/github", &[("X-Hub-Signature-256", &good)], body).await.status, 202);
-    assert_eq!(served.ask("POST", "/webhook/github", &[("X-Hub-Signature-256", &good)], "{}").await.status, 403);
+    assert_eq!(served.ask("POST", "/webhook/github", &[("X-Hub-Signature-256", &good)], "{}").await.status, 401);
     let shared = format!("Bearer {SHARED}");
-    assert_eq!(served.ask("POST", "/webhook/github", &[("Authorization", &shared)], body).await.status, 403);
+    assert_eq!(served.ask("POST", "/webhook/github", &[("Authorization", &shared)], body).await.status, 401);
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ fn expected(route: &Route, who: Who) -> Outcome {
     let stranger = matches!(who, Who::Nobody | Who::Unknown);
     match route.may {
         May::Everyone => In,
-        May::Github => Forbidden,
+        May::Github => NoLogin,
         May::Person => match who {
             Who::Person | Who::PersonWithoutCsrf | Who::PersonWithoutOrigin | Who::PersonFromElsewhere => In,
             _ => ToLogin,

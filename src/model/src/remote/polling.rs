@@ -180,6 +180,19 @@ mod tests {
     }
 
     #[test]
+    fn who_wants_rest_is_given_it_and_people_ask_all_the_same() {
+        let mut polling = polling();
+        polling.nudge();
+        assert_eq!(polling.ended(1, true, Some(S * 90), S), [Effect::Wake(S * 90, 2)], "longer than the interval");
+        assert_eq!(polling.wake(2), [Effect::Start(3)]);
+        assert_eq!(polling.ended(3, true, Some(S * 2), S), [Effect::Wake(INTERVAL, 4)], "never shorter");
+        polling.wake(4);
+        let effects = polling.ended(5, false, Some(S * 600), S);
+        assert_eq!(effects, [Effect::Verdict, Effect::Wake(S * 600, 6)], "a retry would be refused too");
+        assert_eq!(polling.ask('p', Patience::Attempt), [Effect::Start(7)]);
+    }
+
+    #[test]
     fn a_failed_poll_is_retried_three_times_within_ten_seconds() {
         let mut polling = polling();
         polling.nudge();
@@ -255,7 +268,7 @@ mod tests {
                     (0, running) => { attempt = running; asked += 1; polling.ask(0, Patience::Attempt) }
                     (1, running) => { attempt = running; asked += 1; polling.ask(0, Patience::Verdict) }
                     (2, running) => { attempt = running; polling.nudge() }
-                    (outcome, Some(number)) => polling.ended(number, outcome == 3, S),
+                    (outcome, Some(number)) => polling.ended(number, outcome == 3, (outcome == 5).then_some(S * 60), S),
                     (_, None) => timer.map_or_else(Vec::new, |generation| polling.wake(generation)),
                 };
                 perform(effects, &mut timer, &mut attempt);

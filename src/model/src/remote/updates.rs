@@ -23,10 +23,41 @@ const AGAIN: [Duration; 5] = [
     Duration::from_secs(32),
 ];
 
+/// An open pull request, as it is listed.
+#[derive(Clone, Copy, Debug)]
+pub struct Listed<'a> {
+    /// Its title.
+    pub title: &'a str,
+    /// Its labels.
+    pub labels: &'a [String],
+    /// It is not ready.
+    pub draft: bool,
+    /// It comes from another repository: anybody can open one with any title, and nobody but us can label it.
+    pub foreign: bool,
+}
+
 /// Whether an open pull request is an update of the fleet.
-pub fn is_update<'a>(title: &str, labels: impl IntoIterator<Item = &'a str>, draft: bool) -> bool {
-    let labelled = || labels.into_iter().any(|label| LABELS.iter().any(|known| label.eq_ignore_ascii_case(known)));
-    !draft && (title.to_ascii_lowercase().contains(LOCK) || labelled())
+pub fn is_update(listed: Listed<'_>) -> bool {
+    let labelled = listed.labels.iter().any(|label| LABELS.iter().any(|known| label.eq_ignore_ascii_case(known)));
+    let titled = !listed.foreign && listed.title.to_ascii_lowercase().contains(LOCK);
+    !listed.draft && (labelled || titled)
+}
+
+/// Whether a pull request can be merged into the branch, and why not, as a sentence. `state` is GitHub's
+/// `mergeable_state`.
+pub fn mergeability(mergeable: Option<bool>, state: &str, branch: &str) -> (Option<bool>, Option<String>) {
+    let no = |why: String| (Some(false), Some(why));
+    match (mergeable, state) {
+        (_, "dirty") => {
+            no(format!("it conflicts with {branch}: bring it up to date, or close it and let the next one come."))
+        }
+        (_, "blocked") => no(format!("{branch} is protected, and a review or a check is missing: complete it there.")),
+        (_, "behind") => no(format!("{branch} takes only what is up to date with it: update its branch there.")),
+        (_, "draft") => no("it is a draft: mark it as ready there.".to_owned()),
+        (Some(false), _) => no(format!("it conflicts with {branch}, or a rule stands against it: look at it there.")),
+        (None, _) => (None, None),
+        (Some(true), _) => (Some(true), None),
+    }
 }
 
 /// The one that waits: the newest that can be merged, else the newest of which nobody knows yet, else the newest.
@@ -52,15 +83,40 @@ mod tests {
 
     #[test]
     fn an_update_is_known_by_its_label_or_its_title() {
-        for (title, labels, draft, is) in [
-            ("flake.lock: Update", vec![], false, true),
-            ("Update Flake.Lock", vec![], false, true),
-            ("weekly", vec!["automated"], false, true),
-            ("weekly", vec!["x", "Dependencies"], false, true),
-            ("flake.lock: Update", vec!["automated"], true, false),
-            ("add a host", vec!["enhancement"], false, false),
+        for (title, labels, draft, foreign, is) in [
+            ("flake.lock: Update", vec![], false, false, true),
+            ("Update Flake.Lock", vec![], false, false, true),
+            ("weekly", vec!["automated"], false, false, true),
+            ("weekly", vec!["x", "Dependencies"], false, false, true),
+            ("flake.lock: Update", vec!["automated"], true, false, false),
+            ("add a host", vec!["enhancement"], false, false, false),
+            ("flake.lock: a stranger's", vec![], false, true, false),
+            ("of a fork, and labelled", vec!["automated"], false, true, true),
         ] {
-            assert_eq!(is_update(title, labels.clone(), draft), is, "{title} {labels:?} {draft}");
+            let labels: Vec<String> = labels.into_iter().map(str::to_owned).collect();
+            let listed = Listed { title, labels: &labels, draft, foreign };
+            assert_eq!(is_update(listed), is, "{listed:?}");
+        }
+    }
+
+    #[test]
+    fn each_reason_against_a_merge_has_its_sentence() {
+        for (mergeable, state, can, part) in [
+            (Some(true), "clean", Some(true), ""),
+            (Some(true), "unstable", Some(true), ""),
+            (Some(true), "has_hooks", Some(true), ""),
+            (None, "unknown", None, ""),
+            (Some(false), "dirty", Some(false), "conflicts with main"),
+            (Some(true), "blocked", Some(false), "protected"),
+            (None, "blocked", Some(false), "protected"),
+            (Some(true), "behind", Some(false), "up to date"),
+            (Some(true), "draft", Some(false), "draft"),
+            (Some(false), "something new", Some(false), "conflicts"),
+        ] {
+            let (said, why) = mergeability(mergeable, state, "main");
+            assert_eq!(said, can, "{state}");
+            assert_eq!(why.is_some(), can == Some(false), "{state}");
+            assert!(why.unwrap_or_default().contains(part), "{state}");
         }
     }
 
