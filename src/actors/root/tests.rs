@@ -114,13 +114,14 @@ impl Whole {
         self.handles.sync.snapshot().await.is_ok_and(|now| now.state.hosts.contains_key(&host))
     }
 
-    fn seats(&self) -> [Option<ActorId>; 8] {
+    fn seats(&self) -> [Option<ActorId>; 9] {
         [
             seat(&self.slots.store),
             seat(&self.slots.sync),
             seat(&self.slots.access),
             seat(&self.slots.remote),
             seat(&self.slots.hosts),
+            seat(&self.slots.runs),
             seat(&self.slots.links),
             seat(&self.slots.sessions),
             seat(&self.slots.janitor),
