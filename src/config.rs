@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nixfleet_protocol::Op;
+use nixfleet_model::pipeline::Known;
 
 pub use keep::{KeepError, keep_session_secret};
 pub use secret::Secret;
@@ -67,7 +67,7 @@ pub struct Config {
     /// How it is written.
     pub log_format: LogFormat,
     /// Pipelines of the operator's own.
-    pub pipelines: Vec<PipelineConfig>,
+    pub pipelines: Vec<Known>,
 }
 
 /// Who may come, and how.
@@ -145,19 +145,6 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
-}
-
-/// A pipeline of the operator's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PipelineConfig {
-    /// Its name.
-    pub name: String,
-    /// One op a stage.
-    pub ops: Vec<Op>,
-    /// For people.
-    pub description: String,
-    /// How many hosts at once; none: all.
-    pub parallel: Option<u32>,
 }
 
 /// Worth saying, and the start goes on.

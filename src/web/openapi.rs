@@ -270,7 +270,7 @@ fn schemas() -> Value {
         ("LogFound", "count lines seen"),
         ("MadeToken", "id token kind name host scopes created_at last_used expires_at"),
         ("Session", "id user created_at last_seen expires_at address browser current"),
-        ("Problem", "type title status detail code message offer command_id"),
+        ("Problem", "type title status detail code message offer command_id hosts"),
     ] {
         let properties: Map<String, Value> = fields.split(' ').map(|field| (field.to_owned(), json!({}))).collect();
         let required: Vec<&str> = fields.split(' ').collect();

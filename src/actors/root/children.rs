@@ -22,7 +22,7 @@ use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
 use crate::actors::sync::Render;
-use crate::actors::{access, hosts, janitor, links, remote, sessions, store, sync};
+use crate::actors::{access, hosts, janitor, links, remote, runs, sessions, store, sync};
 
 /// How long an actor may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
@@ -40,6 +40,8 @@ pub enum Child {
     Remote,
     /// The hosts' parent.
     Hosts,
+    /// The runs' parent.
+    Runs,
     /// The agents' links.
     Links,
     /// The tabs' parent.
@@ -50,16 +52,30 @@ pub enum Child {
 
 impl Child {
     /// Started in this order, stopped in the other.
-    pub const IN_ORDER: &'static [Self] =
-        &[Self::Store, Self::Sync, Self::Access, Self::Remote, Self::Hosts, Self::Links, Self::Sessions, Self::Janitor];
+    pub const IN_ORDER: &'static [Self] = &[
+        Self::Store,
+        Self::Sync,
+        Self::Access,
+        Self::Remote,
+        Self::Hosts,
+        Self::Runs,
+        Self::Links,
+        Self::Sessions,
+        Self::Janitor,
+    ];
 
     /// How patient the root is with it.
     pub(super) const fn policy(self) -> Policy {
         match self {
             Self::Store => Policy::STORE,
-            Self::Sync | Self::Access | Self::Remote | Self::Hosts | Self::Links | Self::Sessions | Self::Janitor => {
-                Policy::CHILD
-            }
+            Self::Sync
+            | Self::Access
+            | Self::Remote
+            | Self::Hosts
+            | Self::Runs
+            | Self::Links
+            | Self::Sessions
+            | Self::Janitor => Policy::CHILD,
         }
     }
 }
@@ -116,6 +132,7 @@ impl Tree {
             Child::Access => self.slots.access.vacate(),
             Child::Remote => self.slots.remote.vacate(),
             Child::Hosts => self.slots.hosts.vacate(),
+            Child::Runs => self.slots.runs.vacate(),
             Child::Links => self.slots.links.vacate(),
             Child::Sessions => self.slots.sessions.vacate(),
             Child::Janitor => self.slots.janitor.vacate(),
@@ -206,6 +223,19 @@ impl Tree {
         let unknown = RemoteState::new(remote.location.clone(), remote.branch.clone(), remote.interval);
         hosts::Args { world: Arc::new(world), remote: Arc::new(unknown) }
     }
+
+    fn runs_args(&self) -> runs::Args {
+        let handles = &self.handles;
+        let world = runs::World {
+            store: self.store(),
+            sync: handles.sync.clone(),
+            hosts: handles.hosts.clone(),
+            remote: handles.remote.clone(),
+            daemon_started: self.settings.hosts.daemon_started,
+            clock: Clock::Wall,
+        };
+        runs::Args { world: Arc::new(world) }
+    }
 }
 
 /// Starts a child and seats it.
@@ -228,6 +258,10 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
         Child::Hosts => {
             let args = tree.hosts_args();
             seat(hosts::Hosts, args, root, &slots.hosts).await
+        }
+        Child::Runs => {
+            let args = tree.runs_args();
+            seat(runs::Runs, args, root, &slots.runs).await
         }
         Child::Links => {
             let args = links::Args { hosts: slots.hosts.clone(), store: tree.store() };
@@ -268,6 +302,7 @@ pub(super) async fn stop_all(slots: &Slots) {
     stop(&slots.janitor).await;
     stop(&slots.sessions).await;
     stop(&slots.links).await;
+    stop(&slots.runs).await;
     stop(&slots.hosts).await;
     stop(&slots.remote).await;
     stop(&slots.access).await;

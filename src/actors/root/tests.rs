@@ -134,6 +134,7 @@ impl Whole {
             Child::Access => kill(&self.slots.access),
             Child::Remote => kill(&self.slots.remote),
             Child::Hosts => kill(&self.slots.hosts),
+            Child::Runs => kill(&self.slots.runs),
             Child::Links => kill(&self.slots.links),
             Child::Sessions => kill(&self.slots.sessions),
             Child::Janitor => kill(&self.slots.janitor),

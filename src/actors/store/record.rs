@@ -41,10 +41,14 @@ pub(super) enum Kind {
     Session,
     /// A token.
     Token,
+    /// A run.
+    Run,
+    /// A host of a run.
+    RunHost,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 11] = [
         Self::Number,
         Self::Epoch,
         Self::Host,
@@ -54,6 +58,8 @@ impl Kind {
         Self::Event,
         Self::Session,
         Self::Token,
+        Self::Run,
+        Self::RunHost,
     ];
 
     const fn tag(self) -> u8 {
@@ -67,6 +73,8 @@ impl Kind {
             Self::Event => 7,
             Self::Session => 8,
             Self::Token => 9,
+            Self::Run => 10,
+            Self::RunHost => 11,
         }
     }
 }

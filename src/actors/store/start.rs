@@ -217,6 +217,8 @@ pub(super) fn whole(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Resu
         Tree::Events => known::<v1::NewEvent>(),
         Tree::Sessions => known::<v1::LoginSession>(),
         Tree::Tokens => known::<v1::Token>(),
+        Tree::Runs => known::<v1::RunRecord>(),
+        Tree::RunHosts => known::<v1::RunHost>(),
         Tree::CommandsByHost | Tree::CommandsOpen | Tree::Parts => return Ok(()),
     };
     let part = |number| trees.get(Tree::Parts, &trees::part(tree, key, number));
@@ -234,6 +236,7 @@ pub(super) fn count(trees: &Trees, warnings: &mut Vec<String>) -> Result<Counts,
         (Tree::Hosts, plan::HOSTS, &mut counts.hosts),
         (Tree::Commands, plan::COMMANDS, &mut counts.commands),
         (Tree::Tokens, plan::TOKENS, &mut counts.tokens),
+        (Tree::Runs, plan::RUNS, &mut counts.runs),
     ] {
         *counted = trees.at(tree).len() as u64;
         let expected = reader::get::<u64>(trees, Tree::Meta, name)?.unwrap_or_default();

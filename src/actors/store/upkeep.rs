@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nixfleet_model::retention::{Retention, Sketch, event_goes};
-use nixfleet_protocol::{CommandId, EventId, Time};
+use nixfleet_model::fleet_state::RECENT_RUNS;
+use nixfleet_model::retention::{Retention, Sketch, event_goes, run_goes};
+use nixfleet_protocol::{CommandId, EventId, RunId, Time};
 use ractor::RpcReplyPort;
 
 use super::archive::Head;
@@ -37,6 +38,8 @@ pub enum Ask {
     Known { ids: Vec<CommandId>, reply: Reply<BTreeSet<CommandId>> },
     /// A page of events: which of them are old.
     OldEvents { range: RangeInclusive<EventId>, now: Time, retention: Retention, limit: usize, reply: Reply<OldEvents> },
+    /// The first runs that are old.
+    OldRuns { now: Time, retention: Retention, limit: usize, reply: Reply<Vec<RunId>> },
     /// How large it is, and how much of that is data.
     Measure { reply: Reply<Measured> },
     /// Look at everything.
@@ -111,6 +114,11 @@ impl StoreHandle {
         limit: usize,
     ) -> Result<OldEvents, StoreError> {
         self.ask(|reply| Ask::OldEvents { range, now, retention, limit, reply }, READ).await
+    }
+
+    /// The first `limit` runs that are old.
+    pub async fn old_runs(&self, now: Time, retention: Retention, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        self.ask(|reply| Ask::OldRuns { now, retention, limit, reply }, READ).await
     }
 
     /// How large the store is.
@@ -203,6 +211,30 @@ pub(super) fn old_events(
         }
     }
     Ok(page)
+}
+
+pub(super) fn old_runs(
+    shared: &Shared,
+    now: Time,
+    retention: Retention,
+    limit: usize,
+) -> Result<Vec<RunId>, StoreError> {
+    let trees = &*shared.trees()?;
+    let mut old = Vec::new();
+    // The newest are shown, whatever their age.
+    for entry in trees.at(Tree::Runs).iter().rev().skip(RECENT_RUNS) {
+        let (key, value) = entry?;
+        match reader::found::<v1::RunRecord>(trees, Tree::Runs, &key, &value) {
+            Ok(Some(run)) if run_goes(&run, now, retention) => old.push(run.id),
+            Ok(_) => {}
+            Err(Unreadable::Record(error)) => tracing::error!(%error, "a run can't be read, and stays"),
+            Err(Unreadable::Sled(error)) => return Err(error.into()),
+        }
+        if old.len() >= limit.min(LONGEST) {
+            break;
+        }
+    }
+    Ok(old)
 }
 
 pub(super) fn measure(shared: &Shared) -> Result<Measured, StoreError> {

@@ -24,6 +24,7 @@ pub mod liveness;
 pub mod load;
 pub mod next;
 pub mod ops;
+pub mod pipeline;
 pub mod remote;
 pub mod restart;
 pub mod retention;
