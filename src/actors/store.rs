@@ -38,6 +38,7 @@ pub mod restore;
 mod start;
 mod trees;
 pub mod upkeep;
+mod walk;
 mod witness;
 mod writer;
 

@@ -1,5 +1,7 @@
 //! Tables: what is given, and what becomes of it.
 
+use nixfleet_protocol::Op;
+
 use super::*;
 
 const HASH: &str = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";

@@ -17,6 +17,7 @@ use super::migrations::{Stored, v1};
 use super::plan::REMOTE;
 use super::record::{self, BadRecord, Place, Unreadable};
 use super::trees::{self, Tree, Trees};
+use super::walk::newest_first;
 use super::{AccessRecords, Loaded, SecretHash, StoreError};
 
 /// The longest list that is read at once.
@@ -121,7 +122,7 @@ pub(super) fn load(shared: &Shared) -> Result<Loaded, StoreError> {
     let recent = collect::<v1::Command, _>(
         trees,
         Tree::Commands,
-        trees.at(Tree::Commands).iter().rev(),
+        newest_first(trees.at(Tree::Commands), &[], None),
         RECENT_COMMANDS,
         &mut bad,
         |_, command| command.state.is_final().then_some(command),
@@ -193,21 +194,12 @@ pub(super) fn commands(
     let limit = limit.min(LONGEST_LIST);
     let mut bad = Vec::new();
     let Some(host) = host else {
-        let tree = trees.at(Tree::Commands);
-        let walk = match before {
-            Some(before) => tree.range(..trees::command(before)),
-            None => tree.iter(),
-        };
-        return collect::<v1::Command, _>(trees, Tree::Commands, walk.rev(), limit, &mut bad, |_, command| {
-            Some(command)
-        });
+        let walk = newest_first(trees.at(Tree::Commands), &[], before.map(trees::command).as_deref());
+        return collect::<v1::Command, _>(trees, Tree::Commands, walk, limit, &mut bad, |_, command| Some(command));
     };
-    let index = trees.at(Tree::CommandsByHost);
-    let keys = match before {
-        Some(before) => index.range(trees::commands_of(host)..trees::command_of(host, before)),
-        None => index.scan_prefix(trees::commands_of(host)),
-    };
-    let walk = keys.rev().filter_map(|entry| match entry {
+    let before = before.map(|before| trees::command_of(host, before));
+    let keys = newest_first(trees.at(Tree::CommandsByHost), &trees::commands_of(host), before.as_deref());
+    let walk = keys.filter_map(|entry| match entry {
         Ok((key, _)) => {
             let key = trees::command(trees::command_in(&key)?);
             match trees.get(Tree::Commands, &key) {
@@ -288,12 +280,8 @@ fn events_before(
     limit: usize,
     bad: &mut Vec<String>,
 ) -> Result<Vec<Arc<api::Event>>, StoreError> {
-    let tree = trees.at(Tree::Events);
-    let walk = match before {
-        Some(before) => tree.range(..trees::event(before)),
-        None => tree.iter(),
-    };
-    collect::<v1::NewEvent, _>(trees, Tree::Events, walk.rev(), limit, bad, |key, event| {
+    let walk = newest_first(trees.at(Tree::Events), &[], before.map(trees::event).as_deref());
+    collect::<v1::NewEvent, _>(trees, Tree::Events, walk, limit, bad, |key, event| {
         Some(Arc::new(event.numbered(trees::event_in(key)?)))
     })
 }

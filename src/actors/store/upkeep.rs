@@ -20,6 +20,7 @@ use super::migrations::v1;
 use super::plan::Counts;
 use super::record::Unreadable;
 use super::trees::{self, Tree};
+use super::walk::newest_first;
 use super::{Msg, READ, StoreError, StoreHandle, compaction, reader};
 
 /// The longest page.
@@ -152,13 +153,9 @@ impl StoreHandle {
 
 pub(super) fn standings(shared: &Shared, before: Option<CommandId>, limit: usize) -> Result<Standing, StoreError> {
     let trees = &*shared.trees()?;
-    let tree = trees.at(Tree::Commands);
-    let walk = match before {
-        Some(before) => tree.range(..trees::command(before)),
-        None => tree.iter(),
-    };
+    let walk = newest_first(trees.at(Tree::Commands), &[], before.map(trees::command).as_deref());
     let mut page = Standing::default();
-    for (entry, count) in walk.rev().zip(1..) {
+    for (entry, count) in walk.zip(1..) {
         let (key, value) = entry?;
         match reader::found::<v1::Command>(trees, Tree::Commands, &key, &value) {
             Ok(Some(command)) => page.commands.push(Sketch::from(&command)),

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
-use nixfleet_model::checks::TotpProof;
 use nixfleet_model::command::Command;
 use nixfleet_model::fleet_state::{FleetState, StateChange};
 use nixfleet_model::host::HostRecord;
