@@ -149,6 +149,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
     }
     let secrets = std::mem::take(&mut access.session_secrets);
     let totp = access.totp_secret.is_some();
+    let pipelines = Registry::with(pipelines);
     let started_at = Time::now();
     let settings = Settings {
         data_dir: data_dir.clone(),
@@ -160,7 +161,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
         },
         beacon: sync_beacon,
         wake_by,
-        render: Arc::new(Pages::default()),
+        render: Arc::new(Pages::new(&pipelines)),
         remote: remote_settings(remote, &data_dir)?,
         access: access::Settings::new(access),
         hosts: Arc::new(host_core::Settings {
@@ -194,9 +195,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
         store: handles.store.clone(),
     };
     tokio::spawn(control::serve(doors, stopped.clone()));
-    let app = Arc::new(
-        App::new(handles.clone(), web, first, further, totp, data_dir).with_pipelines(Registry::with(pipelines)),
-    );
+    let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir).with_pipelines(pipelines));
     tracing::info!(%listen, version = VERSION, "serving");
     let serving = tokio::spawn(server::serve(listener, app, tls, Limits::default(), stopped));
 

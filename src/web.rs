@@ -140,7 +140,7 @@ impl App {
     /// With pipelines of the operator's own.
     #[must_use]
     pub fn with_pipelines(self, pipelines: Registry) -> Self {
-        Self { pipelines, ..self }
+        Self { pages: Pages::new(&pipelines), pipelines, ..self }
     }
 
     /// Answers a request; also says whether we know who asked.

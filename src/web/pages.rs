@@ -42,6 +42,7 @@ mod settings;
 mod shell;
 #[cfg(test)]
 mod tests;
+mod update;
 mod words;
 
 use std::sync::Arc;

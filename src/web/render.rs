@@ -4,6 +4,7 @@
 use nixfleet_model::checks::{EXEC_DISABLED, UNSUPPORTED};
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_model::ops;
+use nixfleet_model::pipeline::{Known, Registry};
 use nixfleet_protocol::api::{Command, Host, LogLine, OpEntry, PipelineEntry};
 use nixfleet_protocol::browser::{Change, Fragment};
 use nixfleet_protocol::sgr::Pen;
@@ -20,27 +21,19 @@ pub struct Pages {
 
 impl Default for Pages {
     fn default() -> Self {
-        Self {
-            ops: ops::registry().map(ops::OpSpec::entry).collect(),
-            pipelines: ops::pipelines().iter().map(entry).collect(),
-        }
-    }
-}
-
-/// A pipeline that comes with the product, as the pages read it.
-fn entry(pipeline: &ops::Pipeline) -> PipelineEntry {
-    PipelineEntry {
-        name: pipeline.name.to_owned(),
-        label: pipeline.label.to_owned(),
-        description: pipeline.description.to_owned(),
-        ops: pipeline.ops().collect(),
-        parallel: None,
-        totp: pipeline.ops().any(|op| ops::spec(op).totp),
-        built_in: true,
+        Self::new(&Registry::default())
     }
 }
 
 impl Pages {
+    /// With these pipelines to start.
+    pub fn new(pipelines: &Registry) -> Self {
+        Self {
+            ops: ops::registry().map(ops::OpSpec::entry).collect(),
+            pipelines: pipelines.all().iter().map(Known::entry).collect(),
+        }
+    }
+
     /// What the pages read, of a state at a version. Fragments hold neither version nor epoch.
     fn with<R>(&self, state: &FleetState, epoch: Epoch, version: Version, render: impl FnOnce(&Fleet<'_>) -> R) -> R {
         let refused = |host: &Host| refused(state, host);

@@ -1,7 +1,7 @@
 // For everyone: every dialog, menu and popover of every page, the keyboard's way, forced colours, no motion, twice the
 // size and 320 px. Pages and dialogs are found, not listed: a new one is looked at by itself.
 import { test, expect, logIn } from './fleet.mjs';
-import { accessible, narrowEnough, setTheme, settled, WIDTHS } from './look.mjs';
+import { accessible, asked, narrowEnough, setTheme, settled, WIDTHS } from './look.mjs';
 
 /** Every page: those of the bar, a host's and a command's. → [name, path] */
 async function pages(page, demo) {
@@ -65,7 +65,8 @@ for (const theme of ['light', 'dark']) {
           await openIt(page, id);
           await page.screenshot({ path: `artefacts/${name}-${id}-${theme}-${width}.png` });
           await narrowEnough(page, `${id} at ${width} px`);
-          if (width !== 768) await accessible(page, `${id} on ${path}, ${theme}, ${width} px`);
+          // The page around it is looked at by itself (look.spec.mjs).
+          if (asked(theme, width)) await accessible(page, `${id} on ${path}, ${theme}, ${width} px`, `[id="${id}"]`);
           await closeIt(page, id);
         }
       }

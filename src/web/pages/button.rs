@@ -166,10 +166,15 @@ impl Does {
             (ActionKind::Op, Some(op), _, _) => {
                 Self { yes: action.label.clone(), ..Self::op(fleet, host.as_str(), op) }
             }
-            (ActionKind::Pipeline, _, Some(pipeline), _) => Self {
-                body: json!({"hosts": [host]}).to_string(),
-                ..Self::post(format!("/api/v1/pipelines/{pipeline}/runs"), title)
-            },
+            (ActionKind::Pipeline, _, Some(pipeline), _) => {
+                let does =
+                    Self::post(format!("/api/v1/pipelines/{pipeline}/runs"), title).body(&json!({"hosts": [host]}));
+                // What merges changes the target of all hosts: that is asked first.
+                match fleet.pipeline(pipeline).filter(|entry| entry.ops.contains(&Op::MergePr)) {
+                    Some(entry) => does.confirm(format!("{} On {host} alone.", entry.description), &action.label),
+                    None => does,
+                }
+            }
             (ActionKind::Log, _, _, Some(id)) => Self::log(id, log_title(fleet, host, id)),
             (ActionKind::Stop, _, _, Some(id)) => Self::command(&id.to_string(), "stop", title),
             (ActionKind::Help, ..) => Self { help: message.to_owned(), title, ..Self::default() },

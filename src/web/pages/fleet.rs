@@ -9,7 +9,9 @@ use super::lights::NAMES;
 use super::rollout::Item as PipelineItem;
 use super::row::{Row, row, standing};
 use super::shell::{Shell, shell};
-use super::{Fleet, PageKind, Session, commands, events, filters, forms, html, rollout, runs, selection, words};
+use super::{
+    Fleet, PageKind, Session, commands, events, filters, forms, html, rollout, runs, selection, update, words,
+};
 
 /// How many commands a list keeps; the state has no more.
 pub(super) const COMMANDS: usize = 50;
@@ -20,6 +22,7 @@ struct Page<'a> {
     shell: Shell<'a>,
     notices: String,
     target: String,
+    update: String,
     counts: String,
     filters: String,
     any: String,
@@ -51,6 +54,7 @@ pub fn fleet_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
         shell: shell(fleet, "Fleet", &PageKind::Fleet, session),
         notices: notices(fleet),
         target: target(fleet),
+        update: update::region(fleet),
         counts: counts(fleet),
         filters: filters::filters(fleet),
         any: any(fleet),
@@ -107,9 +111,6 @@ pub(super) fn notices(fleet: &Fleet<'_>) -> String {
     html(&Notices { all })
 }
 
-/// Why the button of the update is off.
-const NO_MERGE: &str = "Merging from here is not available yet: merge it where it waits.";
-
 #[derive(Template)]
 #[template(path = "target.html")]
 struct Target<'a> {
@@ -122,17 +123,7 @@ struct Target<'a> {
     read: Option<words::Ago>,
     source: &'a str,
     error: &'a str,
-    request: Option<Request>,
     refresh: Button,
-}
-
-/// The update PR that waits.
-struct Request {
-    number: u64,
-    title: String,
-    link: String,
-    mergeable: &'static str,
-    merge: Button,
 }
 
 /// What the whole fleet should be at.
@@ -151,18 +142,6 @@ pub(super) fn target(fleet: &Fleet<'_>) -> String {
         read: remote.read_at.map(|at| words::ago(at, fleet.now)),
         source,
         error: remote.error.as_deref().unwrap_or_default(),
-        request: remote.pull_request.as_ref().map(|request| Request {
-            number: request.number,
-            title: request.title.clone(),
-            link: words::link(&request.url).unwrap_or_default().to_owned(),
-            mergeable: match request.mergeable {
-                Some(true) => "can be merged",
-                Some(false) => "can't be merged",
-                None => "is being checked",
-            },
-            // The pipelines come with the actor that runs them; until then the place says so.
-            merge: Button::new("Merge & Deploy", "small", Does::default().not(Some(NO_MERGE.to_owned()))),
-        }),
         refresh: Button::new(
             "Ask again",
             "ghost",

@@ -11,7 +11,7 @@ use nixfleet_protocol::browser::{Change, Fragment, Place};
 use super::row::{cells, row, row_id, same_shell, standing};
 use super::{
     Fleet, PageKind, commands, events, filters as filters_room, fleet as fleet_room, host as host_room, html, rank,
-    rollout, runs, settings, shell,
+    rollout, runs, settings, shell, update,
 };
 
 /// The fragments of one change for one kind of page. `fleet` has the change in it already. `before` is the host as
@@ -19,12 +19,12 @@ use super::{
 pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
     match (page, change) {
         (PageKind::Fleet, Change::HostAdded(host)) => {
-            vec![insert(fleet, host), any(fleet), counts(fleet), filters(fleet), tags(fleet)]
+            vec![insert(fleet, host), any(fleet), counts(fleet), filters(fleet), tags(fleet), update(fleet)]
         }
         (PageKind::Fleet, Change::HostUpdated(host)) => host_updated(fleet, before, host),
         (PageKind::Fleet, Change::HostRemoved(id)) => {
             let row = Fragment { id: row_id(id), place: Place::Remove, html: String::new() };
-            vec![row, any(fleet), counts(fleet), filters(fleet), tags(fleet)]
+            vec![row, any(fleet), counts(fleet), filters(fleet), tags(fleet), update(fleet)]
         }
         (PageKind::Fleet, Change::CommandStarted(command)) => vec![first_command(fleet, command)],
         (PageKind::Fleet, Change::CommandProgress(command)) => vec![command_changed(fleet, command)],
@@ -54,7 +54,7 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Run(id), Change::Event(event)) if runs::is_told(event, *id) || all_are_full(fleet) => {
             vec![morph("events", runs::event_list(fleet, *id))]
         }
-        (PageKind::Fleet, Change::RemoteUpdated(_)) => vec![morph("target", fleet_room::target(fleet))],
+        (PageKind::Fleet, Change::RemoteUpdated(_)) => vec![morph("target", fleet_room::target(fleet)), update(fleet)],
         (PageKind::Fleet, Change::ServerUpdated(_)) => vec![morph("notices", fleet_room::notices(fleet))],
         (PageKind::Fleet, Change::Event(event)) => vec![first_event(fleet, event, events::FEW)],
         (PageKind::Events, Change::Event(event)) => vec![first_line(fleet, event)],
@@ -138,6 +138,7 @@ fn regions(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
         PageKind::Fleet => vec![
             morph("notices", fleet_room::notices(fleet)),
             morph("target", fleet_room::target(fleet)),
+            update(fleet),
             counts(fleet),
             filters(fleet),
             tags(fleet),
@@ -190,6 +191,10 @@ fn tags(fleet: &Fleet<'_>) -> Fragment {
     morph("canary-tags", rollout::tags(fleet))
 }
 
+fn update(fleet: &Fleet<'_>) -> Fragment {
+    morph(update::ID, update::region(fleet))
+}
+
 fn counts(fleet: &Fleet<'_>) -> Fragment {
     morph("counts", fleet_room::counts(fleet))
 }
@@ -211,7 +216,7 @@ fn insert(fleet: &Fleet<'_>, host: &Host) -> Fragment {
 
 fn host_updated(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fragment> {
     let Some(before) = before else {
-        return vec![insert(fleet, host), counts(fleet), filters(fleet), tags(fleet)];
+        return vec![insert(fleet, host), counts(fleet), filters(fleet), tags(fleet), update(fleet)];
     };
     let mut all = if before.device_type != host.device_type {
         vec![insert(fleet, host)]
@@ -238,6 +243,9 @@ fn host_updated(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
     }
     if !filters_room::same(before, host) {
         all.extend([filters(fleet), tags(fleet)]);
+    }
+    if update::may_differ(fleet, Some(before), host) {
+        all.push(update(fleet));
     }
     all
 }

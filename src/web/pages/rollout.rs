@@ -36,7 +36,7 @@ const SOAK: Choices = &[
     ("86400", "a day"),
 ];
 const FAILURES: Choices = &[
-    ("", "as usual: one, where there are steps"),
+    ("", "as usual"),
     ("0", "one host has failed"),
     ("1", "more than one has failed"),
     ("2", "more than 2 have failed"),

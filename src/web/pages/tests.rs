@@ -3,6 +3,7 @@
 mod applied;
 mod clicks;
 mod runs;
+mod update;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -193,7 +194,7 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     less.hosts.remove(&before.id);
     let fleet = view(&less, &ops);
     let made = fragments(&Change::HostRemoved(before.id.clone()), Some(&before), &fleet, &PageKind::Fleet);
-    assert_eq!(ids(&made), ["host:hsb0", "any", "counts", "filters", "canary-tags"]);
+    assert_eq!(ids(&made), ["host:hsb0", "any", "counts", "filters", "canary-tags", "update"]);
     assert_fresh(&made, &page(&fleet, &PageKind::Fleet), "removed");
 }
 

@@ -174,7 +174,7 @@ export function actions({ opened, signedIn, query }) {
     if (!outcomes) return;
     const not = outcomes.filter(({ problem }) => problem);
     toast(`${title}: begun on ${outcomes.length - not.length} of ${outcomes.length}.`);
-    if (not[0]) say(title, not.map(({ host, problem }) => `${host}: ${problem.detail}`).join("\n"));
+    if (not[0]) say(title, not.map(({ host, problem }) => `${host ?? title}: ${problem.detail}`).join("\n"));
   }
 
   // What a refused command offers instead, in the same attributes as everything that can be clicked.
