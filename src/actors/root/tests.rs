@@ -86,6 +86,7 @@ async fn whole() -> Whole {
             daemon_started: Time::now(),
             totp_configured: false,
             kill_at_limit: false,
+            alike: Arc::default(),
         }),
         retention: nixfleet_model::retention::Retention::default(),
     };

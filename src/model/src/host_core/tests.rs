@@ -61,6 +61,7 @@ fn settings() -> Arc<Settings> {
         daemon_started: at(0),
         totp_configured: true,
         kill_at_limit: false,
+        alike: Arc::default(),
     })
 }
 
