@@ -32,3 +32,4 @@ mod runs;
 mod security;
 mod tls;
 mod v2;
+mod weekly_update;
