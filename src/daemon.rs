@@ -165,7 +165,10 @@ async fn run(config: Config) -> Result<(), ServeError> {
             daemon_started: started_at,
             totp_configured: totp,
             kill_at_limit: timeout_action == TimeoutAction::Kill,
+            auto_test: config.auto_test,
         }),
+        notify: config.notify,
+        base_url: web.base_url.as_ref().map(ToString::to_string),
         retention,
     };
     let slots = Slots::default();

@@ -8,6 +8,7 @@
 //!       ├─ hosts ──── host  one for each host: facts, its running command, its lights
 //!       ├─ links            accepts agents; owns the two halves of each socket
 //!       ├─ sessions ─ session   one for each browser tab
+//!       ├─ notifier         tells people: ntfy, Discord, webhooks, mail
 //!       └─ janitor          retention, log compression, compaction
 //! ```
 
@@ -19,6 +20,7 @@ pub mod host;
 pub mod hosts;
 pub mod janitor;
 pub mod links;
+pub mod notifier;
 pub mod owned;
 pub mod remote;
 pub mod root;

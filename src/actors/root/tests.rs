@@ -86,7 +86,10 @@ async fn whole() -> Whole {
             daemon_started: Time::now(),
             totp_configured: false,
             kill_at_limit: false,
+            auto_test: true,
         }),
+        notify: Vec::new(),
+        base_url: None,
         retention: nixfleet_model::retention::Retention::default(),
     };
     let slots = Slots::default();
@@ -114,7 +117,7 @@ impl Whole {
         self.handles.sync.snapshot().await.is_ok_and(|now| now.state.hosts.contains_key(&host))
     }
 
-    fn seats(&self) -> [Option<ActorId>; 8] {
+    fn seats(&self) -> [Option<ActorId>; 9] {
         [
             seat(&self.slots.store),
             seat(&self.slots.sync),
@@ -123,6 +126,7 @@ impl Whole {
             seat(&self.slots.hosts),
             seat(&self.slots.links),
             seat(&self.slots.sessions),
+            seat(&self.slots.notifier),
             seat(&self.slots.janitor),
         ]
     }
@@ -136,6 +140,7 @@ impl Whole {
             Child::Hosts => kill(&self.slots.hosts),
             Child::Links => kill(&self.slots.links),
             Child::Sessions => kill(&self.slots.sessions),
+            Child::Notifier => kill(&self.slots.notifier),
             Child::Janitor => kill(&self.slots.janitor),
         }
     }

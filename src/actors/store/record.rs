@@ -41,10 +41,12 @@ pub(super) enum Kind {
     Session,
     /// A token.
     Token,
+    /// A notification.
+    Notification,
 }
 
 impl Kind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Number,
         Self::Epoch,
         Self::Host,
@@ -54,6 +56,7 @@ impl Kind {
         Self::Event,
         Self::Session,
         Self::Token,
+        Self::Notification,
     ];
 
     const fn tag(self) -> u8 {
@@ -67,6 +70,7 @@ impl Kind {
             Self::Event => 7,
             Self::Session => 8,
             Self::Token => 9,
+            Self::Notification => 14,
         }
     }
 }

@@ -217,6 +217,7 @@ pub(super) fn whole(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Resu
         Tree::Events => known::<v1::NewEvent>(),
         Tree::Sessions => known::<v1::LoginSession>(),
         Tree::Tokens => known::<v1::Token>(),
+        Tree::Outbox => known::<v1::Waiting>(),
         Tree::CommandsByHost | Tree::CommandsOpen | Tree::Parts => return Ok(()),
     };
     let part = |number| trees.get(Tree::Parts, &trees::part(tree, key, number));

@@ -31,11 +31,13 @@ pub(super) enum Tree {
     Tokens,
     /// What did not fit into one value: tag of the tree, key, number of the part.
     Parts,
+    /// Notifications that were not taken yet, by number.
+    Outbox,
 }
 
 impl Tree {
     /// All of them; the place in this list is the place in [`Trees`].
-    pub(super) const ALL: [Self; 11] = [
+    pub(super) const ALL: [Self; 12] = [
         Self::Meta,
         Self::Hosts,
         Self::Commands,
@@ -47,6 +49,7 @@ impl Tree {
         Self::Sessions,
         Self::Tokens,
         Self::Parts,
+        Self::Outbox,
     ];
 
     /// Its name in sled. Never changes.
@@ -63,6 +66,7 @@ impl Tree {
             Self::Sessions => "sessions",
             Self::Tokens => "tokens",
             Self::Parts => "parts",
+            Self::Outbox => "outbox",
         }
     }
 
@@ -80,6 +84,7 @@ impl Tree {
             Self::Sessions => 9,
             Self::Tokens => 10,
             Self::Parts => 11,
+            Self::Outbox => 14,
         }
     }
 
@@ -93,7 +98,8 @@ impl Tree {
             | Self::Settings
             | Self::Events
             | Self::Sessions
-            | Self::Tokens => true,
+            | Self::Tokens
+            | Self::Outbox => true,
             Self::CommandsByHost | Self::CommandsOpen | Self::Parts => false,
         }
     }
@@ -174,6 +180,16 @@ pub(super) fn event(id: EventId) -> Vec<u8> {
 /// The event that a key names.
 pub(super) fn event_in(key: &[u8]) -> Option<EventId> {
     Some(EventId(u64::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// Key of a notification.
+pub(super) fn outbox(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+/// The notification that a key names.
+pub(super) fn outbox_in(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.try_into().ok()?))
 }
 
 /// Key of a part of a record.

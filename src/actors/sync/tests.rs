@@ -97,6 +97,7 @@ async fn start_over(store: Marks, mark: &Arc<AtomicU64>) -> Bench {
         render: Arc::clone(&render) as Arc<dyn Render>,
         server,
         beacon: Duration::from_secs(30),
+        news: Arc::default(),
         seat: Slot::new("sync"),
     };
     let (actor, _) = Actor::spawn(None, Sync, args).await.unwrap();
@@ -250,6 +251,7 @@ fn host(name: &str) -> StateChange {
         daemon_started: Time::from_millis(0),
         totp_configured: false,
         kill_at_limit: false,
+        auto_test: true,
     };
     let record = HostRecord::new(name.parse().unwrap(), Time::from_millis(0));
     let remote = nixfleet_model::remote::RemoteState::new(None, "main", Duration::from_secs(30));

@@ -221,6 +221,7 @@ impl Bench {
                 daemon_started: began,
                 totp_configured: false,
                 kill_at_limit: manner.kill_at_limit,
+                auto_test: true,
             }),
             store: StoreHandle::new(slot),
             publish: Box::new(move |changes| apply(&published, changes)),

@@ -7,6 +7,7 @@ use nixfleet_model::command::{Command, Life, Noted, Was};
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::host::{Chosen, DeployedRecord, Facts, Freshness, History, HostRecord, SwitchRun, TestRun};
 use nixfleet_model::load::Load;
+use nixfleet_model::notify::{Kind, Notice, Waiting};
 use nixfleet_model::remote::{Desired, Failing, Relation, RemoteState};
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{Category, CommandState, Level, LoadHistory, LoadSample, Merged, PullRequest};
@@ -50,6 +51,20 @@ fn deployed() -> DeployedRecord {
         number: Some(300),
         at: Time::from_millis(7),
     }
+}
+
+pub(super) fn waiting() -> Waiting {
+    let notice = Notice {
+        kind: Kind::HostGone,
+        level: Level::Warn,
+        host: Some(text("hsb0")),
+        subject: "hsb0".to_owned(),
+        title: "hsb0 is gone".to_owned(),
+        text: "t".to_owned(),
+        path: "/hosts/hsb0".to_owned(),
+        at: Time::from_millis(300),
+    };
+    Waiting { channel: "ntfy".to_owned(), notice, letter: Some(6) }
 }
 
 pub(super) fn host() -> HostRecord {
@@ -114,6 +129,7 @@ pub(super) fn host() -> HostRecord {
             at: Time::from_millis(9),
         }),
         reboots: vec![Time::from_millis(11)],
+        auto_test: Some(CommandId::from_uuid(uuid(12))),
     };
     HostRecord {
         id: text("hsb0"),
@@ -305,6 +321,11 @@ fn version_1_of_every_record_is_what_it_was() {
     let scopes = vec![Scope::Read, Scope::Operate, Scope::Admin, Scope::Metrics];
     golden::<v1::Token>("token of the API", &token(TokenKind::Api(scopes)), "026964046e616d6501040001020302010400");
     golden::<v1::Token>("token for enrolment", &token(TokenKind::Enrol), "026964046e616d650202010400");
+    golden::<v1::Waiting>(
+        "notification",
+        &waiting(),
+        "046e746679030101046873623004687362300c6873623020697320676f6e6501740b2f686f7374732f68736230fb58020106",
+    );
     golden::<v1::RemoteState>(
         "remote",
         &remote(),
@@ -318,7 +339,7 @@ fn version_1_of_every_record_is_what_it_was() {
     golden::<v1::HostRecord>(
         "host",
         &host(),
-        "0468736230fd0ec365f943030000010604485342300102010101030105302e312e3001010101023135010532362e303502030107233131323233330201610162011e0375726c036469720105646972747901103031323334353637383961626364656601403233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323301011066656463626139383736353433323130014030313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031010c2f6e69782f73746f72652f7301fb2c010e010c2f6e69782f73746f72652f72010761626364656630010a01076162636465663101040101040101000000000000f83f0001000000000000000001000000000000d03f01010201030001000109612e73657276696365011130303a31313a32323a33333a34343a3535010465786563010730313233343536010c2f6e69782f73746f72652f610140616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261620110000000000000000000000000000000010110000000000000000000000000000000020104626f6f7401100000000000000000000000000000000301067377697463680107233434353536360101016301046e6f74650110000000000000000000000000000000040d666f7263652d72656275696c640001076162636465663201056275696c64100112011066656463626139383736353433323130014030313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031010c2f6e69782f73746f72652f7301fb2c010e011000000000000000000000000000000005010607010174010761626364656633010c2f6e69782f73746f72652f74120116fc561b910378ffff29ffffff6407fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffb2001ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff4707ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff011000000000000000000000000000000006",
+        "0468736230fd0ec365f943030000010604485342300102010101030105302e312e3001010101023135010532362e303502030107233131323233330201610162011e0375726c036469720105646972747901103031323334353637383961626364656601403233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323332333233323301011066656463626139383736353433323130014030313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031010c2f6e69782f73746f72652f7301fb2c010e010c2f6e69782f73746f72652f72010761626364656630010a01076162636465663101040101040101000000000000f83f0001000000000000000001000000000000d03f01010201030001000109612e73657276696365011130303a31313a32323a33333a34343a3535010465786563010730313233343536010c2f6e69782f73746f72652f610140616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261626162616261620110000000000000000000000000000000010110000000000000000000000000000000020104626f6f7401100000000000000000000000000000000301067377697463680107233434353536360101016301046e6f74650110000000000000000000000000000000040d666f7263652d72656275696c640001076162636465663201056275696c64100112011066656463626139383736353433323130014030313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031303130313031010c2f6e69782f73746f72652f7301fb2c010e011000000000000000000000000000000005010607010174010761626364656633010c2f6e69782f73746f72652f7412011601100000000000000000000000000000000cfc561b910378ffff29ffffff6407fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffb2001ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff4707ffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff011000000000000000000000000000000006",
     );
 }
 
@@ -359,6 +380,7 @@ fn version_1_of_every_enum_is_numbered_as_it_was() {
     let devices =
         [DeviceType::Server, DeviceType::Desktop, DeviceType::Laptop, DeviceType::Gaming, DeviceType::Unknown];
     assert_eq!(numbers::<v1::DeviceType>(&devices), [0, 1, 2, 3, 4]);
+    assert_eq!(numbers::<v1::NoticeKind>(&Kind::ALL), (0..8).collect::<Vec<_>>());
     assert_eq!(numbers::<v1::Category>(&[Category::Audit, Category::System, Category::Error]), [0, 1, 2]);
     assert_eq!(numbers::<v1::Level>(&[Level::Info, Level::Warn, Level::Error, Level::Success]), [0, 1, 2, 3]);
 }

@@ -10,6 +10,7 @@ use super::*;
 use crate::checks::TotpProof;
 use crate::remote::Desired;
 
+mod auto_tests;
 mod crashes;
 mod memory;
 mod played;
@@ -60,6 +61,7 @@ fn settings() -> Arc<Settings> {
         daemon_started: at(0),
         totp_configured: true,
         kill_at_limit: false,
+        auto_test: true,
     })
 }
 
