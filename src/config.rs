@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nixfleet_protocol::Op;
+use nixfleet_model::pipeline::Known;
 
 pub use keep::{KeepError, keep_session_secret};
 pub use notify::{ChannelConfig, MailConfig, MailTls, Way};
@@ -71,7 +71,7 @@ pub struct Config {
     /// How it is written.
     pub log_format: LogFormat,
     /// Pipelines of the operator's own.
-    pub pipelines: Vec<PipelineConfig>,
+    pub pipelines: Vec<Known>,
     /// How people are told.
     pub notify: Vec<ChannelConfig>,
 }
@@ -151,19 +151,6 @@ pub enum LogFormat {
     Text,
     /// For machines.
     Json,
-}
-
-/// A pipeline of the operator's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PipelineConfig {
-    /// Its name.
-    pub name: String,
-    /// One op a stage.
-    pub ops: Vec<Op>,
-    /// For people.
-    pub description: String,
-    /// How many hosts at once; none: all.
-    pub parallel: Option<u32>,
 }
 
 /// Worth saying, and the start goes on.

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use clap::Args;
 use nixfleet_model::host_core;
+use nixfleet_model::pipeline::Registry;
 use nixfleet_model::retention::Retention;
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Server;
@@ -134,7 +135,9 @@ fn start_log(config: &Config) -> Result<(), ServeError> {
 }
 
 async fn run(config: Config) -> Result<(), ServeError> {
-    let Config { listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, wake_by, .. } = config;
+    let Config {
+        listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, wake_by, pipelines, ..
+    } = config;
     let retention = Retention { commands: days(config.command_days), events: days(config.event_days) };
     let mut terminate = signal(SignalKind::terminate()).map_err(system("SIGTERM"))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system("SIGINT"))?;
@@ -194,7 +197,9 @@ async fn run(config: Config) -> Result<(), ServeError> {
         store: handles.store.clone(),
     };
     tokio::spawn(control::serve(doors, stopped.clone()));
-    let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir));
+    let app = Arc::new(
+        App::new(handles.clone(), web, first, further, totp, data_dir).with_pipelines(Registry::with(pipelines)),
+    );
     tracing::info!(%listen, version = VERSION, "serving");
     let serving = tokio::spawn(server::serve(listener, app, tls, Limits::default(), stopped));
 

@@ -34,6 +34,7 @@ use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap};
 use hyper::{Method, Request, Response, StatusCode};
+use nixfleet_model::pipeline::Registry;
 use nixfleet_protocol::api::OpEntry;
 use tokio::sync::Semaphore;
 
@@ -63,6 +64,7 @@ pub struct App {
     totp: bool,
     data_dir: PathBuf,
     ops: Vec<OpEntry>,
+    pipelines: Registry,
     pages: Pages,
     /// Where the lines of the logs are that were asked for.
     indexes: Indexes,
@@ -127,11 +129,18 @@ impl App {
             totp,
             data_dir,
             ops,
+            pipelines: Registry::default(),
             pages: Pages::default(),
             indexes: Indexes::default(),
             reading: Semaphore::new(READING),
             hooks: Semaphore::new(api::webhook::AT_ONCE),
         }
+    }
+
+    /// With pipelines of the operator's own.
+    #[must_use]
+    pub fn with_pipelines(self, pipelines: Registry) -> Self {
+        Self { pipelines, ..self }
     }
 
     /// Answers a request; also says whether we know who asked.
@@ -211,7 +220,7 @@ impl App {
             | Endpoint::SettingsPage => people::page(self, asked).await,
             Endpoint::Socket => Err(Refused::no_such_path()),
             Endpoint::Ops => Answer::ok(&serde_json::json!({ "ops": self.ops })),
-            Endpoint::Pipelines => Ok(api::runs::pipelines()?),
+            Endpoint::Pipelines => api::runs::pipelines(self).await,
             Endpoint::Hosts => api::hosts::list(self).await,
             Endpoint::Host => api::hosts::one(self, asked).await,
             Endpoint::HostMetrics => api::hosts::metrics(self, asked).await,
@@ -228,9 +237,11 @@ impl App {
             Endpoint::Stop | Endpoint::Extend | Endpoint::Ignore | Endpoint::GiveUp => {
                 api::commands::act(self, asked, body).await
             }
-            Endpoint::Runs => api::runs::list(self).await,
-            Endpoint::Run | Endpoint::CancelRun | Endpoint::DecideRun => api::runs::one(asked),
-            Endpoint::StartRun => api::runs::start(asked, body),
+            Endpoint::Runs => api::runs::list(self, asked).await,
+            Endpoint::Run => api::runs::one(self, asked).await,
+            Endpoint::CancelRun => api::runs::cancel(self, asked, body).await,
+            Endpoint::DecideRun => api::runs::decide(self, asked, body).await,
+            Endpoint::StartRun => api::runs::start(self, asked, body).await,
             Endpoint::Events => api::events::list(self, asked).await,
             Endpoint::Remote => api::status::remote(self).await,
             Endpoint::RefreshRemote => api::ops::refresh_remote(self, asked).await,

@@ -7,11 +7,12 @@ use super::links::LinksHandle;
 use super::notifier::NotifierHandle;
 use super::remote::RemoteHandle;
 use super::root::RootHandle;
+use super::runs::RunsHandle;
 use super::sessions::SessionsHandle;
 use super::slot::Slot;
 use super::store::StoreHandle;
 use super::sync::SyncHandle;
-use super::{access, hosts, janitor, links, notifier, remote, root, sessions, store, sync};
+use super::{access, hosts, janitor, links, notifier, remote, root, runs, sessions, store, sync};
 
 /// The places of the tree.
 #[derive(Clone, Debug)]
@@ -26,6 +27,8 @@ pub struct Slots {
     pub remote: Slot<remote::Msg>,
     /// Of the hosts' parent.
     pub hosts: Slot<hosts::Msg>,
+    /// Of the runs' parent.
+    pub runs: Slot<runs::Msg>,
     /// Of the links.
     pub links: Slot<links::Msg>,
     /// Of the tabs' parent.
@@ -46,6 +49,7 @@ impl Default for Slots {
             access: Slot::new("access"),
             remote: Slot::new("remote"),
             hosts: Slot::new("hosts"),
+            runs: Slot::new("runs"),
             links: Slot::new("links"),
             sessions: Slot::new("sessions"),
             notifier: Slot::new("notifier"),
@@ -68,6 +72,8 @@ pub struct Handles {
     pub remote: RemoteHandle,
     /// The hosts.
     pub hosts: HostsHandle,
+    /// The runs of pipelines.
+    pub runs: RunsHandle,
     /// The agents' links.
     pub links: LinksHandle,
     /// The tabs.
@@ -89,6 +95,7 @@ impl Handles {
             access: AccessHandle::new(slots.access.clone()),
             remote: RemoteHandle::new(slots.remote.clone()),
             hosts: HostsHandle::new(slots.hosts.clone()),
+            runs: RunsHandle::new(slots.runs.clone()),
             links: LinksHandle::new(slots.links.clone()),
             sessions: SessionsHandle::new(slots.sessions.clone()),
             notifier: NotifierHandle::new(slots.notifier.clone()),

@@ -26,13 +26,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nixfleet_model::checks::Refusal;
 use nixfleet_model::command::Command;
 use nixfleet_model::host::HostRecord;
 pub use nixfleet_model::host_core::{Act, ActRefused, Submit, Submitted};
 use nixfleet_model::host_core::{Core, Effect, Input, Step, Writes};
 use nixfleet_model::remote::RemoteState;
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
-use nixfleet_protocol::{CommandId, HostId, Time, api};
+use nixfleet_protocol::{CommandId, HostId, RunId, Time, api};
 use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
@@ -97,6 +98,24 @@ pub enum Msg {
         /// Answered when it is on disk and in the state that everyone sees.
         reply: RpcReplyPort<Submitted>,
     },
+    /// The store was asked for the id of a wish, and has answered.
+    Sought {
+        /// The wish.
+        request: Box<Submit>,
+        /// What the store has of its id.
+        known: Option<Box<Command>>,
+        /// Who waits.
+        reply: RpcReplyPort<Submitted>,
+    },
+    /// A run wants the host for itself.
+    Reserve {
+        /// Which.
+        run: RunId,
+        /// Answered when it is in the state that everyone sees, or with what is in the way.
+        reply: RpcReplyPort<Result<(), Refusal>>,
+    },
+    /// This run owns the host from now on.
+    Owned(Option<RunId>),
     /// Somebody wants something of a running command.
     Act {
         /// Which.
@@ -162,12 +181,15 @@ pub struct Args {
     pub unfinished: Vec<Command>,
     /// The remote as it is now.
     pub remote: Arc<RemoteState>,
+    /// The run that owns it.
+    pub run: Option<RunId>,
 }
 
 /// Who waits for an answer.
 #[derive(Debug)]
 enum Waiting {
     Submit(RpcReplyPort<Submitted>),
+    Reserve(RpcReplyPort<Result<(), Refusal>>),
     Act(RpcReplyPort<Result<api::Command, ActRefused>>),
 }
 
@@ -231,7 +253,7 @@ impl Actor for Host {
     type Arguments = Args;
 
     async fn pre_start(&self, myself: HostRef, args: Args) -> Result<State, ActorProcessingErr> {
-        let Args { world, hosts, record, unfinished, remote } = args;
+        let Args { world, hosts, record, unfinished, remote, run } = args;
         let host = record.id.clone();
         let now = world.clock.now();
         let (core, step) = Core::revive(Arc::clone(&world.settings), *record, unfinished, remote, now);
@@ -254,6 +276,9 @@ impl Actor for Host {
             world,
         };
         state.follow_up(&myself, step);
+        if run.is_some() {
+            state.step(&myself, Input::Owned(run));
+        }
         Ok(state)
     }
 
@@ -276,6 +301,9 @@ impl Actor for Host {
             Msg::RemoteChanged(remote) => state.step(&myself, Input::Remote(remote)),
             Msg::RemoteAsked { number } => state.step(&myself, Input::RemoteAsked { number }),
             Msg::Submit { request, reply } => state.submit(&myself, *request, reply),
+            Msg::Sought { request, known, reply } => state.sought(&myself, *request, known, reply),
+            Msg::Reserve { run, reply } => state.reserve(&myself, run, reply),
+            Msg::Owned(run) => state.step(&myself, Input::Owned(run)),
             Msg::Act { command, action, actor, reply } => state.act(&myself, command, action, actor, reply),
             Msg::FollowLog { command, reply } => {
                 let grows = state.core.command(command).is_some();
@@ -370,6 +398,11 @@ impl State {
                         answer(reply, submitted);
                     }
                 }
+                Effect::AnswerReserve { ask, answer: reserved } => {
+                    if let Some(Waiting::Reserve(reply)) = self.waiting.remove(&ask) {
+                        answer(reply, reserved);
+                    }
+                }
                 Effect::AnswerAct { ask, answer: acted } => {
                     if let Some(Waiting::Act(reply)) = self.waiting.remove(&ask) {
                         answer(reply, acted.map(|command| *command));
@@ -445,6 +478,7 @@ impl State {
             "protocol": self.core.protocol(),
             "open": self.core.open().map(|open| (open.id, open.op, open.state)),
             "unfinished": self.core.unfinished().count(),
+            "run": self.core.run(),
             "committing_ms": self.committing_since.map(|since| since.elapsed().as_millis()),
             "waiting": self.waiting.len(),
             "logs": self.logs.len(),

@@ -7,14 +7,16 @@
 //! with what was last known, and tried again now and then. Its neighbours do not notice.
 //! When this actor dies its children die with it; the root starts it again, and it reads the store.
 
+mod owners;
 mod revival;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use nixfleet_model::checks::Refusal;
 use nixfleet_model::command::Command;
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::host::HostRecord;
@@ -22,7 +24,7 @@ use nixfleet_model::remote::RemoteState;
 use nixfleet_model::restart::Restarts;
 use nixfleet_protocol::agent::Register;
 use nixfleet_protocol::api::{Category, Level};
-use nixfleet_protocol::{CommandId, HostId, api};
+use nixfleet_protocol::{CommandId, HostId, RunId, api};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::watch;
 
@@ -65,6 +67,35 @@ pub enum Msg {
         /// Answered when it is on disk and in the state that everyone sees.
         reply: RpcReplyPort<Submitted>,
     },
+    /// A run wants these hosts for itself: all of them, or none.
+    Reserve {
+        /// Which run.
+        run: RunId,
+        /// Which hosts.
+        hosts: Vec<HostId>,
+        /// Those that can't be had and why; none: all are the run's.
+        reply: RpcReplyPort<Vec<(HostId, Refusal)>>,
+    },
+    /// All hosts that a run wants have answered.
+    Reserved {
+        /// Which run.
+        run: RunId,
+        /// Those that can't be had, and why.
+        refused: Vec<(HostId, Refusal)>,
+        /// Who waits.
+        reply: RpcReplyPort<Vec<(HostId, Refusal)>>,
+    },
+    /// These hosts are this run's, as its record says.
+    Own {
+        /// Which run.
+        run: RunId,
+        /// Which hosts.
+        hosts: Vec<HostId>,
+    },
+    /// A run is over: its hosts are everyone's again.
+    Release(RunId),
+    /// The runs that there are, and no others: what belongs to another is released.
+    OpenRuns(BTreeSet<RunId>),
     /// Somebody wants something of a running command.
     Act {
         /// Which command.
@@ -182,6 +213,26 @@ impl HostsHandle {
         asked.unwrap_or_else(|error| Submitted::Unavailable(error.to_string()))
     }
 
+    /// Takes hosts for a run: all of them, or none. Answers those that can't be had, and why.
+    pub async fn reserve(&self, run: RunId, hosts: Vec<HostId>) -> Result<Vec<(HostId, Refusal)>, Unanswered> {
+        self.slot.call(|reply| Msg::Reserve { run, hosts, reply }, WISH).await
+    }
+
+    /// Says what a run's record says: these hosts are its own.
+    pub fn own(&self, run: RunId, hosts: Vec<HostId>) -> bool {
+        self.slot.cast(Msg::Own { run, hosts })
+    }
+
+    /// A run is over.
+    pub fn release(&self, run: RunId) -> bool {
+        self.slot.cast(Msg::Release(run))
+    }
+
+    /// The runs that there are, and no others.
+    pub fn open_runs(&self, runs: BTreeSet<RunId>) -> bool {
+        self.slot.cast(Msg::OpenRuns(runs))
+    }
+
     /// Something of a running command.
     pub async fn act(
         &self,
@@ -252,6 +303,8 @@ struct Entry {
     broken: Option<String>,
     /// Its time has come to be tried again.
     due: bool,
+    /// The run that owns it.
+    run: Option<RunId>,
 }
 
 /// What it remembers.
@@ -285,6 +338,13 @@ impl Actor for Hosts {
             open.entry(command.host.clone()).or_default().push(command);
         }
         let mut state = State { world, remote, hosts: BTreeMap::new(), by_actor: HashMap::new() };
+        for run in loaded.runs.iter().filter(|run| !run.record.is_over()) {
+            for host in run.hosts.keys() {
+                state.hosts.entry(host.clone()).or_default().run = Some(run.record.id);
+            }
+        }
+        let known: BTreeSet<HostId> = loaded.hosts.iter().map(|record| record.id.clone()).collect();
+        state.hosts.retain(|host, _| known.contains(host));
         for record in loaded.hosts {
             let unfinished = open.remove(&Some(record.id.clone())).unwrap_or_default();
             state.spawn(&myself, record, unfinished).await;
@@ -320,6 +380,11 @@ impl Actor for Hosts {
                 Some(Entry { actor: None, .. }) => answer(reply, Submitted::Unavailable(restarting(&host))),
                 Some(Entry { actor: Some(actor), .. }) => tell(actor, host::Msg::Submit { request, reply }),
             },
+            Msg::Reserve { run, hosts, reply } => state.reserve(&myself, run, hosts, reply),
+            Msg::Reserved { run, refused, reply } => state.reserved(run, refused, reply),
+            Msg::Own { run, hosts } => state.own(run, &hosts),
+            Msg::Release(run) => state.release(run),
+            Msg::OpenRuns(runs) => state.keep_owners(&runs),
             Msg::Act { command, host, action, actor: who, reply } => match state.hosts.get(&host) {
                 None => answer(reply, Err(ActRefused::NotOpen)),
                 Some(Entry { actor: None, .. }) => answer(reply, Err(ActRefused::Unavailable(restarting(&host)))),
@@ -408,6 +473,7 @@ impl State {
             record: Box::new(record),
             unfinished,
             remote: Arc::clone(&self.remote),
+            run: self.hosts.get(&host).and_then(|entry| entry.run),
         };
         match Actor::spawn_linked(None, Host, args, myself.get_cell()).await {
             Ok((actor, _)) => {

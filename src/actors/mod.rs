@@ -6,6 +6,7 @@
 //!       ├─ access           login sessions, tokens, login limits, TOTP steps
 //!       ├─ remote           the configuration repository's desired state
 //!       ├─ hosts ──── host  one for each host: facts, its running command, its lights
+//!       ├─ runs ───── run   one for each pipeline run that is not over
 //!       ├─ links            accepts agents; owns the two halves of each socket
 //!       ├─ sessions ─ session   one for each browser tab
 //!       ├─ notifier         tells people: ntfy, Discord, webhooks, mail
@@ -24,6 +25,7 @@ pub mod notifier;
 pub mod owned;
 pub mod remote;
 pub mod root;
+pub mod runs;
 pub mod session;
 pub mod sessions;
 pub mod slot;

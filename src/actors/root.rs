@@ -26,7 +26,7 @@ use self::children::{Tree, spawn};
 pub use self::readiness::Readiness;
 use super::handles::{Handles, Slots};
 use super::slot::{Slot, Unanswered, answer};
-use super::{hosts, remote, sessions};
+use super::{hosts, remote, runs, sessions};
 
 /// How long an answer to `/readyz` is good for: at most one probe a second, shared.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
@@ -236,12 +236,19 @@ impl State {
                 // What the store said while nobody sat there.
                 self.handles.sync.publish(vec![StateChange::Server(Arc::new(self.tree.server()))]);
                 slots.hosts.cast(hosts::Msg::Republish)
+                    & slots.runs.cast(runs::Msg::Republish)
                     & slots.remote.cast(remote::Msg::Republish)
                     & slots.sessions.cast(sessions::Msg::SyncRestarted)
             }
             Child::Hosts => slots.remote.cast(remote::Msg::Republish),
             Child::Remote => slots.hosts.cast(hosts::Msg::Republish),
-            Child::Store | Child::Access | Child::Links | Child::Sessions | Child::Notifier | Child::Janitor => true,
+            Child::Store
+            | Child::Access
+            | Child::Runs
+            | Child::Links
+            | Child::Sessions
+            | Child::Notifier
+            | Child::Janitor => true,
         };
         if !told {
             tracing::debug!(?child, "a neighbour is being restarted too");

@@ -13,9 +13,10 @@ use nixfleet_model::event::NewEvent;
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host::HostRecord;
 use nixfleet_model::notify::Waiting;
+use nixfleet_model::pipeline::{Run, RunHost, RunRecord};
 use nixfleet_model::remote::RemoteState;
 use nixfleet_model::retention::Sketch;
-use nixfleet_protocol::{CommandId, Epoch, EventId, HostId, api};
+use nixfleet_protocol::{CommandId, Epoch, EventId, HostId, RunId, api};
 use ractor::RpcReplyPort;
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +39,7 @@ pub mod restore;
 mod start;
 mod trees;
 pub mod upkeep;
+mod walk;
 mod witness;
 mod writer;
 
@@ -75,6 +77,12 @@ pub enum Write {
     RemoveCommand(Sketch),
     /// Forget an event.
     RemoveEvent(EventId),
+    /// A run of a pipeline, without its hosts.
+    PutRun(Box<RunRecord>),
+    /// A host of a run.
+    PutRunHost(Box<RunHost>),
+    /// Forget a run that is over, with its hosts.
+    RemoveRun(RunId),
     /// The last good answer of the remote.
     PutRemote(Box<RemoteState>),
     /// A login session, by the SHA-256 of its id.
@@ -206,6 +214,8 @@ pub struct Loaded {
     pub recent: Vec<Command>,
     /// The last 100 events, newest first.
     pub events: Vec<Arc<api::Event>>,
+    /// The runs that are not over, and the newest 20 that are; newest first.
+    pub runs: Vec<Run>,
     /// The remote's last good answer.
     pub remote: Option<RemoteState>,
     /// What should be there and is missing or damaged, one sentence each.
@@ -221,6 +231,7 @@ impl Default for Loaded {
             open: Vec::new(),
             recent: Vec::new(),
             events: Vec::new(),
+            runs: Vec::new(),
             remote: None,
             warnings: Vec::new(),
         }
@@ -255,6 +266,10 @@ pub enum Msg {
     },
     /// Events, newest first, before a number.
     Events { before: Option<EventId>, limit: usize, reply: RpcReplyPort<Result<Vec<Arc<api::Event>>, StoreError>> },
+    /// One run.
+    Run { id: RunId, reply: RpcReplyPort<Result<Option<Run>, StoreError>> },
+    /// Runs, newest first, before an id.
+    Runs { before: Option<RunId>, limit: usize, reply: RpcReplyPort<Result<Vec<Run>, StoreError>> },
     /// All login sessions and tokens.
     Access { reply: RpcReplyPort<Result<AccessRecords, StoreError>> },
     /// Notifications that were not taken yet.
@@ -382,6 +397,16 @@ impl StoreHandle {
     /// Events, newest first.
     pub async fn events(&self, before: Option<EventId>, limit: usize) -> Result<Vec<Arc<api::Event>>, StoreError> {
         self.slot.call(|reply| Msg::Events { before, limit, reply }, READ).await?
+    }
+
+    /// One run.
+    pub async fn run(&self, id: RunId) -> Result<Option<Run>, StoreError> {
+        self.slot.call(|reply| Msg::Run { id, reply }, READ).await?
+    }
+
+    /// Runs, newest first.
+    pub async fn runs(&self, before: Option<RunId>, limit: usize) -> Result<Vec<Run>, StoreError> {
+        self.slot.call(|reply| Msg::Runs { before, limit, reply }, READ).await?
     }
 
     /// All login sessions and tokens.

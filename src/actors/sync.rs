@@ -9,6 +9,7 @@
 //! objects, so there is nothing to miss), and the sessions subscribe anew. Who wants the state waits until all
 //! hosts have told theirs (`sync/waking.rs`).
 
+mod follower;
 mod outbox;
 mod page_kind;
 mod payload;
@@ -30,7 +31,9 @@ use nixfleet_protocol::{CommandId, Epoch, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use serde::Serialize;
 use tokio::sync::Notify;
+use uuid::Uuid;
 
+pub use self::follower::Follower;
 pub(crate) use self::outbox::frame;
 pub use self::outbox::{Outbox, OutboxReader, outbox};
 pub use self::page_kind::PageKind;
@@ -98,6 +101,20 @@ pub enum Msg {
         outbox: Outbox,
         /// What it has already.
         resume: Option<Resume>,
+    },
+    /// Somebody in the daemon follows from now on, under this number; an earlier one of the same number does no more.
+    Follow {
+        /// Its number.
+        id: Uuid,
+        /// Called with each change.
+        follower: Follower,
+        /// The state as it is, before the first of these changes.
+        reply: RpcReplyPort<Snapshot>,
+    },
+    /// It follows no more.
+    Unfollow {
+        /// Its number.
+        id: Uuid,
     },
     /// It is gone.
     Unsubscribe {
@@ -170,6 +187,18 @@ impl SyncHandle {
         self.slot.call(|reply| Msg::Snapshot { reply }, Duration::from_secs(5)).await
     }
 
+    /// Has each change told to a follower from now on. Gives the state as it is before the first of them.
+    pub async fn follow(&self, id: Uuid, follower: Follower) -> Result<Snapshot, Unanswered> {
+        self.slot.call(|reply| Msg::Follow { id, follower, reply }, Duration::from_secs(5)).await
+    }
+
+    /// Ends that. An actor that sits there no more tells nobody anyway.
+    pub fn unfollow(&self, id: Uuid) {
+        if !self.slot.cast(Msg::Unfollow { id }) {
+            tracing::trace!("sync is being restarted, and knows no followers");
+        }
+    }
+
     /// Tells the actor, whoever sits there.
     pub fn cast(&self, message: Msg) -> bool {
         self.slot.cast(message)
@@ -193,6 +222,7 @@ pub struct State {
     fleet: Arc<FleetState>,
     ring: Ring,
     subscribers: HashMap<u64, Subscriber>,
+    followers: HashMap<Uuid, Follower>,
     /// Not all hosts have told their state yet.
     waking: Option<Waking>,
     news: Arc<Notify>,
@@ -230,6 +260,7 @@ impl Actor for Sync {
             fleet: Arc::new(fleet),
             ring: Ring::default(),
             subscribers: HashMap::new(),
+            followers: HashMap::new(),
             waking,
             news: args.news,
         })
@@ -259,6 +290,8 @@ impl Actor for Sync {
             Msg::Awake => state.wake(),
             message @ (Msg::Snapshot { .. }
             | Msg::Subscribe { .. }
+            | Msg::Follow { .. }
+            | Msg::Unfollow { .. }
             | Msg::Unsubscribe { .. }
             | Msg::Resume { .. }
             | Msg::GetState { .. }
@@ -291,6 +324,9 @@ fn rebuild(loaded: Loaded, server: Server) -> FleetState {
     for command in loaded.recent.iter().chain(&loaded.open) {
         fleet.apply(StateChange::Command(Arc::new(command_view(command))));
     }
+    for run in loaded.runs.iter().rev() {
+        fleet.apply(StateChange::Run(Arc::new(run.view(Vec::new()))));
+    }
     for event in loaded.events.into_iter().rev() {
         fleet.apply(StateChange::Event(event));
     }
@@ -303,6 +339,13 @@ impl State {
         match message {
             Msg::Snapshot { reply } => answer(reply, self.snapshot()),
             Msg::Subscribe { id, view, outbox, resume } => self.subscribe(id, view, outbox, resume),
+            Msg::Follow { id, follower, reply } => {
+                self.followers.insert(id, follower);
+                answer(reply, self.snapshot());
+            }
+            Msg::Unfollow { id } => {
+                self.followers.remove(&id);
+            }
             Msg::Unsubscribe { id } => {
                 self.subscribers.remove(&id);
             }
@@ -337,6 +380,7 @@ impl State {
             "hosts": self.fleet.hosts.len(),
             "waking": self.waking.is_some(),
             "subscribers": self.subscribers.len(),
+            "followers": self.followers.len(),
             "lagging": self.subscribers.values().filter(|s| s.outbox.is_lagging()).count(),
             "ring": self.ring.len(),
         })
@@ -365,6 +409,9 @@ impl State {
             self.news.notify_one();
         }
         self.fan_out(&change, before.as_deref());
+        for follower in self.followers.values() {
+            follower.tell(&change);
+        }
         self.ring.push(&change);
     }
 

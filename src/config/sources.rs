@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Given, PipelineConfig, Problem, Secret, Warning};
+use super::{Given, Known, Problem, Secret, Warning};
 use nixfleet_protocol::Op;
 
 /// A setting that the product's documents name.
@@ -90,7 +90,7 @@ enum FileValue {
 pub(super) struct Sources<'a> {
     given: &'a Given<'a>,
     file: BTreeMap<String, FileValue>,
-    pub(super) pipelines: Vec<PipelineConfig>,
+    pub(super) pipelines: Vec<Known>,
     /// `[[notify]]` tables, not read yet.
     pub(super) notify: Vec<toml::Value>,
     pub(super) problems: Vec<Problem>,
@@ -171,9 +171,6 @@ impl<'a> Sources<'a> {
                     Err(why) => self.problem(name, why),
                 },
             }
-        }
-        if !self.pipelines.is_empty() {
-            self.warn("[[pipeline]] does nothing yet");
         }
     }
 
@@ -332,7 +329,7 @@ struct PipelineText {
 }
 
 impl PipelineText {
-    fn parse(self) -> Parsed<PipelineConfig> {
+    fn parse(self) -> Parsed<Known> {
         let fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
         if self.name.is_empty() || self.name.len() > 63 || !self.name.bytes().all(fine) {
             return Err("name: expected lower case letters, digits and hyphens, at most 63".to_owned());
@@ -343,8 +340,11 @@ impl PipelineText {
         if self.parallel == Some(0) {
             return Err("parallel: at least 1".to_owned());
         }
-        let ops =
-            self.ops.iter().map(|op| op.parse::<Op>().map_err(|error| error.to_string())).collect::<Result<_, _>>()?;
-        Ok(PipelineConfig { name: self.name, ops, description: self.description, parallel: self.parallel })
+        let ops = self
+            .ops
+            .iter()
+            .map(|op| op.parse::<Op>().map_err(|error| error.to_string()))
+            .collect::<Result<Vec<_>, _>>()?;
+        Known::configured(&self.name, &ops, &self.description, self.parallel)
     }
 }

@@ -1,5 +1,7 @@
 //! Tables: what is given, and what becomes of it.
 
+use nixfleet_protocol::Op;
+
 use super::*;
 
 const HASH: &str = "$2b$04$EGdrhbKUv8Oc9vGiXX0HQOxSg445d458Muh7DAHskb6QbtCvdxcie";
@@ -184,13 +186,15 @@ fn an_empty_variable_is_as_good_as_none() {
 #[test]
 fn pipelines_are_read() {
     let config = fine(&[], "[[pipeline]]\nname = \"careful\"\nops = [\"pull\", \"plan\"]\nparallel = 1\n");
-    assert_eq!(config.pipelines[0].ops, [Op::Pull, Op::Plan]);
+    assert_eq!(config.pipelines[0].entry().ops, [Op::Pull, Op::Plan]);
     for bad in [
         "[[pipeline]]\nname = \"x\"\nops = [\"dance\"]",
         "[[pipeline]]\nname = \"x y\"\nops = [\"pull\"]",
         "[[pipeline]]\nname = \"x\"\nops = []",
         "[[pipeline]]\nname = \"x\"\nops = [\"pull\"]\ncolour = 1",
         "[[pipeline]]\nname = \"x\"\nops = [\"pull\"]\n[[pipeline]]\nname = \"x\"\nops = [\"pull\"]",
+        "[[pipeline]]\nname = \"do-all\"\nops = [\"pull\"]",
+        "[[pipeline]]\nname = \"x\"\nops = [\"pull\", \"journal\"]",
         "pipeline = 7",
         "listen = ",
     ] {

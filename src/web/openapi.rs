@@ -283,7 +283,7 @@ fn schemas() -> Value {
             "name kind to events levels hosts tags quiet quiet_until waiting retry_at last_success last_error",
         ),
         ("NotificationTested", "channel message"),
-        ("Problem", "type title status detail code message offer command_id"),
+        ("Problem", "type title status detail code message offer command_id hosts"),
     ] {
         let properties: Map<String, Value> = fields.split(' ').map(|field| (field.to_owned(), json!({}))).collect();
         let required: Vec<&str> = fields.split(' ').collect();

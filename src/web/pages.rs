@@ -33,6 +33,7 @@ mod log;
 mod notifications;
 #[cfg(test)]
 mod preview;
+mod rollout;
 mod row;
 mod runs;
 #[cfg(test)]
@@ -47,7 +48,7 @@ mod words;
 use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
-use nixfleet_protocol::api::{Command, Host, OpEntry, Run};
+use nixfleet_protocol::api::{Command, Host, OpEntry, PipelineEntry, Run};
 use nixfleet_protocol::{CommandId, Epoch, HostId, Op, RunId, Time, Version};
 
 pub use crate::actors::sync::PageKind;
@@ -70,6 +71,8 @@ pub struct Fleet<'a> {
     pub state: &'a FleetState,
     /// The op registry: labels, confirmations, which ask for a code.
     pub ops: &'a [OpEntry],
+    /// The pipelines that there are, those of the product first.
+    pub pipelines: &'a [PipelineEntry],
     /// For a host the ops that would be refused now, and why, in one sentence each. Pure, and of the same view as
     /// the pre-checks. An op that is neither here nor in `Host::offers` is not shown.
     pub refused: &'a dyn Fn(&Host) -> Vec<(Op, String)>,
@@ -119,6 +122,11 @@ impl Fleet<'_> {
     /// What the registry says of an op.
     fn op(&self, op: Op) -> Option<&OpEntry> {
         self.ops.iter().find(|entry| entry.id == op)
+    }
+
+    /// The pipeline of this name.
+    fn pipeline(&self, name: &str) -> Option<&PipelineEntry> {
+        self.pipelines.iter().find(|pipeline| pipeline.name == name)
     }
 
     /// What a button says for an op.

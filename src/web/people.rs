@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use nixfleet_protocol::{CommandId, EventId, HostId, RunId, Time};
 
 use super::answer::Answer;
-use super::api::{commands, events as log, notifications, sessions};
+use super::api::{commands, events as log, notifications, runs, sessions};
 use super::auth::Caller;
 use super::pages::{
     EventsPage, HostPart, Session, SettingsPage, Stored, command_page, events_page, fleet_page, host_page, host_part,
@@ -42,6 +42,11 @@ pub(super) async fn page(app: &App, asked: &Asked) -> Result<Answer, Refused> {
     if endpoint == Endpoint::SettingsPage {
         return settings(app, asked, session).await;
     }
+    // One that is no longer in the state is history.
+    let stored = match run {
+        Some(id) => Some(runs::find(app, id).await?),
+        None => None,
+    };
     let snapshot = app.handles.sync.snapshot().await?;
     let html = app.pages.whole(&snapshot, |fleet| match endpoint {
         Endpoint::CommandPage => {
@@ -51,8 +56,8 @@ pub(super) async fn page(app: &App, asked: &Asked) -> Result<Answer, Refused> {
         }
         Endpoint::RunPage => {
             let id = run.ok_or_else(Refused::no_such_path)?;
-            let none = || Refused::new(StatusCode::NOT_FOUND, "no_such_run", format!("There is no run {id}."));
-            Ok(run_page(fleet, fleet.run(id).ok_or_else(none)?, session))
+            let none = || Refused::no_such_run(id);
+            Ok(run_page(fleet, fleet.run(id).or(stored.as_ref()).ok_or_else(none)?, session))
         }
         Endpoint::FleetPage => Ok(fleet_page(fleet, session)),
         _ => Err(Refused::not_yet("This page")),

@@ -8,7 +8,7 @@ use nixfleet_model::checks::Refusal;
 use nixfleet_protocol::api::{Action, Problem};
 use nixfleet_protocol::ids::BadId;
 use nixfleet_protocol::op::UnknownOp;
-use nixfleet_protocol::{CommandId, HostId};
+use nixfleet_protocol::{CommandId, HostId, RunId};
 
 use crate::actors::access::{LoginRefused, Unavailable};
 use crate::actors::slot::Unanswered;
@@ -27,6 +27,8 @@ pub struct Refused {
     pub offer: Option<Action>,
     /// The refused command, or the one that is in the way.
     pub command_id: Option<CommandId>,
+    /// The hosts that are in the way, where there are several.
+    pub hosts: Vec<HostId>,
     /// When it is worth trying again.
     pub retry_after: Option<Duration>,
     /// Methods that the path knows.
@@ -36,7 +38,9 @@ pub struct Refused {
 impl Refused {
     /// With a status, a word and a sentence.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
-        Self { status, code, message: message.into(), offer: None, command_id: None, retry_after: None, allow: None }
+        let message = message.into();
+        let hosts = Vec::new();
+        Self { status, code, message, offer: None, command_id: None, hosts, retry_after: None, allow: None }
     }
 
     /// Nothing has this address.
@@ -75,6 +79,11 @@ impl Refused {
         Self::new(StatusCode::NOT_FOUND, "no_such_command", format!("There is no command {id}."))
     }
 
+    /// No such run.
+    pub fn no_such_run(id: RunId) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "no_such_run", format!("There is no run {id}."))
+    }
+
     /// Not now.
     pub fn unavailable(why: impl std::fmt::Display) -> Self {
         let retry_after = Some(Duration::from_secs(2));
@@ -106,6 +115,7 @@ impl Refused {
             message: Some(self.message.clone()),
             offer: self.offer.clone(),
             command_id: self.command_id,
+            hosts: self.hosts.clone(),
         }
     }
 }

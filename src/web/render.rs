@@ -4,7 +4,7 @@
 use nixfleet_model::checks::{EXEC_DISABLED, UNSUPPORTED};
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_model::ops;
-use nixfleet_protocol::api::{Command, Host, LogLine, OpEntry};
+use nixfleet_protocol::api::{Command, Host, LogLine, OpEntry, PipelineEntry};
 use nixfleet_protocol::browser::{Change, Fragment};
 use nixfleet_protocol::sgr::Pen;
 use nixfleet_protocol::{CommandId, Epoch, Op, Time, Version};
@@ -15,11 +15,28 @@ use crate::actors::sync::{PageKind, Render, Snapshot};
 /// The pages, for sync.
 pub struct Pages {
     ops: Vec<OpEntry>,
+    pipelines: Vec<PipelineEntry>,
 }
 
 impl Default for Pages {
     fn default() -> Self {
-        Self { ops: ops::registry().map(ops::OpSpec::entry).collect() }
+        Self {
+            ops: ops::registry().map(ops::OpSpec::entry).collect(),
+            pipelines: ops::pipelines().iter().map(entry).collect(),
+        }
+    }
+}
+
+/// A pipeline that comes with the product, as the pages read it.
+fn entry(pipeline: &ops::Pipeline) -> PipelineEntry {
+    PipelineEntry {
+        name: pipeline.name.to_owned(),
+        label: pipeline.label.to_owned(),
+        description: pipeline.description.to_owned(),
+        ops: pipeline.ops().collect(),
+        parallel: None,
+        totp: pipeline.ops().any(|op| ops::spec(op).totp),
+        built_in: true,
     }
 }
 
@@ -27,7 +44,8 @@ impl Pages {
     /// What the pages read, of a state at a version. Fragments hold neither version nor epoch.
     fn with<R>(&self, state: &FleetState, epoch: Epoch, version: Version, render: impl FnOnce(&Fleet<'_>) -> R) -> R {
         let refused = |host: &Host| refused(state, host);
-        render(&Fleet { state, ops: &self.ops, refused: &refused, version, epoch, now: Time::now() })
+        let (ops, pipelines) = (&self.ops, &self.pipelines);
+        render(&Fleet { state, ops, pipelines, refused: &refused, version, epoch, now: Time::now() })
     }
 
     /// What the pages read, of a snapshot: for a whole page.

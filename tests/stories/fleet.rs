@@ -50,6 +50,11 @@ impl Fleet {
 
     /// The same, with more settings for the daemon.
     pub(crate) fn with(env: &[(&str, &str)]) -> Self {
+        Self::beside(|_, _| env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    }
+
+    /// The same, where the settings depend on the repository and on the daemon's port.
+    pub(crate) fn beside(env: impl FnOnce(&Repository, u16) -> Vec<(String, String)>) -> Self {
         let dir = tempfile::Builder::new().prefix("nixfleet-story-").tempdir().unwrap();
         let repository = Repository::new(dir.path());
         let port = free_port();
@@ -64,7 +69,7 @@ impl Fleet {
             ("NIXFLEET_AUTO_TEST".to_owned(), "0".to_owned()),
             ("NIXFLEET_LOG".to_owned(), "nixfleet=debug,info".to_owned()),
         ];
-        daemon_env.extend(env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        daemon_env.extend(env(&repository, port));
         let mut fleet = Self { repository, port, dir, daemon: None, daemon_env, agents: BTreeMap::new() };
         fleet.start_daemon();
         fleet

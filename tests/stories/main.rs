@@ -9,6 +9,8 @@
 )]
 
 mod api;
+#[path = "../fake_github/room.rs"]
+mod fake_github;
 mod fleet;
 mod old_agent;
 mod played;
@@ -27,7 +29,9 @@ mod kills;
 mod names;
 mod notifications;
 mod pitfalls;
+mod pull_requests;
 mod readiness;
+mod runs;
 mod security;
 mod tls;
 mod v2;

@@ -1,11 +1,16 @@
 //! What people wish of a host: who waits for which answer, and who is told at once that the disk hangs.
 
+use nixfleet_model::checks::Refusal;
 use nixfleet_model::host_core::{Act, ActRefused, Input, Submit, Submitted};
 use nixfleet_protocol::{CommandId, api};
 use ractor::RpcReplyPort;
 use uuid::Uuid;
 
-use super::{DISK_HANGS, HostRef, State, Waiting};
+use nixfleet_model::command::Command;
+use nixfleet_model::view::command_view;
+use nixfleet_protocol::RunId;
+
+use super::{DISK_HANGS, HostRef, Msg, State, Waiting, tell};
 use crate::actors::slot::answer;
 
 impl State {
@@ -13,9 +18,49 @@ impl State {
         if let Some(why) = self.disk_hangs() {
             return answer(reply, Submitted::Unavailable(why));
         }
+        match request.id {
+            Some(id) if self.core.command(id).is_none() => self.seek(myself, id, request, reply),
+            id => self.begin(myself, id, request, reply),
+        }
+    }
+
+    /// A command of this id may be over: the store knows it.
+    fn seek(&self, myself: &HostRef, id: CommandId, request: Submit, reply: RpcReplyPort<Submitted>) {
+        let (store, myself, request) = (self.world.store.clone(), myself.clone(), Box::new(request));
+        tokio::spawn(async move {
+            match store.command(id).await {
+                Ok(known) => tell(&myself, Msg::Sought { request, known: known.map(Box::new), reply }),
+                Err(error) => answer(reply, Submitted::Unavailable(error.to_string())),
+            }
+        });
+    }
+
+    pub(super) fn sought(
+        &mut self,
+        myself: &HostRef,
+        request: Submit,
+        known: Option<Box<Command>>,
+        reply: RpcReplyPort<Submitted>,
+    ) {
+        if let Some(known) = known {
+            return answer(reply, Submitted::Accepted(Box::new(command_view(&known))));
+        }
+        // It came and ended between the question and its answer, and its end is on its way to the disk.
+        if request.id.is_some_and(|id| self.core.was_given(id) && self.core.command(id).is_none()) {
+            return answer(reply, Submitted::Unavailable("its record is being written".to_owned()));
+        }
+        self.begin(myself, request.id, request, reply);
+    }
+
+    fn begin(&mut self, myself: &HostRef, id: Option<CommandId>, request: Submit, reply: RpcReplyPort<Submitted>) {
         let ask = self.ask(Waiting::Submit(reply));
-        let id = CommandId::from_uuid(Uuid::now_v7());
+        let id = id.unwrap_or_else(|| CommandId::from_uuid(Uuid::now_v7()));
         self.step(myself, Input::Submit { ask, id, request });
+    }
+
+    pub(super) fn reserve(&mut self, myself: &HostRef, run: RunId, reply: RpcReplyPort<Result<(), Refusal>>) {
+        let ask = self.ask(Waiting::Reserve(reply));
+        self.step(myself, Input::Reserve { ask, run });
     }
 
     pub(super) fn act(

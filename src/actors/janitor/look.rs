@@ -19,6 +19,8 @@ use crate::actors::store::{Batch, Compacted, StoreError, Write};
 
 /// Records of a page, and removals of a commit: some milliseconds of the writer's time, so that others do not wait.
 const PAGE: usize = 200;
+/// Runs of a commit: each may have a record for every host of the fleet.
+const RUNS: usize = 5;
 /// A log that no command names may be one whose command is just being adopted.
 const ORPHANED: Duration = Duration::from_hours(24);
 
@@ -27,6 +29,8 @@ const ORPHANED: Duration = Duration::from_hours(24);
 pub struct Done {
     /// Commands that were removed.
     pub commands: u64,
+    /// Runs that were removed.
+    pub runs: u64,
     /// Events that were removed.
     pub events: u64,
     /// Logs that were removed, with their commands or because none names them.
@@ -60,6 +64,7 @@ pub(super) enum CantLook {
 pub(super) async fn look(args: Args, after_last: Option<u64>) -> Result<Done, CantLook> {
     let mut done = Done::default();
     let over = commands(&args, &mut done).await?;
+    runs(&args, &mut done).await?;
     events(&args, &mut done).await?;
     logs(&args, over, &mut done).await?;
     compact(&args, after_last, &mut done).await?;
@@ -88,6 +93,19 @@ async fn commands(args: &Args, done: &mut Done) -> Result<BTreeSet<CommandId>, C
             Some(next) => before = Some(next),
             None => return Ok(over),
         }
+    }
+}
+
+/// Removes old runs, some at a time.
+async fn runs(args: &Args, done: &mut Done) -> Result<(), CantLook> {
+    loop {
+        let old = args.store.old_runs(args.clock.now(), args.retention, RUNS).await?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        done.runs += old.len() as u64;
+        let writes = old.into_iter().map(Write::RemoveRun).collect();
+        args.store.commit(Batch { writes, ..Batch::default() }).await?;
     }
 }
 
@@ -263,6 +281,7 @@ async fn tell(args: &Args, done: &Done) -> Result<(), CantLook> {
         }
     };
     say(done.commands, "command", "commands");
+    say(done.runs, "run", "runs");
     say(done.logs, "log", "logs");
     say(done.events, "event", "events");
     let removed = said.join(", ");

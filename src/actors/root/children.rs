@@ -22,7 +22,7 @@ use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
 use crate::actors::sync::Render;
-use crate::actors::{access, hosts, janitor, links, notifier, remote, sessions, store, sync};
+use crate::actors::{access, hosts, janitor, links, notifier, remote, runs, sessions, store, sync};
 use crate::config::ChannelConfig;
 
 /// How long an actor may take to stop.
@@ -41,6 +41,8 @@ pub enum Child {
     Remote,
     /// The hosts' parent.
     Hosts,
+    /// The runs' parent.
+    Runs,
     /// The agents' links.
     Links,
     /// The tabs' parent.
@@ -59,6 +61,7 @@ impl Child {
         Self::Access,
         Self::Remote,
         Self::Hosts,
+        Self::Runs,
         Self::Links,
         Self::Sessions,
         Self::Notifier,
@@ -73,6 +76,7 @@ impl Child {
             | Self::Access
             | Self::Remote
             | Self::Hosts
+            | Self::Runs
             | Self::Links
             | Self::Sessions
             | Self::Notifier
@@ -139,6 +143,7 @@ impl Tree {
             Child::Access => self.slots.access.vacate(),
             Child::Remote => self.slots.remote.vacate(),
             Child::Hosts => self.slots.hosts.vacate(),
+            Child::Runs => self.slots.runs.vacate(),
             Child::Links => self.slots.links.vacate(),
             Child::Sessions => self.slots.sessions.vacate(),
             Child::Notifier => self.slots.notifier.vacate(),
@@ -230,6 +235,19 @@ impl Tree {
         let unknown = RemoteState::new(remote.location.clone(), remote.branch.clone(), remote.interval);
         hosts::Args { world: Arc::new(world), remote: Arc::new(unknown) }
     }
+
+    fn runs_args(&self) -> runs::Args {
+        let handles = &self.handles;
+        let world = runs::World {
+            store: self.store(),
+            sync: handles.sync.clone(),
+            hosts: handles.hosts.clone(),
+            remote: handles.remote.clone(),
+            daemon_started: self.settings.hosts.daemon_started,
+            clock: Clock::Wall,
+        };
+        runs::Args { world: Arc::new(world) }
+    }
 }
 
 /// Starts a child and seats it.
@@ -253,6 +271,10 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
         Child::Hosts => {
             let args = tree.hosts_args();
             seat(hosts::Hosts, args, root, &slots.hosts).await
+        }
+        Child::Runs => {
+            let args = tree.runs_args();
+            seat(runs::Runs, args, root, &slots.runs).await
         }
         Child::Links => {
             let args = links::Args { hosts: slots.hosts.clone(), store: tree.store() };
@@ -306,6 +328,7 @@ pub(super) async fn stop_all(slots: &Slots) {
     stop(&slots.notifier).await;
     stop(&slots.sessions).await;
     stop(&slots.links).await;
+    stop(&slots.runs).await;
     stop(&slots.hosts).await;
     stop(&slots.remote).await;
     stop(&slots.access).await;

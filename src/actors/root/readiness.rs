@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::actors::handles::{Handles, Slots};
 use crate::actors::slot::Slot;
-use crate::actors::{access, hosts, janitor, links, notifier, remote, sessions, store, sync};
+use crate::actors::{access, hosts, janitor, links, notifier, remote, runs, sessions, store, sync};
 
 /// How long an actor may take to answer.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Readiness {
 /// Asks all.
 pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
     let store = async { handles.store.probe(WITHIN).await.err().map(|error| error.to_string()) };
-    let (store, inside, janitor, sync, access, remote, links, sessions, notifier, hosts) = tokio::join!(
+    let (store, inside, janitor, sync, access, remote, links, sessions, notifier, hosts, runs) = tokio::join!(
         store,
         slots.store.call(|reply| store::Msg::Inspect { reply }, WITHIN),
         slots.janitor.call(|reply| janitor::Msg::Inspect { reply }, WITHIN),
@@ -63,6 +63,7 @@ pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
         inspect(&slots.sessions, |reply| sessions::Msg::Inspect { reply }),
         inspect(&slots.notifier, |reply| notifier::Msg::Inspect { reply }),
         slots.hosts.call(|reply| hosts::Msg::Health { reply }, WITHIN * 2),
+        slots.runs.call(|reply| runs::Msg::Health { reply }, WITHIN * 2),
     );
     let mut problems: Vec<String> =
         [store, sync, access, remote, links, sessions, notifier].into_iter().flatten().collect();
@@ -85,6 +86,10 @@ pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
             None
         }
     };
+    match runs {
+        Ok(silent) => problems.extend(silent.iter().map(|run| format!("the actor of run {run} did not answer"))),
+        Err(error) => problems.push(error.to_string()),
+    }
     match hosts {
         Ok(health) => {
             problems.extend(health.silent.iter().map(|host| format!("the actor of {host} did not answer")));

@@ -117,13 +117,14 @@ impl Whole {
         self.handles.sync.snapshot().await.is_ok_and(|now| now.state.hosts.contains_key(&host))
     }
 
-    fn seats(&self) -> [Option<ActorId>; 9] {
+    fn seats(&self) -> [Option<ActorId>; 10] {
         [
             seat(&self.slots.store),
             seat(&self.slots.sync),
             seat(&self.slots.access),
             seat(&self.slots.remote),
             seat(&self.slots.hosts),
+            seat(&self.slots.runs),
             seat(&self.slots.links),
             seat(&self.slots.sessions),
             seat(&self.slots.notifier),
@@ -138,6 +139,7 @@ impl Whole {
             Child::Access => kill(&self.slots.access),
             Child::Remote => kill(&self.slots.remote),
             Child::Hosts => kill(&self.slots.hosts),
+            Child::Runs => kill(&self.slots.runs),
             Child::Links => kill(&self.slots.links),
             Child::Sessions => kill(&self.slots.sessions),
             Child::Notifier => kill(&self.slots.notifier),

@@ -101,6 +101,10 @@ impl Actor for Store {
             Msg::Events { before, limit, reply } => {
                 state.read(reply, move |shared| reader::events(shared, before, limit));
             }
+            Msg::Run { id, reply } => state.read(reply, move |shared| reader::run(shared, id)),
+            Msg::Runs { before, limit, reply } => {
+                state.read(reply, move |shared| reader::runs(shared, before, limit));
+            }
             Msg::Access { reply } => state.read(reply, reader::access),
             Msg::Outbox { reply } => state.read(reply, reader::outbox),
             Msg::Setting { name, reply } => state.read(reply, move |shared| reader::setting(shared, name)),
@@ -144,6 +148,9 @@ impl State {
             Ask::Known { ids, reply } => self.read(reply, move |shared| upkeep::known(shared, &ids)),
             Ask::OldEvents { range, now, retention, limit, reply } => {
                 self.read(reply, move |shared| upkeep::old_events(shared, &range, now, retention, limit));
+            }
+            Ask::OldRuns { now, retention, limit, reply } => {
+                self.read(reply, move |shared| upkeep::old_runs(shared, now, retention, limit));
             }
             Ask::Measure { reply } => self.read(reply, upkeep::measure),
             Ask::Check { data_dir, reply } => self.read(reply, move |shared| check::running(shared, &data_dir)),

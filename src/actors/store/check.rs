@@ -137,6 +137,7 @@ fn written_counts(trees: &Trees) -> Result<Counts, Unreadable> {
         commands: number(plan::COMMANDS)?,
         events: number(plan::EVENTS)?,
         tokens: number(plan::TOKENS)?,
+        runs: number(plan::RUNS)?,
         commits: number(plan::COMMITS)?,
         last_event: number(plan::LAST_EVENT)?,
     })
@@ -148,6 +149,7 @@ fn compare(report: &mut Report, said: Counts, found: &Found) {
         (Tree::Commands, said.commands),
         (Tree::Events, said.events),
         (Tree::Tokens, said.tokens),
+        (Tree::Runs, said.runs),
     ] {
         let there = found.entries.get(&tree).copied().unwrap_or_default();
         if there != said {
@@ -272,6 +274,21 @@ fn look_at_one(
         Tree::Events => {
             found.last_event = trees::event_in(key).map_or(found.last_event, |id| id.0);
             reader::found::<v1::NewEvent>(trees, tree, key, value).map(drop)?;
+        }
+        Tree::Runs => {
+            if let Some(run) = reader::found::<v1::RunRecord>(trees, tree, key, value)? {
+                let there = trees.at(Tree::RunHosts).scan_prefix(trees::run(run.id)).count();
+                if there != run.hosts as usize {
+                    return Ok(Some(format!("the run {} should have {} hosts and has {there}", run.id, run.hosts)));
+                }
+            }
+        }
+        Tree::RunHosts => {
+            reader::found::<v1::RunHost>(trees, tree, key, value).map(drop)?;
+            let run = trees::run_in(key).map(trees::run);
+            if run.is_none_or(|key| matches!(trees.get(Tree::Runs, &key), Ok(None))) {
+                return Ok(Some(format!("a host of a run that is missing: {}", shown())));
+            }
         }
         Tree::Sessions => reader::found::<v1::LoginSession>(trees, tree, key, value).map(drop)?,
         Tree::Tokens => reader::found::<v1::Token>(trees, tree, key, value).map(drop)?,

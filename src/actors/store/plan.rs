@@ -29,6 +29,8 @@ pub(super) const COMMANDS: &[u8] = b"commands";
 pub(super) const EVENTS: &[u8] = b"events";
 /// How many tokens there are.
 pub(super) const TOKENS: &[u8] = b"tokens";
+/// How many runs there are.
+pub(super) const RUNS: &[u8] = b"runs";
 /// How many transactions were ever written: see `witness.rs`.
 pub(super) const COMMITS: &[u8] = b"commits";
 /// The number of the last event that was ever written.
@@ -72,6 +74,8 @@ pub(super) struct Counts {
     pub(super) events: u64,
     /// Tokens.
     pub(super) tokens: u64,
+    /// Runs.
+    pub(super) runs: u64,
     /// Transactions ever.
     pub(super) commits: u64,
     /// The number of the last event ever.
@@ -150,6 +154,7 @@ impl<'a> Plan<'a> {
             (COMMANDS, self.before.commands, counts.commands),
             (EVENTS, self.before.events, counts.events),
             (TOKENS, self.before.tokens, counts.tokens),
+            (RUNS, self.before.runs, counts.runs),
             (COMMITS, self.before.commits, counts.commits),
             (LAST_EVENT, self.before.last_event, counts.last_event),
         ] {
@@ -243,6 +248,22 @@ impl Draft<'_, '_> {
             Write::RemoveEvent(id) => {
                 let removed = self.remove(Tree::Events, &trees::event(*id))?;
                 self.counts.events = self.counts.events.saturating_sub(u64::from(removed));
+            }
+            Write::PutRun(run) => {
+                let added = self.put::<v1::RunRecord>(Tree::Runs, &trees::run(run.id), run)?;
+                self.counts.runs += u64::from(added);
+            }
+            Write::PutRunHost(host) => {
+                self.put::<v1::RunHost>(Tree::RunHosts, &trees::run_host(host.run, &host.host), host)?;
+            }
+            Write::RemoveRun(id) => {
+                let removed = self.remove(Tree::Runs, &trees::run(*id))?;
+                self.counts.runs = self.counts.runs.saturating_sub(u64::from(removed));
+                let hosts: Vec<sled::IVec> =
+                    self.plan.trees.at(Tree::RunHosts).scan_prefix(trees::run(*id)).keys().collect::<Result<_, _>>()?;
+                for key in hosts {
+                    self.remove(Tree::RunHosts, &key)?;
+                }
             }
             Write::PutRemote(remote) => {
                 self.put::<v1::RemoteState>(Tree::Remote, REMOTE, remote)?;

@@ -7,16 +7,18 @@
 use std::sync::Arc;
 
 use nixfleet_model::command::Command;
-use nixfleet_model::fleet_state::{RECENT_COMMANDS, RECENT_EVENTS};
+use nixfleet_model::fleet_state::{RECENT_COMMANDS, RECENT_EVENTS, RECENT_RUNS};
 use nixfleet_model::host::HostRecord;
 use nixfleet_model::notify::Waiting;
-use nixfleet_protocol::{CommandId, EventId, HostId, api};
+use nixfleet_model::pipeline::{Run, RunRecord};
+use nixfleet_protocol::{CommandId, EventId, HostId, RunId, api};
 
 use super::health::Shared;
 use super::migrations::{Stored, v1};
 use super::plan::REMOTE;
 use super::record::{self, BadRecord, Place, Unreadable};
 use super::trees::{self, Tree, Trees};
+use super::walk::newest_first;
 use super::{AccessRecords, Loaded, SecretHash, StoreError};
 
 /// The longest list that is read at once.
@@ -121,7 +123,7 @@ pub(super) fn load(shared: &Shared) -> Result<Loaded, StoreError> {
     let recent = collect::<v1::Command, _>(
         trees,
         Tree::Commands,
-        trees.at(Tree::Commands).iter().rev(),
+        newest_first(trees.at(Tree::Commands), &[], None),
         RECENT_COMMANDS,
         &mut bad,
         |_, command| command.state.is_final().then_some(command),
@@ -136,9 +138,10 @@ pub(super) fn load(shared: &Shared) -> Result<Loaded, StoreError> {
         }
         Err(Unreadable::Sled(error)) => return Err(error.into()),
     };
+    let runs = open_and_recent_runs(trees, &mut bad)?;
     let mut warnings = shared.warnings.clone();
     warnings.extend(bad.into_iter().filter(|bad| !shared.warnings.contains(bad)));
-    Ok(Loaded { epoch: shared.epoch, hosts, open, recent, events, remote, warnings })
+    Ok(Loaded { epoch: shared.epoch, hosts, open, recent, events, runs, remote, warnings })
 }
 
 fn open_commands(trees: &Trees, bad: &mut Vec<String>) -> Result<Vec<Command>, StoreError> {
@@ -192,21 +195,12 @@ pub(super) fn commands(
     let limit = limit.min(LONGEST_LIST);
     let mut bad = Vec::new();
     let Some(host) = host else {
-        let tree = trees.at(Tree::Commands);
-        let walk = match before {
-            Some(before) => tree.range(..trees::command(before)),
-            None => tree.iter(),
-        };
-        return collect::<v1::Command, _>(trees, Tree::Commands, walk.rev(), limit, &mut bad, |_, command| {
-            Some(command)
-        });
+        let walk = newest_first(trees.at(Tree::Commands), &[], before.map(trees::command).as_deref());
+        return collect::<v1::Command, _>(trees, Tree::Commands, walk, limit, &mut bad, |_, command| Some(command));
     };
-    let index = trees.at(Tree::CommandsByHost);
-    let keys = match before {
-        Some(before) => index.range(trees::commands_of(host)..trees::command_of(host, before)),
-        None => index.scan_prefix(trees::commands_of(host)),
-    };
-    let walk = keys.rev().filter_map(|entry| match entry {
+    let before = before.map(|before| trees::command_of(host, before));
+    let keys = newest_first(trees.at(Tree::CommandsByHost), &trees::commands_of(host), before.as_deref());
+    let walk = keys.filter_map(|entry| match entry {
         Ok((key, _)) => {
             let key = trees::command(trees::command_in(&key)?);
             match trees.get(Tree::Commands, &key) {
@@ -217,6 +211,59 @@ pub(super) fn commands(
         Err(error) => Some(Err(error)),
     });
     collect::<v1::Command, _>(trees, Tree::Commands, walk, limit, &mut bad, |_, command| Some(command))
+}
+
+/// The runs that are not over, and the newest that are; the newest first.
+fn open_and_recent_runs(trees: &Trees, bad: &mut Vec<String>) -> Result<Vec<Run>, StoreError> {
+    let walk = trees.at(Tree::Runs).iter().rev();
+    let records = collect::<v1::RunRecord, _>(trees, Tree::Runs, walk, usize::MAX, bad, |_, run| Some(run))?;
+    let mut over = 0;
+    let shown = |run: &RunRecord| {
+        over += usize::from(run.is_over());
+        !run.is_over() || over <= RECENT_RUNS
+    };
+    with_hosts(trees, records.into_iter().filter(shown), bad)
+}
+
+/// The same runs with their hosts.
+fn with_hosts(
+    trees: &Trees,
+    records: impl Iterator<Item = RunRecord>,
+    bad: &mut Vec<String>,
+) -> Result<Vec<Run>, StoreError> {
+    let mut runs = Vec::new();
+    for record in records {
+        let walk = trees.at(Tree::RunHosts).scan_prefix(trees::run(record.id));
+        let hosts = collect::<v1::RunHost, _>(trees, Tree::RunHosts, walk, usize::MAX, bad, |_, host| Some(host))?;
+        if hosts.len() != record.hosts as usize {
+            let missing = format!("the run {} should have {} hosts and has {}", record.id, record.hosts, hosts.len());
+            tracing::error!(missing, "the store is not whole");
+            bad.push(missing);
+        }
+        runs.push(Run { record, hosts: hosts.into_iter().map(|host| (host.host.clone(), host)).collect() });
+    }
+    Ok(runs)
+}
+
+/// One run.
+pub(super) fn run(shared: &Shared, id: RunId) -> Result<Option<Run>, StoreError> {
+    let trees = &*shared.trees()?;
+    let record = get::<v1::RunRecord>(trees, Tree::Runs, &trees::run(id))?;
+    Ok(with_hosts(trees, record.into_iter(), &mut Vec::new())?.pop())
+}
+
+/// Runs, newest first.
+pub(super) fn runs(shared: &Shared, before: Option<RunId>, limit: usize) -> Result<Vec<Run>, StoreError> {
+    let trees = &*shared.trees()?;
+    let tree = trees.at(Tree::Runs);
+    let walk = match before {
+        Some(before) => tree.range(..trees::run(before)),
+        None => tree.iter(),
+    };
+    let mut bad = Vec::new();
+    let limit = limit.min(LONGEST_LIST);
+    let records = collect::<v1::RunRecord, _>(trees, Tree::Runs, walk.rev(), limit, &mut bad, |_, run| Some(run))?;
+    with_hosts(trees, records.into_iter(), &mut bad)
 }
 
 /// Events, newest first.
@@ -234,12 +281,8 @@ fn events_before(
     limit: usize,
     bad: &mut Vec<String>,
 ) -> Result<Vec<Arc<api::Event>>, StoreError> {
-    let tree = trees.at(Tree::Events);
-    let walk = match before {
-        Some(before) => tree.range(..trees::event(before)),
-        None => tree.iter(),
-    };
-    collect::<v1::NewEvent, _>(trees, Tree::Events, walk.rev(), limit, bad, |key, event| {
+    let walk = newest_first(trees.at(Tree::Events), &[], before.map(trees::event).as_deref());
+    collect::<v1::NewEvent, _>(trees, Tree::Events, walk, limit, bad, |key, event| {
         Some(Arc::new(event.numbered(trees::event_in(key)?)))
     })
 }

@@ -43,10 +43,14 @@ pub(super) enum Kind {
     Token,
     /// A notification.
     Notification,
+    /// A run.
+    Run,
+    /// A host of a run.
+    RunHost,
 }
 
 impl Kind {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::Number,
         Self::Epoch,
         Self::Host,
@@ -57,6 +61,8 @@ impl Kind {
         Self::Session,
         Self::Token,
         Self::Notification,
+        Self::Run,
+        Self::RunHost,
     ];
 
     const fn tag(self) -> u8 {
@@ -71,6 +77,8 @@ impl Kind {
             Self::Session => 8,
             Self::Token => 9,
             Self::Notification => 14,
+            Self::Run => 10,
+            Self::RunHost => 11,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use nixfleet_model::fleet_state::RECENT_EVENTS;
 use nixfleet_protocol::Epoch;
 use uuid::Uuid;
 
@@ -17,6 +18,7 @@ use super::plan::{self, CantPlan, Counts, Plan};
 use super::reader;
 use super::record::{self, BadRecord, Place, Unreadable};
 use super::trees::{self, Tree, Trees};
+use super::walk::{newest, newest_first};
 use super::witness;
 
 /// How many damaged records are named one by one.
@@ -190,8 +192,9 @@ pub(super) fn look_at_all(trees: &Trees) -> Result<Vec<String>, CantStart> {
     };
     for tree in Tree::ALL.into_iter().filter(|tree| tree.has_records()) {
         // Of events only the newest are needed at the start; a million would take longer than all the rest.
-        let most = if tree == Tree::Events { nixfleet_model::fleet_state::RECENT_EVENTS } else { usize::MAX };
-        for entry in trees.at(tree).iter().rev().take(most) {
+        let newest = (tree == Tree::Events).then(|| newest_first(trees.at(tree), &[], None).take(RECENT_EVENTS));
+        let all = (tree != Tree::Events).then(|| trees.at(tree).iter());
+        for entry in all.into_iter().flatten().chain(newest.into_iter().flatten()) {
             let (key, value) = entry?;
             look(tree, &key, whole(trees, tree, &key, &value))?;
         }
@@ -218,6 +221,8 @@ pub(super) fn whole(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Resu
         Tree::Sessions => known::<v1::LoginSession>(),
         Tree::Tokens => known::<v1::Token>(),
         Tree::Outbox => known::<v1::Waiting>(),
+        Tree::Runs => known::<v1::RunRecord>(),
+        Tree::RunHosts => known::<v1::RunHost>(),
         Tree::CommandsByHost | Tree::CommandsOpen | Tree::Parts => return Ok(()),
     };
     let part = |number| trees.get(Tree::Parts, &trees::part(tree, key, number));
@@ -235,6 +240,7 @@ pub(super) fn count(trees: &Trees, warnings: &mut Vec<String>) -> Result<Counts,
         (Tree::Hosts, plan::HOSTS, &mut counts.hosts),
         (Tree::Commands, plan::COMMANDS, &mut counts.commands),
         (Tree::Tokens, plan::TOKENS, &mut counts.tokens),
+        (Tree::Runs, plan::RUNS, &mut counts.runs),
     ] {
         *counted = trees.at(tree).len() as u64;
         let expected = reader::get::<u64>(trees, Tree::Meta, name)?.unwrap_or_default();
@@ -248,7 +254,7 @@ pub(super) fn count(trees: &Trees, warnings: &mut Vec<String>) -> Result<Counts,
     // Counting a million of them would take longer than all the rest: `check` does it, and the janitor.
     counts.commits = reader::get::<u64>(trees, Tree::Meta, plan::COMMITS)?.unwrap_or_default();
     counts.events = reader::get::<u64>(trees, Tree::Meta, plan::EVENTS)?.unwrap_or_default();
-    let newest = match trees.at(Tree::Events).last()? {
+    let newest = match newest(trees.at(Tree::Events), &[])? {
         Some((key, _)) => trees::event_in(&key).map_or(0, |id| id.0),
         None => 0,
     };

@@ -3,7 +3,7 @@
 //! Keys sort as people read: commands by UUIDv7 (so by time), events by number, a host's commands behind the
 //! host's name. Index trees (`commands_by_host`, `commands_open`) have empty values.
 
-use nixfleet_protocol::{CommandId, EventId, HostId};
+use nixfleet_protocol::{CommandId, EventId, HostId, RunId};
 use uuid::Uuid;
 
 /// A tree of the store.
@@ -31,13 +31,17 @@ pub(super) enum Tree {
     Tokens,
     /// What did not fit into one value: tag of the tree, key, number of the part.
     Parts,
+    /// Runs of pipelines by id.
+    Runs,
+    /// Hosts of runs: run id, host.
+    RunHosts,
     /// Notifications that were not taken yet, by number.
     Outbox,
 }
 
 impl Tree {
     /// All of them; the place in this list is the place in [`Trees`].
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Meta,
         Self::Hosts,
         Self::Commands,
@@ -49,6 +53,8 @@ impl Tree {
         Self::Sessions,
         Self::Tokens,
         Self::Parts,
+        Self::Runs,
+        Self::RunHosts,
         Self::Outbox,
     ];
 
@@ -66,6 +72,8 @@ impl Tree {
             Self::Sessions => "sessions",
             Self::Tokens => "tokens",
             Self::Parts => "parts",
+            Self::Runs => "runs",
+            Self::RunHosts => "run_hosts",
             Self::Outbox => "outbox",
         }
     }
@@ -84,6 +92,8 @@ impl Tree {
             Self::Sessions => 9,
             Self::Tokens => 10,
             Self::Parts => 11,
+            Self::Runs => 12,
+            Self::RunHosts => 13,
             Self::Outbox => 14,
         }
     }
@@ -99,6 +109,8 @@ impl Tree {
             | Self::Events
             | Self::Sessions
             | Self::Tokens
+            | Self::Runs
+            | Self::RunHosts
             | Self::Outbox => true,
             Self::CommandsByHost | Self::CommandsOpen | Self::Parts => false,
         }
@@ -170,6 +182,24 @@ pub(super) fn host_in(key: &[u8]) -> Option<HostId> {
 pub(super) fn command_in(key: &[u8]) -> Option<CommandId> {
     let (_, id) = key.split_last_chunk::<16>()?;
     Some(CommandId::from_uuid(Uuid::from_bytes(*id)))
+}
+
+/// Key of a run: its 16 bytes, which sort by time.
+pub(super) fn run(id: RunId) -> Vec<u8> {
+    id.uuid().as_bytes().to_vec()
+}
+
+/// Key of a host of a run. All of a run's begin with the run's own key.
+pub(super) fn run_host(id: RunId, host: &HostId) -> Vec<u8> {
+    let mut key = run(id);
+    key.extend_from_slice(host.as_str().as_bytes());
+    key
+}
+
+/// The run that a key of `runs` or `run_hosts` begins with.
+pub(super) fn run_in(key: &[u8]) -> Option<RunId> {
+    let (id, _) = key.split_first_chunk::<16>()?;
+    Some(RunId::from_uuid(Uuid::from_bytes(*id)))
 }
 
 /// Key of an event.

@@ -6,8 +6,9 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use nixfleet_model::retention::{Retention, Sketch, event_goes};
-use nixfleet_protocol::{CommandId, EventId, Time};
+use nixfleet_model::fleet_state::RECENT_RUNS;
+use nixfleet_model::retention::{Retention, Sketch, event_goes, run_goes};
+use nixfleet_protocol::{CommandId, EventId, RunId, Time};
 use ractor::RpcReplyPort;
 
 use super::archive::Head;
@@ -19,6 +20,7 @@ use super::migrations::v1;
 use super::plan::Counts;
 use super::record::Unreadable;
 use super::trees::{self, Tree};
+use super::walk::newest_first;
 use super::{Msg, READ, StoreError, StoreHandle, compaction, reader};
 
 /// The longest page.
@@ -37,6 +39,8 @@ pub enum Ask {
     Known { ids: Vec<CommandId>, reply: Reply<BTreeSet<CommandId>> },
     /// A page of events: which of them are old.
     OldEvents { range: RangeInclusive<EventId>, now: Time, retention: Retention, limit: usize, reply: Reply<OldEvents> },
+    /// The first runs that are old.
+    OldRuns { now: Time, retention: Retention, limit: usize, reply: Reply<Vec<RunId>> },
     /// How large it is, and how much of that is data.
     Measure { reply: Reply<Measured> },
     /// Look at everything.
@@ -113,6 +117,11 @@ impl StoreHandle {
         self.ask(|reply| Ask::OldEvents { range, now, retention, limit, reply }, READ).await
     }
 
+    /// The first `limit` runs that are old.
+    pub async fn old_runs(&self, now: Time, retention: Retention, limit: usize) -> Result<Vec<RunId>, StoreError> {
+        self.ask(|reply| Ask::OldRuns { now, retention, limit, reply }, READ).await
+    }
+
     /// How large the store is.
     pub async fn measure(&self) -> Result<Measured, StoreError> {
         self.ask(|reply| Ask::Measure { reply }, LONG).await
@@ -144,13 +153,9 @@ impl StoreHandle {
 
 pub(super) fn standings(shared: &Shared, before: Option<CommandId>, limit: usize) -> Result<Standing, StoreError> {
     let trees = &*shared.trees()?;
-    let tree = trees.at(Tree::Commands);
-    let walk = match before {
-        Some(before) => tree.range(..trees::command(before)),
-        None => tree.iter(),
-    };
+    let walk = newest_first(trees.at(Tree::Commands), &[], before.map(trees::command).as_deref());
     let mut page = Standing::default();
-    for (entry, count) in walk.rev().zip(1..) {
+    for (entry, count) in walk.zip(1..) {
         let (key, value) = entry?;
         match reader::found::<v1::Command>(trees, Tree::Commands, &key, &value) {
             Ok(Some(command)) => page.commands.push(Sketch::from(&command)),
@@ -203,6 +208,30 @@ pub(super) fn old_events(
         }
     }
     Ok(page)
+}
+
+pub(super) fn old_runs(
+    shared: &Shared,
+    now: Time,
+    retention: Retention,
+    limit: usize,
+) -> Result<Vec<RunId>, StoreError> {
+    let trees = &*shared.trees()?;
+    let mut old = Vec::new();
+    // The newest are shown, whatever their age.
+    for entry in trees.at(Tree::Runs).iter().rev().skip(RECENT_RUNS) {
+        let (key, value) = entry?;
+        match reader::found::<v1::RunRecord>(trees, Tree::Runs, &key, &value) {
+            Ok(Some(run)) if run_goes(&run, now, retention) => old.push(run.id),
+            Ok(_) => {}
+            Err(Unreadable::Record(error)) => tracing::error!(%error, "a run can't be read, and stays"),
+            Err(Unreadable::Sled(error)) => return Err(error.into()),
+        }
+        if old.len() >= limit.min(LONGEST) {
+            break;
+        }
+    }
+    Ok(old)
 }
 
 pub(super) fn measure(shared: &Shared) -> Result<Measured, StoreError> {

@@ -48,6 +48,8 @@ impl Waking {
             // Who is gone subscribed before: that too keeps its order.
             Msg::Snapshot { .. }
             | Msg::Subscribe { .. }
+            | Msg::Follow { .. }
+            | Msg::Unfollow { .. }
             | Msg::Unsubscribe { .. }
             | Msg::Resume { .. }
             | Msg::GetState { .. } => {

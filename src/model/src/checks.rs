@@ -7,7 +7,7 @@ use nixfleet_protocol::api::Action;
 use nixfleet_protocol::{CommandId, Op, RunId, Time};
 
 use crate::compartments::seen::Seen;
-use crate::compartments::{Sight, next_step};
+use crate::compartments::{Sight, possible};
 use crate::host::HostRecord;
 use crate::ops::{PreCheck, spec};
 
@@ -111,10 +111,17 @@ pub(crate) fn check_seen(op: Op, request: &Request, standing: &Standing<'_>, see
         PreCheck::Totp => totp(request.totp),
         PreCheck::PullRequest => remote::pull_request(standing.sight.remote),
         PreCheck::MergedByUs => remote::merged_by_us(standing.sight.remote),
+        PreCheck::NotInRun => host::not_in_run(request, standing),
         PreCheck::Offline => host::offline(op, standing),
         PreCheck::MacKnown => host::mac_known(standing),
     });
-    asked.map_err(|refusal| Refusal { offer: refusal.offer.and_then(|offer| next_step::of(offer, seen)), ..refusal })
+    asked
+        .map_err(|refusal| Refusal { offer: refusal.offer.and_then(|offer| possible::of(offer, seen.host)), ..refusal })
+}
+
+/// Whether nothing runs on a host, and no other run owns it.
+pub(crate) fn idle(request: &Request, standing: &Standing<'_>) -> Result<(), Refusal> {
+    host::idle(request, standing)
 }
 
 /// Whether an op can be done at all by the agent of this host. What can't is not listed.
@@ -139,7 +146,8 @@ impl Request {
     }
 }
 
-fn totp(proof: TotpProof) -> Result<(), Refusal> {
+/// Whether a code proves the person.
+pub fn totp(proof: TotpProof) -> Result<(), Refusal> {
     match proof {
         TotpProof::Valid => Ok(()),
         TotpProof::NotGiven => Err(Refusal::new("totp_required", "This needs a TOTP code: enter one.")),

@@ -20,7 +20,7 @@ use crate::remote::RemoteState;
 pub(crate) mod actions;
 mod agent;
 mod checkout;
-pub(crate) mod next_step;
+pub(crate) mod possible;
 pub(crate) mod seen;
 pub(crate) mod sentence;
 

@@ -15,18 +15,19 @@ pub mod auto_test;
 mod beside;
 mod door;
 mod life;
+mod owner;
 mod results;
 mod shown;
 mod submit;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use nixfleet_protocol::agent::{AgentMessage, Output, Status};
-use nixfleet_protocol::{CommandId, Commit, Time};
+use nixfleet_protocol::{CommandId, Commit, RunId, Time};
 
 pub use self::beside::abandon;
 pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, Writes};
@@ -50,6 +51,10 @@ pub struct Core {
     settings: Arc<Settings>,
     record: HostRecord,
     open: Option<Box<Command>>,
+    /// The run that owns it.
+    run: Option<RunId>,
+    /// Ids that were chosen by who asked, the last ones: what becomes of them may not be on disk yet.
+    given: VecDeque<CommandId>,
     /// Commands that take no slot and are not over.
     beside: BTreeMap<CommandId, Command>,
     /// Commands without a slot that are over here, and that the agent was told to end.
@@ -120,6 +125,8 @@ impl Core {
             settings,
             record,
             open,
+            run: None,
+            given: VecDeque::new(),
             beside: BTreeMap::new(),
             ending: BTreeSet::new(),
             link: None,
@@ -174,6 +181,8 @@ impl Core {
             }
             Input::RemoteAsked { number } => self.remote_asked(number, now, &mut step),
             Input::Submit { ask, id, request } => self.submit(ask, id, request, now, &mut step),
+            Input::Reserve { ask, run } => self.reserve(ask, run, now, &mut step),
+            Input::Owned(run) => self.owned(run, &mut step),
             Input::Act { ask, command, action, actor } => self.act(ask, command, action, actor, now, &mut step),
             Input::ReaderLeft { command } => self.drive_one(command, command::Input::ReaderLeft, now, &mut step),
             Input::AutoTest { id } => self.auto_test(id, now, &mut step),
@@ -301,6 +310,16 @@ impl Core {
     /// The command that is not over and has the slot.
     pub fn open(&self) -> Option<&Command> {
         self.open.as_deref()
+    }
+
+    /// The run that owns it.
+    pub fn run(&self) -> Option<RunId> {
+        self.run
+    }
+
+    /// Whether this id was given to a command here not long ago.
+    pub fn was_given(&self, id: CommandId) -> bool {
+        self.given.contains(&id)
     }
 
     /// The record.

@@ -26,6 +26,7 @@ pub mod load;
 pub mod next;
 pub mod notify;
 pub mod ops;
+pub mod pipeline;
 pub mod remote;
 pub mod restart;
 pub mod retention;

@@ -72,6 +72,8 @@ pub enum PreCheck {
     PullRequest,
     /// A pull request was merged by us (`nothing_to_revert`).
     MergedByUs,
+    /// No run owns it (`host_busy`).
+    NotInRun,
     /// The host's agent is not linked (`host_online`).
     Offline,
     /// A hardware address of the host is known (`mac_unknown`).

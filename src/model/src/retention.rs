@@ -4,6 +4,7 @@
 //! ```text
 //! hosts, tokens            for ever
 //! events                   7 days
+//! runs                     30 days after their end; what is not over, and the newest 20, for ever
 //! commands and their logs  30 days after their end, but never
 //!                            - what is not over,
 //!                            - what a host's record names (its lights link to it),
@@ -24,6 +25,7 @@ use crate::command::Command;
 use crate::event::NewEvent;
 use crate::fleet_state::RECENT_COMMANDS;
 use crate::host::HostRecord;
+use crate::pipeline::RunRecord;
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,6 +163,11 @@ impl Sieve {
 /// Whether an event goes.
 pub fn event_goes(event: &NewEvent, now: Time, retention: Retention) -> bool {
     now.since(event.time) > retention.events
+}
+
+/// Whether a run goes: with its commands, from its end on. One that waits for a person is not over.
+pub fn run_goes(run: &RunRecord, now: Time, retention: Retention) -> bool {
+    run.finished_at.is_some_and(|at| now.since(at) > retention.commands)
 }
 
 /// Below this a store is not worth compacting, whatever is in it.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen, unsupported};
 use crate::command::Command;
 use crate::compartments::seen::{Seen, deployed_record};
-use crate::compartments::{lights, next_step, sentence};
+use crate::compartments::{lights, possible, sentence};
 use crate::host::DeployedRecord;
 use crate::liveness;
 use crate::ops::registry;
@@ -63,7 +63,7 @@ fn without_dead_ends(mut lights: Lights, refused: &[Refused]) -> Lights {
 pub(crate) fn judge(standing: &Standing<'_>) -> Judged {
     let sight = &standing.sight;
     let (offers, refused) = offers(standing);
-    let lights = without_dead_ends(next_step::of_lights(lights(sight), &Seen::of(sight)), &refused);
+    let lights = without_dead_ends(possible::of_lights(lights(sight), sight.host), &refused);
     Judged { lights: Arc::new(lights), offers, refused }
 }
 

@@ -144,7 +144,7 @@ async fn submit_proven(
         let wanted = Wanted { args: wish.args.clone(), force: wish.force, ..Wanted::new(op, actor) };
         return Ok(app.handles.remote.submit(wanted).await);
     };
-    let request = Submit { op, args: wish.args.clone(), force: wish.force, actor, run_id: None, totp };
+    let request = Submit { args: wish.args.clone(), force: wish.force, totp, ..Submit::new(op, actor) };
     let submitted = app.handles.hosts.submit(host.clone(), request).await;
     if let Submitted::Accepted(command) = &submitted
         && (op, command.state) == (Op::Remove, CommandState::Success)
@@ -159,6 +159,7 @@ fn judge(host: Option<&HostId>, submitted: Submitted) -> Result<Command, Refused
     match submitted {
         Submitted::Accepted(command) => Ok(*command),
         Submitted::Blocked(command, refusal) => Err(Refused::by_check(refusal, Some(command.id))),
+        Submitted::NotNow(refusal) => Err(Refused::by_check(refusal, None)),
         Submitted::NoSuchHost => Err(host.map_or_else(Refused::no_such_path, Refused::no_such_host)),
         Submitted::Unavailable(why) => Err(Refused::unavailable(why)),
     }

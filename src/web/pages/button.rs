@@ -2,11 +2,11 @@
 //! are made here and nowhere else. The list of them is the contract with `script/act.js`.
 
 use askama::Template;
-use nixfleet_protocol::api::{Action, ActionKind, Host};
+use nixfleet_protocol::api::{Action, ActionKind, Host, PipelineEntry};
 use nixfleet_protocol::{CommandId, HostId, Op};
 use serde_json::json;
 
-use super::{Fleet, forms, html};
+use super::{Fleet, forms, html, rollout};
 
 /// What a click does, as data attributes. Rendered inside a start tag.
 #[derive(Clone, Debug, Default, Template)]
@@ -64,6 +64,29 @@ impl Does {
     /// POST something that makes no command.
     pub(super) fn post(url: String, title: String) -> Self {
         Self { post: url, body: "{}".to_owned(), title, ..Self::default() }
+    }
+
+    /// The same, with this to send.
+    #[must_use]
+    pub(super) fn body(self, body: &serde_json::Value) -> Self {
+        Self { body: body.to_string(), ..self }
+    }
+
+    /// The same, after this sentence was confirmed.
+    #[must_use]
+    pub(super) fn confirm(self, sentence: String, yes: &str) -> Self {
+        Self { confirm: sentence, yes: yes.to_owned(), ..self }
+    }
+
+    /// Start a pipeline on these hosts; how, is asked first. `hosts` is JSON: of the menu, a name that is filled in.
+    pub(super) fn pipeline(entry: &PipelineEntry, hosts: &str, sentence: String, of: &str) -> Self {
+        let title = if of.is_empty() { entry.label.clone() } else { format!("{of} · {}", entry.label) };
+        Self {
+            form: rollout::ID.to_owned(),
+            body: format!("{{\"hosts\":{hosts}}}"),
+            totp: entry.totp,
+            ..Self::post(format!("/api/v1/pipelines/{}/runs", entry.name), title).confirm(sentence, &entry.label)
+        }
     }
 
     /// Start an op on a host, confirmed and with a code where the registry says so.

@@ -191,5 +191,10 @@ struct List {
 /// The list with the last events, all or those of one host.
 pub(super) fn list(fleet: &Fleet<'_>, keep: usize, host: Option<&nixfleet_protocol::HostId>) -> String {
     let events = fleet.state.events.iter().filter(|event| host.is_none_or(|host| event.host.as_ref() == Some(host)));
-    html(&List { items: events.take(keep).map(|event| item(fleet, event)).collect() })
+    list_of(fleet, events.take(keep))
+}
+
+/// The list of these events.
+pub(super) fn list_of<'a>(fleet: &Fleet<'_>, events: impl Iterator<Item = &'a std::sync::Arc<Event>>) -> String {
+    html(&List { items: events.map(|event| item(fleet, event)).collect() })
 }

@@ -6,9 +6,10 @@ use nixfleet_protocol::api::HostState;
 
 use super::button::{Button, Does, MENU, op_icon};
 use super::lights::NAMES;
+use super::rollout::Item as PipelineItem;
 use super::row::{Row, row, standing};
 use super::shell::{Shell, shell};
-use super::{Fleet, PageKind, Session, commands, events, filters, forms, html, runs, selection, words};
+use super::{Fleet, PageKind, Session, commands, events, filters, forms, html, rollout, runs, selection, words};
 
 /// How many commands a list keeps; the state has no more.
 pub(super) const COMMANDS: usize = 50;
@@ -24,6 +25,9 @@ struct Page<'a> {
     any: String,
     hosts: String,
     runs: String,
+    past_runs: String,
+    rollout: String,
+    pipelines: Vec<PipelineItem>,
     picked: String,
     said: String,
     commands: String,
@@ -52,6 +56,9 @@ pub fn fleet_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
         any: any(fleet),
         hosts: hosts(fleet),
         runs: runs::list(fleet),
+        past_runs: runs::history(fleet),
+        rollout: rollout::form(fleet),
+        pipelines: rollout::menu(fleet),
         picked: selection::bar(fleet),
         said: commands::said(fleet),
         commands: command_list(fleet, None),

@@ -11,7 +11,7 @@ use nixfleet_protocol::browser::{Change, Fragment, Place};
 use super::row::{cells, row, row_id, same_shell, standing};
 use super::{
     Fleet, PageKind, commands, events, filters as filters_room, fleet as fleet_room, host as host_room, html, rank,
-    runs, settings, shell,
+    rollout, runs, settings, shell,
 };
 
 /// The fragments of one change for one kind of page. `fleet` has the change in it already. `before` is the host as
@@ -19,12 +19,12 @@ use super::{
 pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
     match (page, change) {
         (PageKind::Fleet, Change::HostAdded(host)) => {
-            vec![insert(fleet, host), any(fleet), counts(fleet), filters(fleet)]
+            vec![insert(fleet, host), any(fleet), counts(fleet), filters(fleet), tags(fleet)]
         }
         (PageKind::Fleet, Change::HostUpdated(host)) => host_updated(fleet, before, host),
         (PageKind::Fleet, Change::HostRemoved(id)) => {
             let row = Fragment { id: row_id(id), place: Place::Remove, html: String::new() };
-            vec![row, any(fleet), counts(fleet), filters(fleet)]
+            vec![row, any(fleet), counts(fleet), filters(fleet), tags(fleet)]
         }
         (PageKind::Fleet, Change::CommandStarted(command)) => vec![first_command(fleet, command)],
         (PageKind::Fleet, Change::CommandProgress(command)) => vec![command_changed(fleet, command)],
@@ -32,7 +32,7 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
             vec![command_changed(fleet, command), morph("said", commands::said(fleet))]
         }
         (PageKind::Fleet, Change::RunStarted(_) | Change::RunFinished(_)) => {
-            vec![morph("runs", runs::list(fleet)), counts(fleet)]
+            vec![morph("runs", runs::list(fleet)), morph("past-runs", runs::history(fleet)), counts(fleet)]
         }
         (PageKind::Fleet, Change::RunUpdated(run)) => {
             vec![morph(runs::item_id(run), runs::item(fleet, run))]
@@ -49,6 +49,10 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
             if command.run_id == Some(*id) =>
         {
             vec![command_changed(fleet, command)]
+        }
+        // The state forgets the oldest event with each new one, so the list is told as it is.
+        (PageKind::Run(id), Change::Event(event)) if runs::is_told(event, *id) || all_are_full(fleet) => {
+            vec![morph("events", runs::event_list(fleet, *id))]
         }
         (PageKind::Fleet, Change::RemoteUpdated(_)) => vec![morph("target", fleet_room::target(fleet))],
         (PageKind::Fleet, Change::ServerUpdated(_)) => vec![morph("notices", fleet_room::notices(fleet))],
@@ -136,9 +140,11 @@ fn regions(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
             morph("target", fleet_room::target(fleet)),
             counts(fleet),
             filters(fleet),
+            tags(fleet),
             any(fleet),
             morph("hosts", fleet_room::hosts(fleet)),
             morph("runs", runs::list(fleet)),
+            morph("past-runs", runs::history(fleet)),
             morph("said", commands::said(fleet)),
             morph("commands", fleet_room::command_list(fleet, None)),
             morph("events", events::list(fleet, events::FEW, None)),
@@ -156,7 +162,8 @@ fn regions(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
         PageKind::Settings => vec![morph("about", settings::about(fleet)), stale()],
         PageKind::Run(id) => {
             let head = fleet.run(*id).map(|run| morph("run-head", runs::whole(fleet, run)));
-            head.into_iter().chain([morph("commands", runs::command_list(fleet, *id))]).collect()
+            let lists = [("commands", runs::command_list(fleet, *id)), ("events", runs::event_list(fleet, *id))];
+            head.into_iter().chain(lists.map(|(list, html)| morph(list, html))).collect()
         }
         PageKind::Command(id) => fleet
             .command(*id)
@@ -177,6 +184,10 @@ fn ask(id: &str) -> Fragment {
 
 fn any(fleet: &Fleet<'_>) -> Fragment {
     morph("any", fleet_room::any(fleet))
+}
+
+fn tags(fleet: &Fleet<'_>) -> Fragment {
+    morph("canary-tags", rollout::tags(fleet))
 }
 
 fn counts(fleet: &Fleet<'_>) -> Fragment {
@@ -200,7 +211,7 @@ fn insert(fleet: &Fleet<'_>, host: &Host) -> Fragment {
 
 fn host_updated(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fragment> {
     let Some(before) = before else {
-        return vec![insert(fleet, host), counts(fleet), filters(fleet)];
+        return vec![insert(fleet, host), counts(fleet), filters(fleet), tags(fleet)];
     };
     let mut all = if before.device_type != host.device_type {
         vec![insert(fleet, host)]
@@ -226,7 +237,7 @@ fn host_updated(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
         all.push(counts(fleet));
     }
     if !filters_room::same(before, host) {
-        all.push(filters(fleet));
+        all.extend([filters(fleet), tags(fleet)]);
     }
     all
 }
@@ -281,10 +292,14 @@ fn host_changed(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
     all
 }
 
+fn all_are_full(fleet: &Fleet<'_>) -> bool {
+    fleet.state.events.len() >= RECENT_EVENTS
+}
+
 /// With each event the state forgets the oldest one of the fleet, which may be one that this host's list shows.
 fn events_are_full(fleet: &Fleet<'_>, host: &HostId) -> bool {
     let all = &fleet.state.events;
-    all.len() >= RECENT_EVENTS && all.iter().filter(|event| event.host.as_ref() == Some(host)).count() < events::FEW
+    all_are_full(fleet) && all.iter().filter(|event| event.host.as_ref() == Some(host)).count() < events::FEW
 }
 
 /// A command that was refused, or done here at once, is over before anyone saw it begin: it has no place yet.

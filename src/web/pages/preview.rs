@@ -17,6 +17,7 @@ fn view<'a>(state: &'a FleetState, ops: &'a [nixfleet_protocol::api::OpEntry]) -
     Fleet {
         state,
         ops,
+        pipelines: sample::pipelines(),
         refused: &sample::refused,
         version: Version(7),
         epoch: "01920000-0000-7000-8000-0000000000ee".parse().unwrap(),
@@ -75,7 +76,8 @@ fn every_page_renders() {
         ("events", super::tests::page(&fleet, &super::PageKind::Events)),
         ("settings", super::settings_page(&fleet, sample::settings(), session)),
         ("command", command_page(&fleet, failed, session)),
-        ("run", run_page(&fleet, state.runs.values().next_back().unwrap(), session)),
+        ("run", run_page(&fleet, state.runs.values().rev().nth(1).unwrap(), session)),
+        ("run-halted", run_page(&fleet, state.runs.values().next_back().unwrap(), session)),
         ("login", login_page(LoginPage { csrf_token: "x", totp: true, error: Some("That was not right. Try again.") })),
         (
             "error",

@@ -10,7 +10,7 @@ use nixfleet_protocol::api::{Host, HostState};
 
 use super::button::{Button, Does, Offer, QUICK, op_icon};
 use super::lights::{LightView, Now, lights, next_op, now};
-use super::{Fleet, filters, forms, host as host_room, html, selection, words};
+use super::{Fleet, filters, forms, host as host_room, html, rollout, selection, words};
 
 /// The whole row.
 #[derive(Template)]
@@ -225,18 +225,18 @@ pub(super) fn meters(metrics: &nixfleet_protocol::agent::Metrics) -> [Meter; 3] 
 /// What is not offered and why, for the one menu that all rows share: lines of `pull switch: why`. Without a why
 /// it is not shown at all.
 pub(super) fn off(host: &Host, refused: &[(Op, String)]) -> String {
-    let mut why: BTreeMap<String, Vec<Op>> = BTreeMap::new();
+    let mut why: BTreeMap<String, Vec<&str>> = BTreeMap::new();
     for op in Op::ALL {
         match Offer::of(host, refused, *op) {
             Offer::Now => {}
-            Offer::Not(reason) => why.entry(reason).or_default().push(*op),
-            Offer::Never => why.entry(String::new()).or_default().push(*op),
+            Offer::Not(reason) => why.entry(reason).or_default().push(op.as_str()),
+            Offer::Never => why.entry(String::new()).or_default().push(op.as_str()),
         }
     }
-    let line = |(why, ops): (String, Vec<Op>)| {
-        let ops: Vec<_> = ops.into_iter().map(Op::as_str).collect();
-        format!("{}: {}", ops.join(" "), why.replace('\n', " "))
-    };
+    if let Some(reason) = rollout::why_not(host, refused) {
+        why.entry(reason).or_default().push(rollout::KEY);
+    }
+    let line = |(why, ops): (String, Vec<&str>)| format!("{}: {}", ops.join(" "), why.replace('\n', " "));
     why.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 

@@ -1,28 +1,50 @@
 //! A made-up fleet for the tests and the preview: every state of a host, of a light and of a command.
 
 mod past;
+mod runs;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
 use nixfleet_model::view::HostView;
 use nixfleet_protocol::agent::{DeviceType, Disk, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{
-    Action, ActionKind, Category, Command, CommandState, Deployed, Event, GroupState, Host, HostState, Level, Light,
-    LightStatus, Lights, NotificationChannel, NotificationError, OpEntry, Progress, PullRequest, Remote, Run, RunGroup,
-    RunOptions, RunState, Server,
+    Action, ActionKind, Category, Command, CommandState, Deployed, Event, Host, HostState, Level, Light, LightStatus,
+    Lights, NotificationChannel, NotificationError, OpEntry, PipelineEntry, Progress, PullRequest, Remote, Server,
 };
 use nixfleet_protocol::{EventId, Op, Time};
 use serde_json::{Value, json};
 
 pub(super) use self::past::{generations, past, week};
+pub(super) use self::runs::run;
 
 /// The moment of all samples.
 pub(super) const NOW: Time = Time::from_millis(1_795_240_944_007);
 
 pub(super) fn ago(seconds: i64) -> Time {
     Time::from_millis(NOW.millis() - seconds * 1_000)
+}
+
+/// The pipelines of the product, and one of a configuration file.
+pub(super) fn pipelines() -> &'static [PipelineEntry] {
+    static ALL: std::sync::LazyLock<Vec<PipelineEntry>> = std::sync::LazyLock::new(|| {
+        let entry = |name: &str, label: &str, ops: &[Op], built_in| PipelineEntry {
+            name: name.to_owned(),
+            label: label.to_owned(),
+            description: format!("What {name} does."),
+            ops: ops.to_vec(),
+            parallel: None,
+            totp: ops.contains(&Op::Reboot),
+            built_in,
+        };
+        vec![
+            entry("do-all", "Do all", &[Op::Pull, Op::Switch, Op::Test], true),
+            entry("merge-deploy", "Merge & Deploy", &[Op::MergePr, Op::Pull, Op::Switch, Op::Test], true),
+            entry("update", "Update all inputs", &[Op::Pull, Op::BumpFlake, Op::Switch], true),
+            entry("nightly-restart", "Nightly restart", &[Op::Pull, Op::Switch, Op::Reboot], false),
+        ]
+    });
+    &ALL
 }
 
 pub(super) fn op_entries() -> Vec<OpEntry> {
@@ -200,57 +222,6 @@ pub(super) fn command(n: u64, host: &str, op: Op, state: CommandState) -> Comman
         progress: None,
         details: Value::Null,
     }
-}
-
-pub(super) fn run(n: u64, how: RunState, stage: u32, hosts: &[(&str, [CommandState; 3])]) -> Run {
-    let over = !matches!(how, RunState::Running | RunState::Halted);
-    Run {
-        id: format!("01920000-0000-7000-8000-{n:012x}").parse().unwrap(),
-        pipeline: "do-all".to_owned(),
-        label: "Do all".to_owned(),
-        actor: "user".to_owned(),
-        state: how,
-        message: if over { "It is over." } else { "It goes on." }.to_owned(),
-        stage,
-        ops: vec![Op::Pull, Op::Switch, Op::Test],
-        hosts: hosts.iter().map(|(host, states)| (host.parse().unwrap(), states.to_vec())).collect(),
-        commands: hosts.iter().map(|(host, states)| (host.parse().unwrap(), vec![None; states.len()])).collect(),
-        notes: BTreeMap::new(),
-        groups: vec![RunGroup {
-            label: "All hosts".to_owned(),
-            canary: false,
-            hosts: hosts.iter().map(|(host, _)| host.parse().unwrap()).collect(),
-            state: if over { GroupState::Passed } else { GroupState::Running },
-            soak_until: None,
-        }],
-        group: 0,
-        waits: Vec::new(),
-        halted: None,
-        options: RunOptions::default(),
-        created_at: ago(140),
-        finished_at: over.then(|| ago(20)),
-    }
-}
-
-/// One that goes on, and two of the history.
-fn runs() -> [Run; 3] {
-    use CommandState::{Error, Executing, Pending, Skipped, Success};
-    [
-        run(21, RunState::Complete, 2, &[("hsb0", [Success; 3]), ("hsb8", [Success; 3])]),
-        run(22, RunState::Partial, 2, &[("csb0", [Success, Error, Skipped]), ("gpc0", [Success; 3])]),
-        run(
-            23,
-            RunState::Running,
-            1,
-            &[
-                ("hsb0", [Success, Success, Pending]),
-                ("hsb1", [Success, Executing, Pending]),
-                ("hsb8", [Success, Pending, Pending]),
-                ("csb0", [Success, Error, Skipped]),
-                ("imac0", [Success, Executing, Pending]),
-            ],
-        ),
-    ]
 }
 
 pub(super) fn event(n: u64, seconds: i64, level: Level, host: Option<&str>, action: &str, message: &str) -> Event {
@@ -477,7 +448,7 @@ pub(super) fn state() -> FleetState {
     for host in hosts {
         put(&mut all, host);
     }
-    all.runs.extend(runs().into_iter().map(|run| (run.id, Arc::new(run))));
+    all.runs.extend(runs::all().into_iter().map(|run| (run.id, Arc::new(run))));
     let commands = [run, failed_run, late_run, lost, done, blocked, partial];
     all.commands.extend(commands.map(|command| (command.id, Arc::new(command))));
     all.events.extend(events.into_iter().map(Arc::new));

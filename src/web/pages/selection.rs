@@ -3,29 +3,29 @@
 
 use askama::Template;
 use nixfleet_protocol::Op;
-use nixfleet_protocol::api::Host;
+use nixfleet_protocol::api::{Host, OpEntry, PipelineEntry};
 
 use super::button::op_icon;
-use super::{Fleet, html};
+use super::{Fleet, html, rollout};
 
 /// The ops that can be started on many hosts, in the order of the bar.
 const MANY: [Op; 4] = [Op::Pull, Op::Switch, Op::Test, Op::Plan];
-/// The pipeline of the bar: pull, then switch, then test.
+/// The pipeline that has a button of its own in the bar: pull, then switch, then test.
 const DO_ALL: &str = "do-all";
 
 /// The words that a row says of its host: what of the bar would start on it now.
 pub(super) fn offers(host: &Host) -> String {
     let offered = |op: &Op| host.offers.contains(op);
     let ops = MANY.iter().filter(|op| offered(op)).map(|op| op.as_str());
-    // A run passes over what has nothing to do, so one stage that has is enough.
-    let all = [Op::Pull, Op::Switch, Op::Test].iter().any(offered).then_some(DO_ALL);
-    ops.chain(all).collect::<Vec<_>>().join(" ")
+    ops.chain(rollout::could_start(host).then_some(rollout::KEY)).collect::<Vec<_>>().join(" ")
 }
 
 #[derive(Template)]
 #[template(path = "picked.html")]
 struct Bar {
     all: Vec<Many>,
+    /// Other pipelines.
+    more: Vec<Many>,
 }
 
 /// A button of the bar.
@@ -36,38 +36,50 @@ struct Many {
     look: &'static str,
     post: String,
     /// What is confirmed first; `{hosts}` stands for their names.
-    ask: &'static str,
+    ask: String,
+    /// The dialog that asks how.
+    form: &'static str,
+    totp: bool,
     about: String,
 }
 
-/// The bar. It stands on the page from the start, and is shown while something is selected.
-pub(super) fn bar(fleet: &Fleet<'_>) -> String {
-    let mut all: Vec<_> = MANY
-        .iter()
-        .filter_map(|op| fleet.op(*op))
-        .map(|entry| Many {
+impl Many {
+    fn op(entry: &OpEntry) -> Self {
+        let ask = if entry.id == Op::Switch { "What is checked out is built and activated on {hosts}." } else { "" };
+        Self {
             key: entry.id.as_str(),
             label: entry.label.clone(),
             icon: op_icon(entry.id),
             look: if entry.id == Op::Plan { "ghost" } else { "" },
             post: format!("/api/v1/ops/{}", entry.id),
-            ask: if entry.id == Op::Switch { "What is checked out is built and activated on {hosts}." } else { "" },
+            ask: ask.to_owned(),
+            form: "",
+            totp: false,
             about: entry.description.clone(),
-        })
-        .collect();
-    all.insert(
-        all.len().min(3),
-        Many {
-            key: DO_ALL,
-            label: "Do all".to_owned(),
+        }
+    }
+
+    fn pipeline(entry: &PipelineEntry, look: &'static str) -> Self {
+        Self {
+            key: rollout::KEY,
+            label: entry.label.clone(),
             icon: "i-run",
-            look: "main",
-            post: format!("/api/v1/pipelines/{DO_ALL}/runs"),
-            ask: "Pulls, then switches, then runs the tests, stage by stage, on {hosts}.",
-            about: "Pull, then switch, then run the tests.".to_owned(),
-        },
-    );
-    html(&Bar { all })
+            look,
+            post: format!("/api/v1/pipelines/{}/runs", entry.name),
+            ask: format!("{} Stage by stage, on {{hosts}}.", entry.description),
+            form: rollout::ID,
+            totp: entry.totp,
+            about: entry.description.clone(),
+        }
+    }
+}
+
+/// The bar. It stands on the page from the start, and is shown while something is selected.
+pub(super) fn bar(fleet: &Fleet<'_>) -> String {
+    let mut all: Vec<_> = MANY.iter().filter_map(|op| fleet.op(*op)).map(Many::op).collect();
+    all.splice(all.len().min(3)..all.len().min(3), fleet.pipeline(DO_ALL).map(|entry| Many::pipeline(entry, "main")));
+    let others = rollout::for_hosts(fleet).filter(|entry| entry.name != DO_ALL);
+    html(&Bar { all, more: others.map(|entry| Many::pipeline(entry, "ghost")).collect() })
 }
 
 #[cfg(test)]
@@ -79,9 +91,9 @@ mod tests {
     fn a_row_says_what_would_start_on_its_host() {
         let state = sample::state();
         let offers = |name: &str| offers(&state.hosts[&name.parse().unwrap()].host);
-        assert_eq!(offers("hsb0"), "test plan do-all", "current: nothing to pull or to switch");
-        assert_eq!(offers("gpc0"), "switch test plan do-all");
+        assert_eq!(offers("hsb0"), "test plan run", "current: nothing to pull or to switch");
+        assert_eq!(offers("gpc0"), "switch test plan run");
         assert_eq!(offers("hsb1"), "", "busy");
-        assert_eq!(offers("mba-air"), "", "offline");
+        assert_eq!(offers("mba-air"), "run", "offline: a run waits for it, or skips it");
     }
 }

@@ -28,6 +28,7 @@ fn view<'a>(state: &'a FleetState, ops: &'a [OpEntry]) -> Fleet<'a> {
     Fleet {
         state,
         ops,
+        pipelines: sample::pipelines(),
         refused: &sample::refused,
         version: Version(7),
         epoch: "01920000-0000-7000-8000-0000000000ee".parse().unwrap(),
@@ -118,6 +119,7 @@ fn kinds(state: &FleetState) -> Vec<PageKind> {
         PageKind::Host("hsb0".parse().unwrap()),
         PageKind::Command(*state.commands.keys().next().unwrap()),
         PageKind::Run(*state.runs.keys().next().unwrap()),
+        PageKind::Run(*state.runs.keys().next_back().unwrap()),
     ]
 }
 
@@ -191,7 +193,7 @@ fn each_fragment_is_the_element_of_a_fresh_render() {
     less.hosts.remove(&before.id);
     let fleet = view(&less, &ops);
     let made = fragments(&Change::HostRemoved(before.id.clone()), Some(&before), &fleet, &PageKind::Fleet);
-    assert_eq!(ids(&made), ["host:hsb0", "any", "counts", "filters"]);
+    assert_eq!(ids(&made), ["host:hsb0", "any", "counts", "filters", "canary-tags"]);
     assert_fresh(&made, &page(&fleet, &PageKind::Fleet), "removed");
 }
 

@@ -30,6 +30,42 @@ fn ago_text(time: Time, now: Time) -> String {
     }
 }
 
+/// A moment that comes, with how long it is till then. The script counts on by itself.
+#[derive(Template)]
+#[template(source = "<time datetime=\"{{ time }}\" data-left>{{ text }}</time>", ext = "html")]
+pub(super) struct Left {
+    time: String,
+    text: String,
+}
+
+impl askama::filters::HtmlSafe for Left {}
+
+/// "4 min left".
+pub(super) fn left(time: Time, now: Time) -> Left {
+    Left { time: time.to_string(), text: ago_text(now, time).replace("ago", "left") }
+}
+
+/// Seconds as people say them: `30 s`, `10 min`, `2 h`.
+pub(super) fn length(seconds: u64) -> String {
+    match seconds {
+        s if s > 0 && s.is_multiple_of(3_600) => format!("{} h", s / 3_600),
+        s if s > 0 && s.is_multiple_of(60) => format!("{} min", s / 60),
+        s => format!("{s} s"),
+    }
+}
+
+/// `hsb0`, `hsb0 and hsb1`, `hsb0, hsb1 and hsb8`; of many the first ones, and how many more.
+pub(super) fn names<T: AsRef<str>>(hosts: &[T]) -> String {
+    const NAMED: usize = 8;
+    let named: Vec<&str> = hosts.iter().take(NAMED).map(|host| host.as_ref()).collect();
+    match (hosts.len().saturating_sub(NAMED), named.as_slice()) {
+        (0, []) => "no host".to_owned(),
+        (0, [one]) => (*one).to_owned(),
+        (0, [all @ .., last]) => format!("{} and {last}", all.join(", ")),
+        (more, named) => format!("{} and {more} more", named.join(", ")),
+    }
+}
+
 /// A length of time: `8 s`, `3 min 5 s`, `2 h 4 min`.
 pub(super) fn span(from: Time, to: Time) -> String {
     match to.since(from).as_secs() {
@@ -257,6 +293,9 @@ mod tests {
             assert_eq!(ago_text(Time::from_millis(now.millis() - seconds * 1_000), now), text);
         }
         assert_eq!(ago_text(Time::from_millis(now.millis() + 9_000), now), "now", "a clock that is ahead");
+        let later = |seconds: i64| left(Time::from_millis(now.millis() + seconds * 1_000), now).text;
+        assert_eq!([later(-3), later(30), later(299)], ["now", "30 s left", "4 min left"]);
+        assert_eq!([length(45), length(600), length(7_200)], ["45 s", "10 min", "2 h"]);
         assert_eq!(span(Time::from_millis(0), Time::from_millis(185_000)), "3 min 5 s");
     }
 
@@ -268,6 +307,13 @@ mod tests {
         }
         assert_eq!(link("https://git.example/x"), Some("https://git.example/x"));
         assert_eq!(link("javascript:alert(1)"), None);
+    }
+
+    #[test]
+    fn hosts_are_named_as_long_as_one_reads_them() {
+        let hosts: Vec<nixfleet_protocol::HostId> = (0..10).map(|n| format!("h{n}").parse().unwrap()).collect();
+        assert_eq!([names(&hosts[..0]), names(&hosts[..1]), names(&hosts[..2])], ["no host", "h0", "h0 and h1"]);
+        assert_eq!(names(&hosts), "h0, h1, h2, h3, h4, h5, h6, h7 and 2 more");
     }
 
     #[test]

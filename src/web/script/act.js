@@ -110,10 +110,16 @@ export function written(fields) {
   for (const { name, type, value, checked, disabled, dataset } of fields) {
     if (!name || disabled || (type === "radio" && !checked)) continue;
     const { as } = dataset;
-    if (as === "flag") into[name] = checked;
-    else if (as === "words") into[name] = value.match(/"[^"]*"|\S+/g)?.map((word) => word.replaceAll('"', "")) ?? null;
+    // `canary.tag` stands in `canary`, which is there when something stands in it.
+    const [of, part] = name.split(".");
+    const put = (it) => {
+      if (!part) into[of] = it;
+      else if (it) (into[of] ??= {})[part] = it;
+    };
+    if (as === "flag") put(checked);
+    else if (as === "words") put(value.match(/"[^"]*"|\S+/g)?.map((word) => word.replaceAll('"', "")) ?? null);
     else if (as === "list") checked && (into[name] ??= []).push(value);
-    else if (value || as === "color") into[name] = as === "number" ? +value : value || null;
+    else if (value || as === "color") put(as === "number" ? +value : value || null);
   }
   return into;
 }

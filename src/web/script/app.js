@@ -47,9 +47,9 @@ tick();
 setInterval(() => (tick(), renewed()), 1_000);
 for (const origin of document.querySelectorAll("[data-origin]")) origin.textContent = `${location.origin.replace("http", "ws")}/ws`;
 
-// What a load would lose: a dialog, a menu, what is unfolded, selected, focused or written.
+// What a load would lose: a dialog, a menu, what is unfolded, selected or written.
 const BUSY =
-  "dialog[open], :popover-open, details[open], [aria-selected=true], :focus-visible, :not(#search, dialog *, :placeholder-shown):is(:user-valid, :user-invalid)";
+  "dialog[open], :popover-open, details[open]:not(dialog *), [aria-selected=true], :is(input, select):focus, :not(#search, dialog *, :placeholder-shown):is(:user-valid, :user-invalid)";
 
 // Another build of the dashboard comes with another script: the tab loads itself anew, once, when nothing is lost by it.
 function renewed() {

@@ -14,7 +14,7 @@ export function tick(now = Date.now()) {
     const { dateTime, firstChild } = element;
     if (element.of !== dateTime) element.at = new Date((element.of = dateTime));
     element.title ||= element.at.toLocaleString();
-    const text = ago(now - element.at);
+    const text = "left" in element.dataset ? ago(element.at - now).replace("ago", "left") : ago(now - element.at);
     // The text is changed, not put anew: nothing looks for what a new node may match.
     if (firstChild.data !== text) firstChild.data = text;
   }

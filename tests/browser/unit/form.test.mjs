@@ -30,3 +30,10 @@ test("of radio buttons the chosen one counts, of boxes each", () => {
   ];
   assert.deepEqual(written(fields), { mode: "aggressive", follow: false, scopes: ["read", "metrics"] });
 });
+
+test("a name with a dot stands in what it is of, which is there when something stands in it", () => {
+  const canary = (tag, hosts) => [field("canary.tag", tag, "text"), field("canary.hosts", hosts, "words")];
+  assert.deepEqual(written(canary("", "")), {});
+  assert.deepEqual(written(canary("web", " ")), { canary: { tag: "web" } });
+  assert.deepEqual(written(canary("", "a b")), { canary: { hosts: ["a", "b"] } });
+});

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
 use std::time::Duration;
 
-use nixfleet_model::checks::TotpProof;
 use nixfleet_model::command::Command;
 use nixfleet_model::fleet_state::{FleetState, StateChange};
 use nixfleet_model::host::HostRecord;
@@ -387,14 +386,7 @@ impl TestLink {
 }
 
 pub(super) fn wish(op: Op) -> Submit {
-    Submit {
-        op,
-        args: serde_json::Map::new(),
-        force: true,
-        actor: "user".into(),
-        run_id: None,
-        totp: TotpProof::NotGiven,
-    }
+    Submit { force: true, ..Submit::new(op, "user") }
 }
 
 pub(super) fn status(id: CommandId, op: &str, exit_code: i32, end: u64) -> AgentMessage {

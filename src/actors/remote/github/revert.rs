@@ -1,4 +1,4 @@
-//! `revert-pr`: REST has no revert, and git's objects are enough to make one (`docs/adr/0010`).
+//! `revert-pr`: REST has no revert, and git's objects are enough to make one (`docs/adr/0008`).
 //!
 //! ```text
 //!   P ──── M ──── …later… ──── H ──── R      R: merge of H and C, made by GitHub

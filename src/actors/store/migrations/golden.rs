@@ -106,6 +106,7 @@ async fn told(store: &StoreHandle, dir: &Path) -> Value {
         "open": loaded.open,
         "recent": loaded.recent,
         "events": loaded.events,
+        "runs": loaded.runs,
         "remote": loaded.remote,
         "sessions": access.sessions.iter().map(|(hash, it)| (hex(hash), it)).collect::<Vec<_>>(),
         "tokens": access.tokens.iter().map(|(hash, it)| (hex(hash), it)).collect::<Vec<_>>(),

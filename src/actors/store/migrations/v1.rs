@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nixfleet_model::{command, event, host, load, notify, remote};
+use nixfleet_model::{command, event, host, load, notify, pipeline, remote};
 use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, RunId, Time};
 use nixfleet_protocol::{agent, api};
 use serde::{Deserialize, Serialize};
@@ -219,6 +219,50 @@ frozen_structs! {
         path: String,
         at: Time,
     }
+    RunRecord = pipeline::RunRecord {
+        id: RunId,
+        pipeline: String,
+        label: String,
+        actor: String,
+        state: RunState,
+        message: Option<String>,
+        stages: Vec<Stage>,
+        shared: Vec<Option<Cell>>,
+        options: RunOptions,
+        groups: u32,
+        hosts: u32,
+        group: u32,
+        soak: Option<Soak>,
+        halted: Option<Stop>,
+        cancelled: Option<Stop>,
+        rolls_back: bool,
+        totp: bool,
+        created_at: Time,
+        finished_at: Option<Time>,
+    }
+    Stage = pipeline::Stage { op: Op, args: String }
+    Soak = pipeline::Soak { since: Time, until: Time }
+    Stop = pipeline::Stop { at: Time, why: String }
+    RunHost = pipeline::RunHost {
+        run: RunId,
+        host: HostId,
+        group: u32,
+        place: u32,
+        cells: Vec<Cell>,
+        tried: Vec<Tried>,
+        fell: Option<String>,
+        forgiven: bool,
+        was_red: bool,
+    }
+    Cell = pipeline::Cell {
+        state: CommandState,
+        command: Option<CommandId>,
+        turn_at: Option<Time>,
+        begun_at: Option<Time>,
+        code: Option<String>,
+        message: Option<String>,
+    }
+    Tried = pipeline::Tried { stage: u32, command: Option<CommandId>, state: CommandState }
     LoginSession = door::LoginSession {
         id: String,
         user: String,
@@ -254,6 +298,27 @@ frozen_enums! {
         CommandFailed, RunFinished, RunHalted, HostGone, HostBack, UpdateWaiting, RemoteUnreadable, RemoteReadable,
     }
     Scope = door::Scope { Read, Operate, Admin, Metrics }
+    RunState = api::RunState { Running, Halted, Complete, Partial, Failed, Cancelled }
+}
+
+/// How a run was started: JSON, since it is what somebody wrote in JSON.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct RunOptions(String);
+
+impl Frozen for RunOptions {
+    type Live = api::RunOptions;
+
+    fn freeze(live: &Self::Live) -> Self {
+        // It came as JSON, so it can be written as such.
+        Self(serde_json::to_string(live).unwrap_or_default())
+    }
+
+    fn thaw(self) -> Self::Live {
+        serde_json::from_str(&self.0).unwrap_or_else(|error| {
+            tracing::error!(%error, "the options of a run can't be read, it goes on without them");
+            api::RunOptions::default()
+        })
+    }
 }
 
 /// How busy a host was: the newest minute, and two bytes for each place of the hour and of the day.

@@ -88,10 +88,7 @@ pub(super) fn idle(request: &Request, standing: &Standing<'_>) -> Result<(), Ref
             None => refusal,
         });
     }
-    if let Some(run) = standing.run.filter(|run| request.run_id != Some(*run)) {
-        let message = format!("{} belongs to run {run} until that is over: wait for it, or cancel it.", host.id);
-        return Err(Refusal::new("host_busy", message));
-    }
+    not_in_run(request, standing)?;
     if let Some(running) = host.facts.running.first() {
         let message = format!("The agent of {} still runs command {running}: wait for it, or stop it.", host.id);
         return Err(Refusal::new("host_busy", message).because_of(*running).offering(actions::stop(*running)));
@@ -102,6 +99,18 @@ pub(super) fn idle(request: &Request, standing: &Standing<'_>) -> Result<(), Ref
         return Err(Refusal::new("host_busy", format!("The agent of {} runs {op} already: wait for it.", host.id)));
     }
     Ok(())
+}
+
+/// A run owns its hosts from its start to its end.
+pub(super) fn not_in_run(request: &Request, standing: &Standing<'_>) -> Result<(), Refusal> {
+    match standing.run.filter(|run| request.run_id != Some(*run)) {
+        None => Ok(()),
+        Some(run) => {
+            let host = &standing.sight.host.id;
+            let message = format!("{host} belongs to run {run} until that is over: wait for it, or cancel it.");
+            Err(Refusal::new("host_busy", message))
+        }
+    }
 }
 
 pub(super) fn not_pulled(seen: &Seen<'_>) -> Result<(), Refusal> {

@@ -18,6 +18,11 @@ use crate::wake::Mac;
 /// An op that somebody wants on a host.
 #[derive(Clone, Debug)]
 pub struct Submit {
+    /// The command's id, where who asks has chosen and kept it: the same id is never carried out twice, and one that is
+    /// known is answered with its command as it is. None: a new one.
+    pub id: Option<CommandId>,
+    /// Only say what is known of the id; begin nothing.
+    pub only_known: bool,
     /// Which.
     pub op: Op,
     /// With what.
@@ -39,10 +44,28 @@ pub enum Submitted {
     Accepted(Box<api::Command>),
     /// A check refused it.
     Blocked(Box<api::Command>, Refusal),
+    /// Asked for by a run: the host can't take it now, nothing was begun and nothing is kept of it. The run asks again.
+    NotNow(Refusal),
     /// There is no such host.
     NoSuchHost,
     /// Not now: the store can't write, or the host's actor is being restarted.
     Unavailable(String),
+}
+
+impl Submit {
+    /// A new command, by nobody's run.
+    pub fn new(op: Op, actor: impl Into<String>) -> Self {
+        Self {
+            id: None,
+            only_known: false,
+            op,
+            args: Map::new(),
+            force: false,
+            actor: actor.into(),
+            run_id: None,
+            totp: TotpProof::NotGiven,
+        }
+    }
 }
 
 /// What is asked of a command that runs.
@@ -151,6 +174,15 @@ pub enum Input {
         /// Which, and how.
         request: Submit,
     },
+    /// A run wants the host for itself.
+    Reserve {
+        /// Who waits.
+        ask: u64,
+        /// Which.
+        run: RunId,
+    },
+    /// The run that owns the host is this from now on.
+    Owned(Option<RunId>),
     /// Somebody wants something of a command.
     Act {
         /// Who waits.
@@ -206,6 +238,13 @@ pub enum Effect {
         ask: u64,
         /// With this.
         answer: Submitted,
+    },
+    /// Answer an [`Input::Reserve`].
+    AnswerReserve {
+        /// Who waits.
+        ask: u64,
+        /// With this: it is the run's, or why not.
+        answer: Result<(), Refusal>,
     },
     /// Answer an [`Input::Act`].
     AnswerAct {

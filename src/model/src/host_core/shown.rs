@@ -72,7 +72,7 @@ impl Core {
                 now,
             },
             linked: self.link.is_some(),
-            run: None,
+            run: self.run,
             reboots_last_hour: u32::try_from(reboots).unwrap_or(u32::MAX),
             daemon_started: self.settings.daemon_started,
             totp_configured: self.settings.totp_configured,

@@ -5,6 +5,7 @@ use nixfleet_protocol::{CommandId, Op, Time};
 use serde_json::{Map, Value};
 
 use super::life::command_event;
+use super::owner::is_for_a_moment;
 use super::{Act, ActRefused, Core, Effect, Step, Submit, Submitted};
 use crate::checks::{self, Refusal, Request};
 use crate::command::{self, Command};
@@ -18,6 +19,9 @@ const MAX_TAGS: (usize, usize) = (20, 40);
 
 impl Core {
     pub(super) fn submit(&mut self, ask: u64, id: CommandId, submit: Submit, now: Time, step: &mut Step) {
+        if let Some(answer) = self.known_or_not_now(&submit) {
+            return step.then.push(Effect::Answer { ask, answer });
+        }
         let request = Request { force: submit.force, totp: submit.totp, run_id: submit.run_id };
         let mut command = Command::new(id, Some(self.record.id.clone()), submit.op, submit.actor, now);
         command.force = submit.force;
@@ -28,6 +32,16 @@ impl Core {
             .and_then(|()| checks::check(submit.op, &request, &self.standing(self.open.as_deref(), now)));
         if args.len() <= MAX_ARGS {
             command.args = args;
+        }
+        if let Err(refusal) = &checked
+            && submit.id.is_some()
+            && is_for_a_moment(&command, refusal)
+        {
+            let answer = Submitted::NotNow(refusal.clone());
+            return step.then.push(Effect::Answer { ask, answer });
+        }
+        if submit.id.is_some() {
+            self.remember_given(id);
         }
         match checked {
             Err(refusal) if checks::asks_remote_first(submit.op, &refusal) && self.open.is_none() => {

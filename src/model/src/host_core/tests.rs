@@ -94,7 +94,7 @@ fn linked() -> Core {
 }
 
 fn wish(op: Op) -> Submit {
-    Submit { op, args: Map::new(), force: false, actor: "user".into(), run_id: None, totp: TotpProof::NotGiven }
+    Submit::new(op, "user")
 }
 
 fn submit(core: &mut Core, number: u8, op: Op, second: i64) -> Step {

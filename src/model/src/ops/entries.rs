@@ -387,7 +387,7 @@ pub const fn spec(op: Op) -> &'static OpSpec {
                     id: Op::Remove,
                     label: "Remove",
                     description: "Forget the host, its commands and its tokens.",
-                    pre: &[PreCheck::Offline],
+                    pre: &[PreCheck::Offline, PreCheck::NotInRun],
                     retry: false,
                     confirm: Some("{host} is forgotten: its history, its logs and its tokens."),
                     ..DASHBOARD

@@ -96,6 +96,9 @@ pub struct Problem {
     pub offer: Option<Action>,
     /// The refused command, or the one that is in the way.
     pub command_id: Option<CommandId>,
+    /// The hosts that are in the way of a run.
+    #[serde(default)]
+    pub hosts: Vec<HostId>,
 }
 
 /// Outcome of an op for one of several hosts.

@@ -1,0 +1,243 @@
+//! Canary, soak, waves, and what a person decides when too much has failed.
+
+use nixfleet_protocol::api::{Decision, GroupState, WaitKind, Waves};
+
+use super::*;
+use CommandState::{Cancelled, Error, Skipped, Success};
+
+fn rollout() -> RunOptions {
+    RunOptions { canary: Some(canary(&["a"])), soak_s: 600, ..RunOptions::default() }
+}
+
+/// `a` is the canary and went through pull and switch; it soaks.
+fn soaking() -> World {
+    let mut world = World::new("pull-switch", &["a", "b", "c"], rollout());
+    assert_eq!(world.began(), "pull a");
+    world.ends("a", Success);
+    world.ends("a", Success);
+    assert_eq!(world.began(), "switch a");
+    world
+}
+
+/// The canary's switch failed.
+fn halted() -> World {
+    let mut world = World::new("pull-switch", &["a", "b", "c"], rollout());
+    world.ends("a", Success);
+    world.ends("a", Error);
+    world.began();
+    world
+}
+
+#[test]
+fn the_others_follow_when_the_soak_is_over() {
+    let mut world = soaking();
+    assert_eq!((world.waits(), world.wakes_in()), (vec![WaitKind::Soak], Some(600)));
+    let groups = world.run.view(Vec::new()).groups;
+    assert_eq!([groups[0].state, groups[1].state], [GroupState::Soaking, GroupState::Waiting]);
+    world.after(599);
+    assert_eq!(world.began(), "");
+    world.after(1);
+    assert_eq!(world.began(), "pull b, pull c");
+    for _ in 0..2 {
+        world.ends("b", Success);
+        world.ends("c", Success);
+    }
+    assert_eq!(world.state(), RunState::Complete, "behind the last group nothing soaks");
+}
+
+#[test]
+fn who_turns_red_or_goes_offline_in_the_soak_has_failed() {
+    let mut red = soaking();
+    red.facts.hosts.get_mut(&host("a")).unwrap().red = true;
+    red.look();
+    assert_eq!(red.state(), RunState::Halted);
+    let mut gone = soaking();
+    gone.is("a", HostState::Offline);
+    assert_eq!(gone.state(), RunState::Halted);
+    let halted = gone.run.view(Vec::new()).halted.unwrap();
+    assert_eq!((halted.failed, halted.switched), (vec![host("a")], vec![host("a")]));
+    assert_eq!(gone.told, ["run_halted"]);
+}
+
+#[test]
+fn who_was_red_before_and_stays_so_has_not_failed() {
+    let mut world = World::new("pull-switch", &["a", "b"], rollout());
+    world.facts.hosts.get_mut(&host("a")).unwrap().red = true;
+    world.ends("a", Success);
+    world.ends("a", Success);
+    world.after(600);
+    assert_eq!(world.run.record.group, 1);
+}
+
+#[test]
+fn who_is_silent_for_a_moment_at_the_end_of_the_soak_is_waited_for() {
+    let mut world = soaking();
+    world.is("a", HostState::Stale);
+    world.after(600);
+    assert_eq!((world.state(), world.began()), (RunState::Running, String::new()));
+    world.is("a", HostState::Online);
+    assert_eq!(world.began(), "pull b, pull c");
+    let mut silent = soaking();
+    silent.is("a", HostState::Stale);
+    silent.after(690);
+    assert_eq!(silent.state(), RunState::Halted, "and not for ever");
+}
+
+#[test]
+fn a_daemon_that_was_away_in_the_soak_lets_its_hosts_come_back() {
+    let mut world = soaking();
+    world.facts.daemon_started = START.plus(Duration::from_hours(1));
+    world.now = world.facts.daemon_started;
+    world.is("a", HostState::Offline);
+    world.after(60);
+    assert_eq!((world.state(), world.began()), (RunState::Running, String::new()));
+    world.is("a", HostState::Online);
+    assert_eq!(world.began(), "pull b, pull c");
+}
+
+#[test]
+fn the_failed_canary_stops_the_others() {
+    let mut world = halted();
+    assert_eq!((world.state(), world.waits()), (RunState::Halted, vec![WaitKind::Person]));
+    let view = world.run.view(Vec::new());
+    let asked = view.halted.unwrap();
+    assert_eq!((asked.reason.as_str(), asked.failed), ("a has failed.", vec![host("a")]));
+    assert_eq!(asked.decisions, [Decision::RetryFailed, Decision::Continue, Decision::Cancel]);
+    world.after(1_000_000);
+    assert_eq!((world.state(), world.began()), (RunState::Halted, String::new()), "until a person decides");
+    let error = world.run.decide(Decision::Rollback, "user", world.now).unwrap_err();
+    assert_eq!(error.code, "not_possible", "nothing was switched");
+}
+
+#[test]
+fn continue_goes_on_without_those_that_failed() {
+    let mut world = halted();
+    world.run.decide(Decision::Continue, "user", world.now).unwrap();
+    world.look();
+    assert_eq!(world.began(), "pull b, pull c");
+    world.ends("b", Error);
+    assert_eq!(world.state(), RunState::Halted, "another one has failed");
+    world.run.decide(Decision::Continue, "user", world.now).unwrap();
+    world.look();
+    world.ends("c", Success);
+    world.ends("c", Success);
+    assert_eq!(world.state(), RunState::Partial);
+}
+
+#[test]
+fn retry_failed_tries_from_the_stage_that_failed_and_goes_on() {
+    let mut world = halted();
+    let first = world.run.hosts[&host("a")].cells[1].command;
+    world.run.decide(Decision::RetryFailed, "user", world.now).unwrap();
+    world.look();
+    assert_eq!(world.began(), "switch a");
+    let again = &world.run.hosts[&host("a")];
+    assert_ne!(again.cells[1].command, first);
+    assert_eq!((again.tried.len(), again.tried[0].command), (1, first));
+    world.ends("a", Success);
+    world.after(600);
+    assert_eq!(world.began(), "pull b, pull c");
+}
+
+#[test]
+fn who_did_not_stay_good_goes_through_all_again() {
+    let mut world = soaking();
+    world.is("a", HostState::Offline);
+    world.run.decide(Decision::RetryFailed, "user", world.now).unwrap();
+    world.is("a", HostState::Online);
+    assert_eq!(world.began(), "pull a");
+    world.ends("a", Success);
+    world.ends("a", Success);
+    assert_eq!(world.wakes_in(), Some(600), "and soaks again");
+}
+
+#[test]
+fn rollback_takes_back_what_was_switched_and_nothing_else() {
+    let options = RunOptions { waves: Some(Waves::Sizes(vec![3, 1])), ..RunOptions::default() };
+    let mut world = World::new("do-all", &["a", "b", "c", "d"], options);
+    for name in ["a", "b", "c"] {
+        world.ends(name, Success);
+    }
+    world.ends("a", Success);
+    world.blocked("b", "already_current");
+    world.ends("c", Error);
+    assert_eq!(world.state(), RunState::Halted);
+    world.began();
+    world.run.decide(Decision::Rollback, "user", world.now).unwrap();
+    world.look();
+    assert_eq!(world.began(), "rollback a");
+    assert_eq!(ops(&world.run), [Op::Pull, Op::Switch, Op::Test, Op::Rollback]);
+    assert_eq!(world.states("a"), [Success, Success, Cancelled, CommandState::Pending]);
+    assert_eq!(world.states("b")[3], Skipped);
+    assert_eq!(world.states("d"), [Cancelled, Cancelled, Cancelled, Skipped]);
+    world.ends("a", Success);
+    assert_eq!(
+        (world.state(), world.run.record.message.as_deref()),
+        (RunState::Failed, Some("rolled back on 1 host."))
+    );
+}
+
+#[test]
+fn rollback_waits_for_what_still_runs_on_a_host() {
+    let options = RunOptions { canary: Some(canary(&["a", "b", "c"])), ..RunOptions::default() };
+    let mut world = World::new("pull-switch", &["a", "b", "c"], options);
+    for name in ["a", "b", "c"] {
+        world.ends(name, Success);
+    }
+    world.ends("a", Success);
+    world.ends("b", Error);
+    world.began();
+    world.run.decide(Decision::Rollback, "user", world.now).unwrap();
+    world.look();
+    assert_eq!(world.began(), "rollback a", "c still switches");
+    world.ends("c", Success);
+    assert_eq!(world.began(), "rollback c");
+    world.ends("a", Success);
+    world.ends("c", Error);
+    assert_eq!(world.run.record.message.as_deref(), Some("rolled back on 1 host, and not on c."));
+}
+
+#[test]
+fn cancel_ends_a_halted_run() {
+    let mut world = halted();
+    world.run.decide(Decision::Cancel, "user", world.now).unwrap();
+    world.look();
+    assert_eq!((world.state(), world.states("b")), (RunState::Cancelled, vec![Cancelled, Cancelled]));
+    assert_eq!(world.run.decide(Decision::Continue, "user", world.now).unwrap_err().code, "not_halted");
+}
+
+#[test]
+fn a_canary_that_nobody_could_reach_stops_the_others_too() {
+    let mut world = World::new("pull-switch", &["a", "b"], RunOptions { max_failures: Some(5), ..rollout() });
+    world.say("a", Said::NotNow("a is not connected.".to_owned()));
+    world.after(90);
+    assert_eq!(world.state(), RunState::Halted);
+    assert_eq!(world.run.view(Vec::new()).halted.unwrap().reason, "No host of Canary came through.");
+}
+
+#[test]
+fn as_many_as_allowed_may_fail_and_without_groups_any_number() {
+    let options = RunOptions { max_failures: Some(1), ..RunOptions::default() };
+    let mut world = World::new("pull-switch", &["a", "b", "c"], options);
+    world.ends("a", Error);
+    assert_eq!(world.state(), RunState::Running);
+    world.ends("b", Error);
+    assert_eq!(world.state(), RunState::Halted);
+    let mut any = World::new("pull-switch", &["a", "b"], RunOptions::default());
+    any.ends("a", Error);
+    any.ends("b", Error);
+    assert_eq!(any.state(), RunState::Failed);
+}
+
+#[test]
+fn a_merge_that_failed_is_tried_again_once_for_all() {
+    let mut world = World::new("merge-deploy", &["a", "b"], rollout());
+    world.blocked("", "no_pending_pr");
+    assert_eq!(world.state(), RunState::Halted);
+    world.began();
+    world.run.decide(Decision::RetryFailed, "user", world.now).unwrap();
+    world.look();
+    assert_eq!(world.began(), "merge-pr");
+    world.ends("", Success);
+    assert_eq!(world.began(), "pull a");
+}

@@ -1,0 +1,100 @@
+//! A halted run asks a person: why it halted, which hosts failed and what of, and what can be decided, each with its
+//! consequence written out.
+
+use askama::Template;
+use nixfleet_protocol::HostId;
+use nixfleet_protocol::api::{Decision, Halted, Run};
+
+use super::super::button::{Button, Does};
+use super::super::{Fleet, words};
+use super::matrix::cell;
+
+#[derive(Template)]
+#[template(path = "run_halt.html")]
+pub(super) struct Halt {
+    reason: String,
+    since: words::Ago,
+    failed: Vec<Failed>,
+    decisions: Vec<(Button, String)>,
+}
+
+impl askama::filters::HtmlSafe for Halt {}
+
+struct Failed {
+    host: String,
+    said: String,
+    log: Option<Button>,
+}
+
+impl Halt {
+    /// What is asked, while the run waits for a person.
+    pub(super) fn of(fleet: &Fleet<'_>, run: &Run) -> Option<Self> {
+        let halted = run.halted.as_ref()?;
+        let decision = |(at, decision): (usize, &Decision)| {
+            let (label, icon, consequence) = told(run, halted, *decision);
+            let does = Does::post(format!("/api/v1/runs/{}/decide", run.id), format!("{} · {label}", run.label))
+                .body(&serde_json::json!({ "decision": decision }))
+                .confirm(consequence.clone(), label);
+            (Button::new(label, if at == 0 { "main" } else { "" }, does).icon(icon).of(&run.label), consequence)
+        };
+        Some(Self {
+            reason: halted.reason.clone(),
+            since: words::ago(halted.at, fleet.now),
+            failed: halted.failed.iter().map(|host| failed(fleet, run, host)).collect(),
+            decisions: halted.decisions.iter().enumerate().map(decision).collect(),
+        })
+    }
+}
+
+/// What a host failed of, and its log.
+fn failed(fleet: &Fleet<'_>, run: &Run, host: &HostId) -> Failed {
+    let states = run.hosts.get(host).map(Vec::as_slice).unwrap_or_default();
+    let bad = states.iter().position(|state| matches!(cell(Some(*state)).0, "error" | "outdated"));
+    let command = bad.and_then(|at| run.commands.get(host)?.get(at).copied().flatten());
+    let stage = bad.and_then(|at| run.ops.get(at)).map(|op| fleet.label(*op)).unwrap_or_default();
+    let message = || command.and_then(|id| fleet.command(id)).and_then(|command| command.message.clone());
+    let said = run.notes.get(host).cloned().or_else(|| Some(format!("{stage}: {}", message()?)));
+    let said = said.unwrap_or_else(|| match bad.and_then(|at| states.get(at)) {
+        Some(state) => format!("{stage}: {}", cell(Some(*state)).1),
+        None => "It did not stay good.".to_owned(),
+    });
+    let log = command.map(|id| {
+        Button::new("Show the log", "small", Does::log(id, format!("{host} · {stage}"))).icon("i-log").of(host.as_str())
+    });
+    Failed { host: host.to_string(), said, log }
+}
+
+/// Label, icon and consequence of a decision.
+fn told(run: &Run, halted: &Halted, decision: Decision) -> (&'static str, &'static str, String) {
+    let failed = words::names(&halted.failed);
+    match decision {
+        Decision::Continue => {
+            let left = run.hosts.len().saturating_sub(halted.failed.len());
+            let left = format!("{left} {}", if left == 1 { "other host" } else { "other hosts" });
+            let said = if failed.is_empty() {
+                format!("The run goes on with the {left}.")
+            } else {
+                format!("The run goes on with the {left}. What failed stays as it is: {failed}.")
+            };
+            ("Go on", "i-run", said)
+        }
+        Decision::RetryFailed => (
+            "Retry the failed",
+            "i-restart",
+            format!("Tries {failed} again, from the stage that failed; when that is good, the run goes on."),
+        ),
+        Decision::Rollback => (
+            "Roll back",
+            "i-back",
+            format!(
+                "Rolls back what this run switched, to the generation before: {}. Then the run is over.",
+                words::names(&halted.switched)
+            ),
+        ),
+        Decision::Cancel => (
+            "Cancel the run",
+            "i-stop",
+            "What runs ends by itself; what has not begun never begins. Nothing is taken back.".to_owned(),
+        ),
+    }
+}

@@ -1,0 +1,7 @@
+//! A fake GitHub for the stories, in their own process. For others it is a program: `program.rs`.
+
+mod control;
+mod git;
+mod pulls;
+pub(crate) mod server;
+mod steer;
