@@ -4,7 +4,7 @@ use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Deployed, Heartbe
 use nixfleet_protocol::api::{CommandState, LightStatus};
 use nixfleet_protocol::{HostId, Op};
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::checks::TotpProof;
