@@ -170,7 +170,10 @@ async fn run(config: Config) -> Result<(), ServeError> {
             totp_configured: totp,
             kill_at_limit: timeout_action == TimeoutAction::Kill,
             alike: Arc::default(),
+            auto_test: config.auto_test,
         }),
+        notify: config.notify,
+        base_url: web.base_url.as_ref().map(ToString::to_string),
         retention,
     };
     let slots = Slots::default();
