@@ -7,6 +7,8 @@
 //!
 //! The process ends by itself only when the store keeps failing; the service manager starts it again.
 
+mod heap;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +99,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ServeError 
 
 /// Runs until it is asked to stop, or can't go on.
 pub fn serve(args: ServeArgs) -> Result<(), ServeError> {
+    heap::settle();
     let (config, warnings) = config::load(args.config)?;
     start_log(&config)?;
     // Whatever is made from here on is for nobody else's eyes.
