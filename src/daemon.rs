@@ -169,6 +169,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
             daemon_started: started_at,
             totp_configured: totp,
             kill_at_limit: timeout_action == TimeoutAction::Kill,
+            alike: Arc::default(),
         }),
         retention,
     };

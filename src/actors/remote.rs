@@ -77,7 +77,7 @@ pub enum Msg {
         /// What is wanted.
         wanted: Box<Wanted>,
         /// What the store has.
-        found: Result<Option<Command>, StoreError>,
+        found: Result<Option<Box<Command>>, StoreError>,
         /// Who waits.
         reply: RpcReplyPort<Submitted>,
     },

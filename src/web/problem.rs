@@ -28,7 +28,7 @@ pub struct Refused {
     /// The refused command, or the one that is in the way.
     pub command_id: Option<CommandId>,
     /// The hosts that are in the way, where there are several.
-    pub hosts: Vec<HostId>,
+    pub hosts: Box<[HostId]>,
     /// When it is worth trying again.
     pub retry_after: Option<Duration>,
     /// Methods that the path knows.
@@ -39,7 +39,7 @@ impl Refused {
     /// With a status, a word and a sentence.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        let hosts = Vec::new();
+        let hosts = Box::default();
         Self { status, code, message, offer: None, command_id: None, hosts, retry_after: None, allow: None }
     }
 
@@ -115,7 +115,7 @@ impl Refused {
             message: Some(self.message.clone()),
             offer: self.offer.clone(),
             command_id: self.command_id,
-            hosts: self.hosts.clone(),
+            hosts: self.hosts.to_vec(),
         }
     }
 }

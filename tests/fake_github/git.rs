@@ -2,6 +2,10 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Each writer has an index of its own.
+static NEXT_INDEX: AtomicU32 = AtomicU32::new(0);
 
 /// A bare repository.
 #[derive(Clone, Debug)]
@@ -112,7 +116,8 @@ impl Git {
     /// A new commit on a branch that changes one file; the branch begins at `from` where it is new.
     pub(crate) fn write(&self, branch: &str, from: &str, path: &str, content: &str, subject: &str) -> String {
         let parent = self.branch(branch).or_else(|| self.branch(from)).unwrap();
-        let index = self.bare.join(format!("fake-index-{}", std::thread::current().name().unwrap_or("x").len()));
+        let number = NEXT_INDEX.fetch_add(1, Ordering::Relaxed);
+        let index = self.bare.join(format!("fake-index-{number}"));
         let index_text = index.display().to_string();
         let run = |args: &[&str], input: Option<&str>| {
             use std::io::Write as _;
@@ -127,8 +132,8 @@ impl Git {
         };
         run(&["read-tree", &parent], None);
         let blob = run(&["hash-object", "-w", "--stdin"], Some(content));
-        let mode = if content.starts_with("#!") { "100755" } else { "100644" };
-        run(&["update-index", "--add", "--cacheinfo", &format!("{mode},{blob},{path}")], None);
+        let kind = if content.starts_with("#!") { "100755" } else { "100644" };
+        run(&["update-index", "--add", "--cacheinfo", &format!("{kind},{blob},{path}")], None);
         let tree = run(&["write-tree"], None);
         let _ = std::fs::remove_file(index);
         let who = Who { name: "updates".to_owned(), email: "updates@localhost".to_owned(), date: None };

@@ -8,10 +8,12 @@
 
 #![expect(clippy::panic, clippy::print_stdout, clippy::unwrap_used, reason = "a program of the tests")]
 
+mod changes;
 mod control;
 mod git;
 mod pulls;
 mod server;
+mod wire;
 
 fn main() {
     let mut words = std::env::args().skip(1);

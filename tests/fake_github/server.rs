@@ -2,17 +2,17 @@
 //! and words. A merge really moves the branch that agents pull. One thread for each connection; each answer closes it.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::control::control;
-use super::git::{Git, Who};
+use super::git::Git;
 use super::pulls::Pull;
+use super::wire::{Reply, Request, now, read, refuse, reply, with_tag, write};
 
 /// How the fake is set up.
 #[derive(Clone, Debug)]
@@ -78,7 +78,7 @@ pub(crate) struct State {
 pub(crate) struct Inner {
     pub(crate) setup: Setup,
     pub(crate) git: Git,
-    url: String,
+    pub(crate) url: String,
     state: Mutex<State>,
     /// One change at a time.
     changing: Mutex<()>,
@@ -87,38 +87,6 @@ pub(crate) struct Inner {
 /// A running fake. It ends with its process.
 pub(crate) struct Fake {
     pub(crate) inner: Arc<Inner>,
-}
-
-struct Request {
-    method: String,
-    path: String,
-    query: Vec<(String, String)>,
-    headers: Vec<(String, String)>,
-    body: Value,
-}
-
-struct Reply {
-    status: u16,
-    headers: Vec<(String, String)>,
-    body: Vec<u8>,
-}
-
-fn reply(status: u16, body: &Value) -> Reply {
-    Reply { status, headers: Vec::new(), body: body.to_string().into_bytes() }
-}
-
-fn refuse(status: u16, message: &str) -> Reply {
-    reply(status, &json!({ "message": message, "documentation_url": "https://docs.github.com/rest" }))
-}
-
-impl Request {
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
-    fn param(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
 }
 
 impl Fake {
@@ -143,7 +111,7 @@ impl Fake {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let inner = Arc::clone(&serving);
-                std::thread::spawn(move || inner.serve(stream));
+                std::thread::spawn(move || inner.serve(&stream));
             }
         });
         Self { inner }
@@ -194,9 +162,9 @@ impl Inner {
         self.state.lock().unwrap()
     }
 
-    fn serve(&self, stream: TcpStream) {
+    fn serve(&self, stream: &TcpStream) {
         let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
-        let Some(request) = read(&stream) else { return };
+        let Some(request) = read(stream) else { return };
         let fault = {
             let mut state = self.state();
             if !request.path.starts_with("/_/") {
@@ -233,14 +201,11 @@ impl Inner {
         if answer.status != 304 {
             self.state().counted += 1;
         }
-        let (left, reset) = match fault {
-            Fault::Limit { seconds } => (0, seconds),
-            _ => (4_000, 1_800),
-        };
+        let (left, reset) = if let Fault::Limit { seconds } = fault { (0, seconds) } else { (4_000, 1_800) };
         answer.headers.push(("x-ratelimit-remaining".to_owned(), left.to_string()));
         answer.headers.push(("x-ratelimit-reset".to_owned(), (now() + reset).to_string()));
         answer.headers.push(("x-ratelimit-resource".to_owned(), "core".to_owned()));
-        write(&stream, &answer);
+        write(stream, &answer);
     }
 
     fn answer(&self, request: &Request) -> Reply {
@@ -396,127 +361,6 @@ impl Inner {
         answer
     }
 
-    fn change(&self, path: &str, request: &Request) -> Reply {
-        let (parts, body): (Vec<&str>, _) = (path.trim_start_matches('/').split('/').collect(), &request.body);
-        let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-        let is_main = |name: &str| name == self.setup.branch;
-        let protected = self.state().protected;
-        match (request.method.as_str(), parts.as_slice()) {
-            ("PUT", ["pulls", number, "merge"]) => {
-                let Ok(number) = number.parse() else { return refuse(404, "Not Found") };
-                if let Some(refused) = self.may_merge(number, &text("sha"), protected) {
-                    return refused;
-                }
-                match self.merge(number, &text("merge_method")) {
-                    Ok(sha) => reply(
-                        200,
-                        &json!({ "sha": sha, "merged": true, "message": "Pull Request successfully merged" }),
-                    ),
-                    Err(words) => refuse(405, words),
-                }
-            }
-            ("POST", ["git", "commits"]) => {
-                let who = &body["author"];
-                let part = |name: &str| who[name].as_str().unwrap_or_default().to_owned();
-                let date = part("date").split('.').next().unwrap().trim_end_matches('Z').to_owned() + "+00:00";
-                let who = Who { name: part("name"), email: part("email"), date: Some(date) };
-                let parents: Vec<&str> =
-                    body["parents"].as_array().unwrap().iter().map(|parent| parent.as_str().unwrap()).collect();
-                let sha = self.git.commit_tree(&text("tree"), &parents, &text("message"), &who);
-                reply(201, &json!({ "sha": sha }))
-            }
-            ("POST", ["git", "refs"]) => {
-                let name = text("ref").trim_start_matches("refs/heads/").to_owned();
-                if self.git.branch(&name).is_some() {
-                    return refuse(422, "Reference already exists");
-                }
-                self.git.set_branch(&name, &text("sha"));
-                reply(201, &json!({ "ref": text("ref") }))
-            }
-            ("PATCH", ["git", "refs", "heads", name @ ..]) => {
-                let name = name.join("/");
-                let Some(old) = self.git.branch(&name) else { return refuse(422, "Reference does not exist") };
-                if protected && is_main(&name) {
-                    return refuse(422, "Changes must be made through a pull request.");
-                }
-                if body["force"] != true && !self.git.is_ancestor(&old, &text("sha")) {
-                    return refuse(422, "Update is not a fast forward");
-                }
-                self.git.set_branch(&name, &text("sha"));
-                self.moved(&name);
-                reply(200, &json!({ "ref": name }))
-            }
-            ("DELETE", ["git", "refs", "heads", name @ ..]) => {
-                if self.git.delete_branch(&name.join("/")) {
-                    Reply { status: 204, headers: Vec::new(), body: Vec::new() }
-                } else {
-                    refuse(422, "Reference does not exist")
-                }
-            }
-            ("POST", ["merges"]) => {
-                let (base, head) = (text("base"), text("head"));
-                let ends = (self.git.branch(&base), self.git.branch(&head).or_else(|| self.git.commit(&head)));
-                let (Some(ours), Some(theirs)) = ends else { return refuse(404, "Head does not exist") };
-                if protected && is_main(&base) {
-                    return refuse(409, "Changes must be made through a pull request.");
-                }
-                if self.git.is_ancestor(&theirs, &ours) {
-                    return Reply { status: 204, headers: Vec::new(), body: Vec::new() };
-                }
-                let Some(tree) = self.git.merged_tree(&ours, &theirs) else { return refuse(409, "Merge conflict") };
-                let sha = self.git.commit_tree(&tree, &[&ours, &theirs], &text("commit_message"), &Who::github());
-                self.git.set_branch(&base, &sha);
-                self.moved(&base);
-                reply(201, &json!({ "sha": sha }))
-            }
-            ("POST", ["pulls"]) => {
-                let number =
-                    self.state().add_pull(&text("head"), &text("title"), &text("base"), Vec::new(), false, false);
-                let html = format!("{}/{}/pull/{number}", self.url, self.setup.repository);
-                reply(201, &json!({ "number": number, "html_url": html }))
-            }
-            _ => refuse(404, "Not Found"),
-        }
-    }
-
-    fn may_merge(&self, number: u64, shown: &str, protected: bool) -> Option<Reply> {
-        let mut state = self.state();
-        let Some(pull) = state.pull(number) else { return Some(refuse(404, "Not Found")) };
-        if !pull.open || pull.draft {
-            return Some(refuse(405, "Pull Request is not mergeable"));
-        }
-        if !shown.is_empty() && pull.head(&self.git).as_deref() != Some(shown) {
-            return Some(refuse(409, "Head branch was modified. Review and try the merge again."));
-        }
-        protected.then(|| refuse(405, "At least 1 approving review is required by reviewers with write access."))
-    }
-
-    /// Merges, whoever wants it; the commit, or why not.
-    pub(crate) fn merge(&self, number: u64, method: &str) -> Result<String, &'static str> {
-        let pull = self.state().pull(number).cloned().ok_or("Not Found")?;
-        let base = self.git.branch(&pull.base).ok_or("Not Found")?;
-        let head = pull.head(&self.git).ok_or("Not Found")?;
-        let tree = self.git.merged_tree(&base, &head).ok_or("Pull Request is not mergeable")?;
-        let (parents, message) = if method == "squash" {
-            (vec![base.as_str()], format!("{} (#{number})", pull.title))
-        } else {
-            (
-                vec![base.as_str(), head.as_str()],
-                format!("Merge pull request #{number} from {}\n\n{}", pull.branch, pull.title),
-            )
-        };
-        let made = self.git.commit_tree(&tree, &parents, &message, &Who::github());
-        self.git.set_branch(&pull.base, &made);
-        {
-            let mut state = self.state();
-            let pull = state.pull(number).unwrap();
-            (pull.open, pull.merged, pull.last_head) = (false, Some(made.clone()), Some(head));
-        }
-        self.tell("pull_request", json!({ "action": "closed", "number": number }));
-        self.moved(&pull.base);
-        Ok(made)
-    }
-
     /// A branch moved: what can be merged is worked out anew, and a webhook tells.
     pub(crate) fn moved(&self, branch: &str) {
         for pull in &mut self.state().pulls {
@@ -551,63 +395,4 @@ impl Inner {
                 .send(body.as_bytes());
         });
     }
-}
-
-/// The ETag is a hash of the body; who has it gets 304.
-fn with_tag(mut answer: Reply, request: &Request) -> Reply {
-    if answer.status != 200 {
-        return answer;
-    }
-    let digest = ring::digest::digest(&ring::digest::SHA256, &answer.body);
-    let tag = format!("W/\"{}\"", data_encoding::HEXLOWER.encode(&digest.as_ref()[..16]));
-    if request.header("if-none-match") == Some(&tag) {
-        answer = Reply { status: 304, headers: Vec::new(), body: Vec::new() };
-    }
-    answer.headers.push(("etag".to_owned(), tag));
-    answer
-}
-
-fn now() -> u64 {
-    SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
-}
-
-fn decoded(text: &str) -> String {
-    form_urlencoded::parse(format!("x={}", text.replace('+', "%2B")).as_bytes()).next().unwrap().1.into_owned()
-}
-
-fn read(stream: &TcpStream) -> Option<Request> {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).ok()?;
-    let mut words = line.split_whitespace();
-    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
-    let mut headers = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        let Some((name, value)) = line.trim_end().split_once(':') else { break };
-        headers.push((name.to_lowercase(), value.trim().to_owned()));
-    }
-    let length = headers.iter().find(|(name, _)| name == "content-length").and_then(|(_, value)| value.parse().ok());
-    let mut body = vec![0; length.unwrap_or(0)];
-    reader.read_exact(&mut body).ok()?;
-    let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-    let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-    let body = serde_json::from_slice(&body).unwrap_or_default();
-    Some(Request { method, path: decoded(path), query, headers, body })
-}
-
-fn write(mut stream: &TcpStream, answer: &Reply) {
-    let mut head = format!("HTTP/1.1 {} X\r\n", answer.status);
-    for (name, value) in &answer.headers {
-        write!(head, "{name}: {value}\r\n").unwrap();
-    }
-    if answer.status != 304 && answer.status != 204 {
-        write!(head, "content-type: application/json; charset=utf-8\r\ncontent-length: {}\r\n", answer.body.len())
-            .unwrap();
-    }
-    head.push_str("connection: close\r\n\r\n");
-    let _ = stream.write_all(head.as_bytes());
-    let _ = stream.write_all(&answer.body);
-    let _ = stream.flush();
 }

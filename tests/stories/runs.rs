@@ -151,7 +151,7 @@ fn a_run_owns_its_hosts_and_cancel_begins_nothing_more() {
     let id = start(&fleet, "do-all", &["hsb0", "hsb1"], &json!({ "parallel": 1 }));
     let (status, refused) = fleet.post("/api/v1/pipelines/do-all/runs", &json!({ "hosts": ["hsb2", "hsb1", "hsb0"] }));
     assert_eq!((status, &refused["code"]), (409, &json!("host_busy")), "{refused:#}");
-    assert_eq!(refused["hosts"], json!(["hsb1", "hsb0"]), "all that are in the way are named: {refused:#}");
+    assert_eq!(refused["hosts"], json!(["hsb0", "hsb1"]), "all that are in the way are named: {refused:#}");
     assert!(refused["detail"].as_str().unwrap().contains(&id), "and the run: {refused:#}");
     let (status, refused) = fleet.post("/api/v1/hosts/hsb1/ops/test", &json!({}));
     assert_eq!((status, &refused["code"]), (409, &json!("host_busy")), "{refused:#}");

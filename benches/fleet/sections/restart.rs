@@ -108,6 +108,7 @@ async fn tree(bench: &Bench) -> anyhow::Result<(Slots, Handles)> {
             daemon_started: Time::now(),
             totp_configured: false,
             kill_at_limit: false,
+            alike: Arc::default(),
         }),
         retention: nixfleet_model::retention::Retention::default(),
         wake_by: ([127, 0, 0, 1], 9).into(),

@@ -124,7 +124,8 @@ pub enum LinkNews {
 pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 'static) -> LinkRef {
     let (link, outbox) = outbox(id);
     let now = Instant::now();
-    let task = Task {
+    // In a box: what a future takes along it has room for twice.
+    let mut task = Box::new(Task {
         link: link.clone(),
         outbox,
         socket,
@@ -141,8 +142,8 @@ pub fn start(id: u64, socket: Socket, tell: impl Fn(LinkNews) + Send + Sync + 's
         pace: Pace::new(BURST, ONE_IN),
         length: 0,
         broken: false,
-    };
-    tokio::spawn(task.live(tell));
+    });
+    tokio::spawn(async move { task.live(tell).await });
     link
 }
 
@@ -199,7 +200,7 @@ struct Task {
 }
 
 impl Task {
-    async fn live(mut self, tell: impl Fn(LinkNews) + Send + Sync + 'static) {
+    async fn live(&mut self, tell: impl Fn(LinkNews) + Send + Sync + 'static) {
         let id = self.link.id();
         match self.run(&tell).await {
             Ok(never) => match never {},

@@ -77,7 +77,7 @@ impl Source for Github {
     }
 
     fn relate(&self, head: Commit, commits: Vec<Commit>) -> Later<'_, Related> {
-        Box::pin(async move { self.related(&head, commits).await })
+        Box::pin(async move { self.related(&head, commits) })
     }
 
     fn rest(&self) -> Option<Duration> {

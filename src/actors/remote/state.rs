@@ -207,6 +207,10 @@ impl State {
         if let Some(stored) = loaded.remote.filter(mine) {
             self.stored_at = stored.read_at;
             self.record = RemoteState { interval: self.record.interval, ..stored };
+            if self.args.settings.forge.is_none() {
+                // Nobody would ever say that it is gone.
+                (self.record.pull_request, self.record.pull_request_error) = (None, None);
+            }
             for commit in self.record.relations.keys() {
                 self.interest.add(commit.clone());
             }

@@ -112,10 +112,10 @@ impl Actor for FakeStore {
         } else if let store::Msg::Probe { reply } = message {
             answer(reply, Ok(()));
         } else if let store::Msg::Command { id, reply } = message {
-            let written = batches.iter().flat_map(|batch| &batch.writes).filter_map(|write| {
+            let mut written = batches.iter().flat_map(|batch| &batch.writes).filter_map(|write| {
                 if let Write::PutCommand(command) = write { Some((**command).clone()) } else { None }
             });
-            answer(reply, Ok(written.filter(|command| command.id == id).last()));
+            answer(reply, Ok(written.rfind(|command| command.id == id)));
         } else if let store::Msg::Load { reply } = message {
             let mut loaded = Loaded::default();
             for write in batches.iter().flat_map(|batch| &batch.writes) {

@@ -112,7 +112,10 @@ fn parse(body: &[u8], branch: &str) -> Result<Desired, String> {
         serde_json::Value::Number(seconds) => {
             seconds.as_i64().map(|seconds| Time::from_millis(seconds.saturating_mul(1000)))
         }
-        _none => None,
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Array(_)
+        | serde_json::Value::Object(_) => None,
     };
     let lock_hash = match said.lock_hash.filter(|hash| !hash.is_empty()) {
         None => None,

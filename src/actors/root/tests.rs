@@ -86,6 +86,7 @@ async fn whole() -> Whole {
             daemon_started: Time::now(),
             totp_configured: false,
             kill_at_limit: false,
+            alike: Arc::default(),
         }),
         retention: nixfleet_model::retention::Retention::default(),
     };
@@ -114,13 +115,14 @@ impl Whole {
         self.handles.sync.snapshot().await.is_ok_and(|now| now.state.hosts.contains_key(&host))
     }
 
-    fn seats(&self) -> [Option<ActorId>; 8] {
+    fn seats(&self) -> [Option<ActorId>; 9] {
         [
             seat(&self.slots.store),
             seat(&self.slots.sync),
             seat(&self.slots.access),
             seat(&self.slots.remote),
             seat(&self.slots.hosts),
+            seat(&self.slots.runs),
             seat(&self.slots.links),
             seat(&self.slots.sessions),
             seat(&self.slots.janitor),

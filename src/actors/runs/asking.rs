@@ -26,24 +26,19 @@ pub(super) fn ask(world: &Arc<World>, run: &Run, id: CommandId, myself: &RunRef)
     let only_known = record.cancelled.is_some();
     let (op, force, run_id) = (stage.op, record.options.force, Some(record.id));
     let (world, myself) = (Arc::clone(world), myself.clone());
-    Some(match host.cloned() {
-        Some(host) => {
-            let totp = if record.totp && spec(op).totp { TotpProof::Valid } else { TotpProof::NotGiven };
-            let request = Submit { id: Some(id), only_known, args, force, run_id, totp, ..Submit::new(op, actor) };
-            OwnedTask::start(async move {
-                let submitted = Box::new(world.hosts.submit(host, request).await);
-                tell(&myself, Msg::Answered { id, submitted });
-            })
-        }
-        None => {
-            let wanted = Wanted { id: Some(id), args, force, run_id, ..Wanted::new(op, actor) };
-            OwnedTask::start(async move {
-                let asked =
-                    async { if only_known { known(&world, id, op).await } else { world.remote.submit(wanted).await } };
-                tell(&myself, Msg::Answered { id, submitted: Box::new(asked.await) });
-            })
-        }
-    })
+    let Some(host) = host.cloned() else {
+        let wanted = Wanted { id: Some(id), args, force, run_id, ..Wanted::new(op, actor) };
+        return Some(OwnedTask::start(async move {
+            let submitted = if only_known { known(&world, id, op).await } else { world.remote.submit(wanted).await };
+            tell(&myself, Msg::Answered { id, submitted: Box::new(submitted) });
+        }));
+    };
+    let totp = if record.totp && spec(op).totp { TotpProof::Valid } else { TotpProof::NotGiven };
+    let request = Submit { id: Some(id), only_known, args, force, run_id, totp, ..Submit::new(op, actor) };
+    Some(OwnedTask::start(async move {
+        let submitted = Box::new(world.hosts.submit(host, request).await);
+        tell(&myself, Msg::Answered { id, submitted });
+    }))
 }
 
 /// A command of the dashboard, from the store.

@@ -250,6 +250,7 @@ fn host(name: &str) -> StateChange {
         daemon_started: Time::from_millis(0),
         totp_configured: false,
         kill_at_limit: false,
+        alike: Arc::default(),
     };
     let record = HostRecord::new(name.parse().unwrap(), Time::from_millis(0));
     let remote = nixfleet_model::remote::RemoteState::new(None, "main", Duration::from_secs(30));

@@ -11,6 +11,7 @@
 //! are written at leisure; what is checked is what is shown, one [`crate::checks::Standing`] for both.
 
 mod agent;
+mod alike;
 mod beside;
 mod door;
 mod life;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use nixfleet_protocol::agent::{AgentMessage, Output, Status};
 use nixfleet_protocol::{CommandId, Commit, RunId, Time};
 
+pub use self::alike::Alike;
 pub use self::beside::abandon;
 pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, Writes};
 use self::shown::Kept;

@@ -33,9 +33,9 @@ pub struct HostView {
 /// another load. Cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judged {
-    lights: Arc<Lights>,
-    offers: Arc<[Op]>,
-    refused: Arc<[Refused]>,
+    pub(crate) lights: Arc<Lights>,
+    pub(crate) offers: Arc<[Op]>,
+    pub(crate) refused: Arc<[Refused]>,
 }
 
 /// An op that would be refused now. There is a handful for each host, so it is small.

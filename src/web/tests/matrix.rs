@@ -267,7 +267,12 @@ async fn the_checks_come_in_their_order() {
         ("GET", "/api/v1/commands?limit=many", &read, "", 400, "bad_request"),
         ("GET", "/api/v1/commands/0190b6a8-0000-7000-8000-000000000000", &read, "", 404, "no_such_command"),
         ("GET", "/api/v1/hosts/hsb0", &read, "", 404, "no_such_host"),
-        ("POST", "/api/v1/pipelines/do-all/runs", &operate, "{}", 501, "not_available_yet"),
+        ("POST", "/api/v1/pipelines/do-all/runs", &operate, "{}", 400, "bad_request"),
+        ("POST", "/api/v1/pipelines/do-all/runs", &operate, "{\"hosts\":[\"BAD!\"]}", 400, "bad_request"),
+        ("POST", "/api/v1/pipelines/do-all/runs", &operate, "{\"hosts\":[\"a\"]}", 404, "no_such_host"),
+        ("POST", "/api/v1/pipelines/do-all/runs", &operate, "{\"options\":{\"dance\":1}}", 400, "bad_request"),
+        ("GET", "/api/v1/runs/7", &read, "", 400, "bad_request"),
+        ("GET", "/api/v1/runs/0190b6a8-0000-7000-8000-000000000000", &read, "", 404, "no_such_run"),
         ("POST", "/api/v1/pipelines/nothing/runs", &operate, "{}", 404, "no_such_pipeline"),
     ] {
         let headers: &[(&str, &str)] = if token.is_empty() { &[] } else { &[("Authorization", token)] };

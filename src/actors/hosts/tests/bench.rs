@@ -220,6 +220,7 @@ impl Bench {
                 daemon_started: began,
                 totp_configured: false,
                 kill_at_limit: manner.kill_at_limit,
+                alike: Arc::default(),
             }),
             store: StoreHandle::new(slot),
             publish: Box::new(move |changes| apply(&published, changes)),

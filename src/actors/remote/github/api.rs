@@ -1,4 +1,4 @@
-//! One question to GitHub's API. Remembers what may not have changed by its ETag, and the rate limit.
+//! One question to GitHub's API. Remembers what may not have changed by its `ETag`, and the rate limit.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -155,11 +155,15 @@ impl Api {
 
     /// The same, by its whole address, with the address of the next page.
     pub(super) async fn get(&self, address: &str) -> Result<Got, Trouble> {
+        self.follow(address, JSON).await
+    }
+
+    async fn follow(&self, address: &str, accept: &'static str) -> Result<Got, Trouble> {
         let mut at = address.to_owned();
         for _ in 0..=MOST_HOPS {
             let known = locked(&self.seen).answers.get(&at).map(|(tag, got, _)| (tag.clone(), got.clone()));
             let tag = known.as_ref().map(|(tag, _)| tag.clone());
-            let answer = self.ask(Method::GET, &at, JSON, tag, None).await?;
+            let answer = self.ask(Method::GET, &at, accept, tag, None).await?;
             if answer.status == StatusCode::NOT_MODIFIED
                 && let Some((_, got)) = known
             {
@@ -172,7 +176,7 @@ impl Api {
             let tag = answer.headers.get(header::ETAG).cloned();
             let next = answer.headers.get(header::LINK).and_then(|link| next_page(link.to_str().ok()?));
             let got = Got { body: good(answer)?, next: next.map(|next| self.own(next)).transpose()? };
-            if let Some(tag) = tag.filter(|_| got.body.len() <= WORTH_REMEMBERING) {
+            if let Some(tag) = tag.filter(|_| accept == JSON && got.body.len() <= WORTH_REMEMBERING) {
                 locked(&self.seen).remember(at, tag, got.clone());
             }
             return Ok(got);
@@ -183,21 +187,22 @@ impl Api {
     /// The content of a file at a commit; none where it has none.
     pub(super) async fn file(&self, path: &str, commit: &str) -> Result<Option<Bytes>, Trouble> {
         let address = self.address(&format!("/contents/{path}?ref={commit}"));
-        let answer = self.ask(Method::GET, &address, RAW, None, None).await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(None);
+        match self.follow(&address, RAW).await {
+            Ok(got) => Ok(Some(got.body)),
+            Err(trouble) if trouble.is(StatusCode::NOT_FOUND) => Ok(None),
+            Err(trouble) => Err(trouble),
         }
-        good(answer).map(Some)
     }
 
-    /// Changes something. The statuses that are good give their object, null where there is none.
+    /// Changes something; a null body is none. What is good gives its object, null where there is none.
     pub(super) async fn change(
         &self,
         method: Method,
         path: &str,
         body: &serde_json::Value,
     ) -> Result<serde_json::Value, Trouble> {
-        let answer = self.ask(method, &self.address(path), JSON, None, Some(body)).await?;
+        let body = (!body.is_null()).then_some(body);
+        let answer = self.ask(method, &self.address(path), JSON, None, body).await?;
         if answer.status.is_redirection() {
             let sentence = format!("{} has another name on GitHub now: change NIXFLEET_GITHUB_REPO", self.repository);
             return Err(Trouble::Sentence(sentence));

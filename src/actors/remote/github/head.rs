@@ -1,6 +1,6 @@
 //! The head of the tracked branch, and how commits stand to it.
 //!
-//! A poll where nothing moved is one question with an ETag, which GitHub does not count.
+//! A poll where nothing moved is one question with an `ETag`, which GitHub does not count.
 
 use std::collections::BTreeMap;
 
@@ -73,12 +73,11 @@ impl Github {
     pub(super) async fn read_head(&self, interest: &[Commit]) -> Result<Answer, Trouble> {
         let mut head = self.head.lock().await;
         let commit = self.tip().await?;
-        let desired = match head.desired.take().filter(|before| before.commit == commit) {
-            Some(desired) => desired,
-            None => {
-                head.relations.clear();
-                self.desired(&commit).await?
-            }
+        let desired = if let Some(same) = head.desired.take().filter(|before| before.commit == commit) {
+            same
+        } else {
+            head.relations.clear();
+            self.desired(&commit).await?
         };
         head.desired = Some(desired.clone());
         head.relations.retain(|known, _| interest.contains(known));
@@ -110,7 +109,7 @@ impl Github {
         Ok(Answer { desired, relations })
     }
 
-    pub(super) async fn related(&self, head: &Commit, commits: Vec<Commit>) -> Related {
+    pub(super) fn related(&self, head: &Commit, commits: Vec<Commit>) -> Related {
         let mut related = Related::default();
         // While the head is being read, that reading will tell.
         let Ok(known) = self.head.try_lock() else { return related };

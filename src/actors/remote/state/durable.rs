@@ -41,6 +41,12 @@ impl State {
         self.batch.events.push(NewEvent::new(Time::now(), category, level, actor, action, message));
     }
 
+    /// The same of a pull request, with its number and its address for programs.
+    pub(super) fn event_of(&mut self, number: u64, url: &str, event: NewEvent) {
+        let details = serde_json::json!({ "number": number, "url": url }).to_string();
+        self.batch.events.push(NewEvent { details: Some(details), ..event });
+    }
+
     pub(super) fn store(&mut self) {
         self.stored_at = Some(Time::now());
         let mut record = self.record.clone();

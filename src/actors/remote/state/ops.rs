@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use nixfleet_model::command::Command;
+use nixfleet_model::event::NewEvent;
 use nixfleet_model::host_core::Submitted;
 use nixfleet_model::remote::Relation;
 use nixfleet_model::remote::polling::Patience;
@@ -75,7 +76,7 @@ impl State {
         }
         self.looked_up += 1;
         let (number, store) = (self.looked_up, self.args.store.clone());
-        let work = async move { store.command(id).await };
+        let work = async move { store.command(id).await.map(|found| found.map(Box::new)) };
         let news = move |found: Option<_>| Msg::Found { number, wanted, found: found.unwrap_or(Ok(None)), reply };
         self.lookups.insert(number, Job::start(myself, work, news));
     }
@@ -90,7 +91,7 @@ impl State {
         myself: &ActorRef<Msg>,
         number: u64,
         wanted: Wanted,
-        found: Result<Option<Command>, StoreError>,
+        found: Result<Option<Box<Command>>, StoreError>,
         reply: RpcReplyPort<Submitted>,
     ) {
         self.lookups.remove(&number);
@@ -100,7 +101,7 @@ impl State {
         };
         let Some(id) = wanted.id else { return answer(reply, Submitted::Unavailable("it has no id".to_owned())) };
         // Somebody may have asked with the same id in the meantime; that one is newer than what the store said.
-        match self.known(id).or(found.as_ref()) {
+        match self.known(id).or(found.as_deref()) {
             Some(known) => {
                 let known = Box::new(command_view(known));
                 self.after.push(After::Accepted(reply, known));
@@ -206,22 +207,23 @@ impl State {
             self.record.pull_request = None;
         }
         if revertible && self.record.merged.as_ref().is_none_or(|before| before.number != number) {
+            let event = audit(&actor, "pull_request_merged", &message);
+            self.event_of(number, &url, event);
             self.record.merged =
-                Some(Merged { number, title, url, commit: commit.clone(), at: Time::now(), by: actor.clone() });
-            self.event_by(actor, Category::Audit, Level::Success, "pull_request_merged", message.clone());
+                Some(Merged { number, title, url, commit: commit.clone(), at: Time::now(), by: actor });
         }
         self.show(myself, id, Shows { commit, message });
     }
 
     fn reverted(&mut self, myself: &ActorRef<Msg>, id: CommandId, commit: Commit) {
         let Some(command) = self.open.get(&id) else { return };
-        let (actor, number) = (command.actor.clone(), self.record.merged.as_ref().map(|merged| merged.number));
+        let (actor, merged) = (command.actor.clone(), self.record.merged.clone());
         let wish: Option<wish::Revert> = serde_json::from_str(&command.args).ok();
         let what = wish.as_ref().map_or_else(String::new, |wish| format!("#{} \"{}\"", wish.number, wish.title));
         let message = format!("{what} is reverted, with {}", commit.short());
-        if wish.is_some_and(|wish| Some(wish.number) == number) {
+        if let Some(merged) = merged.filter(|merged| wish.is_some_and(|wish| wish.number == merged.number)) {
             self.record.merged = None;
-            self.event_by(actor, Category::Audit, Level::Success, "pull_request_reverted", message.clone());
+            self.event_of(merged.number, &merged.url, audit(&actor, "pull_request_reverted", &message));
         }
         self.show(myself, id, Shows { commit, message });
     }
@@ -242,9 +244,9 @@ impl State {
     /// The head was read, or could not be.
     pub(super) fn looked(&mut self, myself: &ActorRef<Msg>, id: CommandId) {
         let Some(Changing { done: Some(shows), .. }) = self.changing.as_ref().filter(|it| it.id == id) else { return };
-        let shown = matches!(self.last, Some(Ok(())))
+        let is_there = matches!(self.last, Some(Ok(())))
             && matches!(self.record.relation(&shows.commit), Relation::Equal | Relation::Behind(_));
-        if shown {
+        if is_there {
             let message = shows.message.clone();
             self.end_change(myself, id, Ended::well(message));
         } else {
@@ -306,4 +308,8 @@ impl State {
         self.batch.append(ops::batch(&command, Time::now()));
         self.open.insert(command.id, command);
     }
+}
+
+fn audit(actor: &str, action: &str, message: &str) -> NewEvent {
+    NewEvent::new(Time::now(), Category::Audit, Level::Success, actor, action, message)
 }

@@ -1,7 +1,9 @@
 //! Looking for the update that waits: by a schedule of its own, beside that of the head.
 
+use nixfleet_model::event::NewEvent;
 use nixfleet_model::remote::polling::Effect;
 use nixfleet_model::remote::updates;
+use nixfleet_protocol::Time;
 use nixfleet_protocol::api::{Category, Level, PullRequest};
 use ractor::ActorRef;
 
@@ -99,7 +101,8 @@ impl State {
         if let Some(new) = waiting.as_ref().filter(|new| Some(new.number) != before) {
             tracing::info!(number = new.number, "an update waits");
             let message = format!("#{} \"{}\" waits: {}", new.number, new.title, new.url);
-            self.event(Category::System, Level::Info, "update_waits", message);
+            let event = NewEvent::new(Time::now(), Category::System, Level::Info, "system", "update_waits", message);
+            self.event_of(new.number, &new.url, event);
         }
         self.record.pull_request = waiting;
         self.record.pull_request_error = None;

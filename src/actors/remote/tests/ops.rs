@@ -125,10 +125,9 @@ async fn bench_over(forge: impl FnOnce(&Arc<Fake>) -> FakeForge) -> (Bench, Arc<
 
 impl Bench {
     async fn submit(&self, op: Op) -> CommandId {
-        match self.handle.submit(Wanted::new(op, "user")).await {
-            Submitted::Accepted(command) => command.id,
-            other => panic!("not accepted: {other:?}"),
-        }
+        let submitted = self.handle.submit(Wanted::new(op, "user")).await;
+        let Submitted::Accepted(command) = submitted else { panic!("not accepted: {submitted:?}") };
+        command.id
     }
 
     fn last(&self, id: CommandId) -> nixfleet_model::command::Command {
@@ -350,4 +349,15 @@ async fn without_a_forge_nothing_can_be_merged_and_it_says_what_to_set() {
         panic!("not refused")
     };
     assert_eq!(refusal.code, "host_required");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_nobody_could_tell_the_end_of_is_not_shown_for_ever() {
+    let (mut bench, _forge) = bench().await;
+    assert!(bench.now().pull_request.is_some());
+    bench.slot.sitting().unwrap().kill_and_wait(None).await.unwrap();
+    bench.forge = None;
+    bench.start().await;
+    bench.ask().await;
+    assert_eq!(bench.now().pull_request, None, "pull requests are not configured any more");
 }

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::tests::{command, event, host, remote, session, token};
+use super::tests::{command, event, host, remote, run, run_host, session, token};
 use super::*;
 use crate::actors::slot::Slot;
 use crate::actors::store::{self, Batch, Scope, Store, StoreHandle, TokenKind, Write, check};
@@ -79,6 +79,8 @@ fn everything() -> Batch {
             Write::PutCommand(Box::new(over)),
             Write::PutHost(Box::new(host)),
             Write::PutRemote(Box::new(remote())),
+            Write::PutRun(Box::new(run())),
+            Write::PutRunHost(Box::new(run_host())),
             Write::PutSession([1; 32], session()),
             Write::PutToken([2; 32], token(TokenKind::Host("hsb0".parse().unwrap()))),
             Write::PutToken([3; 32], token(api)),

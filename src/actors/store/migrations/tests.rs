@@ -7,9 +7,13 @@ use nixfleet_model::command::{Command, Life, Noted, Was};
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::host::{Chosen, DeployedRecord, Facts, Freshness, History, HostRecord, SwitchRun, TestRun};
 use nixfleet_model::load::Load;
+use nixfleet_model::pipeline::{Cell, RunHost, RunRecord, Soak, Stage, Stop, Tried};
 use nixfleet_model::remote::{Desired, Failing, Relation, RemoteState};
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
-use nixfleet_protocol::api::{Category, CommandState, Level, LoadHistory, LoadSample, Merged, PullRequest};
+use nixfleet_protocol::api::{
+    Canary, Category, CommandState, Level, LoadHistory, LoadSample, Merged, Offline, PullRequest, RunOptions, RunState,
+    Waves,
+};
 use nixfleet_protocol::{BootId, CommandId, Epoch, InstanceId, JournalId, Op, RunId, Time};
 use uuid::Uuid;
 
@@ -249,6 +253,68 @@ pub(super) fn event() -> NewEvent {
     }
 }
 
+pub(super) fn run() -> RunRecord {
+    RunRecord {
+        id: RunId::from_uuid(uuid(8)),
+        pipeline: "do-all".to_owned(),
+        label: "Do all".to_owned(),
+        actor: "user".to_owned(),
+        state: RunState::Halted,
+        message: some("how"),
+        stages: vec![
+            Stage { op: Op::MergePr, args: "{}".to_owned() },
+            Stage { op: Op::Rollback, args: "{\"a\":1}".to_owned() },
+        ],
+        shared: vec![Some(cell()), None],
+        options: RunOptions {
+            canary: Some(Canary { hosts: vec![text("hsb0")], tag: some("t") }),
+            waves: Some(Waves::Sizes(vec![1, 2])),
+            soak_s: 3,
+            max_failures: Some(4),
+            parallel: Some(5),
+            wait_s: Some(6),
+            offline: Offline::Skip,
+            force: true,
+            args: BTreeMap::new(),
+        },
+        groups: 7,
+        hosts: 1,
+        group: 8,
+        soak: Some(Soak { since: Time::from_millis(9), until: Time::from_millis(10) }),
+        halted: Some(Stop { at: Time::from_millis(11), why: "why".to_owned() }),
+        cancelled: Some(Stop { at: Time::from_millis(12), why: "who".to_owned() }),
+        rolls_back: true,
+        totp: true,
+        created_at: Time::from_millis(13),
+        finished_at: at(14),
+    }
+}
+
+fn cell() -> Cell {
+    Cell {
+        state: CommandState::Blocked,
+        command: Some(CommandId::from_uuid(uuid(7))),
+        turn_at: at(1),
+        begun_at: at(2),
+        code: some("code"),
+        message: some("message"),
+    }
+}
+
+pub(super) fn run_host() -> RunHost {
+    RunHost {
+        run: RunId::from_uuid(uuid(8)),
+        host: text("hsb0"),
+        group: 1,
+        place: 2,
+        cells: vec![cell(), Cell::default()],
+        tried: vec![Tried { stage: 3, command: Some(CommandId::from_uuid(uuid(6))), state: CommandState::Error }],
+        fell: some("fell"),
+        forgiven: true,
+        was_red: true,
+    }
+}
+
 pub(super) fn session() -> LoginSession {
     LoginSession {
         id: "id".to_owned(),
@@ -305,6 +371,12 @@ fn version_1_of_every_record_is_what_it_was() {
     let scopes = vec![Scope::Read, Scope::Operate, Scope::Admin, Scope::Metrics];
     golden::<v1::Token>("token of the API", &token(TokenKind::Api(scopes)), "026964046e616d6501040001020302010400");
     golden::<v1::Token>("token for enrolment", &token(TokenKind::Enrol), "026964046e616d650202010400");
+    golden::<v1::RunRecord>(
+        "run",
+        &run(),
+        "100000000000000000000000000000000806646f2d616c6c06446f20616c6c0475736572010103686f7702086d657267652d7072027b7d08726f6c6c6261636b077b2261223a317d020107011000000000000000000000000000000007010201040104636f646501076d65737361676500917b2263616e617279223a7b22686f737473223a5b2268736230225d2c22746167223a2274227d2c227761766573223a5b312c325d2c22736f616b5f73223a332c226d61785f6661696c75726573223a342c22706172616c6c656c223a352c22776169745f73223a362c226f66666c696e65223a22736b6970222c22666f726365223a747275652c2261726773223a7b7d7d07010801121401160377687901180377686f01011a011c",
+    );
+    golden::<v1::RunHost>("host of a run", &run_host(), "");
     golden::<v1::RemoteState>(
         "remote",
         &remote(),
@@ -359,6 +431,15 @@ fn version_1_of_every_enum_is_numbered_as_it_was() {
     let devices =
         [DeviceType::Server, DeviceType::Desktop, DeviceType::Laptop, DeviceType::Gaming, DeviceType::Unknown];
     assert_eq!(numbers::<v1::DeviceType>(&devices), [0, 1, 2, 3, 4]);
+    let runs = [
+        RunState::Running,
+        RunState::Halted,
+        RunState::Complete,
+        RunState::Partial,
+        RunState::Failed,
+        RunState::Cancelled,
+    ];
+    assert_eq!(numbers::<v1::RunState>(&runs), [0, 1, 2, 3, 4, 5]);
     assert_eq!(numbers::<v1::Category>(&[Category::Audit, Category::System, Category::Error]), [0, 1, 2]);
     assert_eq!(numbers::<v1::Level>(&[Level::Info, Level::Warn, Level::Error, Level::Success]), [0, 1, 2, 3]);
 }

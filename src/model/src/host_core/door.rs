@@ -7,6 +7,7 @@ use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
 use nixfleet_protocol::{CommandId, Commit, HostId, Op, RunId, Time, api};
 use serde_json::{Map, Value};
 
+use super::Alike;
 use crate::checks::{Refusal, TotpProof};
 use crate::command::Command;
 use crate::event::NewEvent;
@@ -111,6 +112,8 @@ pub struct Settings {
     pub totp_configured: bool,
     /// `NIXFLEET_TIMEOUT_ACTION=kill`.
     pub kill_at_limit: bool,
+    /// What hosts that are alike share in memory.
+    pub alike: Arc<Alike>,
 }
 
 /// What can happen to a host. Numbers called `ask` are the shell's: it knows who waits behind them.

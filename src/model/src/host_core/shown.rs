@@ -41,7 +41,7 @@ impl Core {
     }
 
     fn judge(&mut self, now: Time) -> Judged {
-        let judged = judge(&self.standing(self.open.as_deref(), now));
+        let judged = self.settings.alike.share(judge(&self.standing(self.open.as_deref(), now)));
         let until = judged_until(&self.remote, &self.record.history.reboots, now);
         self.kept = Some(Kept { judged: judged.clone(), from: now, until });
         judged

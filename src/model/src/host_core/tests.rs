@@ -4,7 +4,7 @@ use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Deployed, Heartbe
 use nixfleet_protocol::api::{CommandState, LightStatus};
 use nixfleet_protocol::{HostId, Op};
 use proptest::prelude::*;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::*;
 use crate::checks::TotpProof;
@@ -12,6 +12,7 @@ use crate::remote::Desired;
 
 mod crashes;
 mod memory;
+mod owner;
 mod played;
 mod sequences;
 mod shown;
@@ -60,6 +61,7 @@ fn settings() -> Arc<Settings> {
         daemon_started: at(0),
         totp_configured: true,
         kill_at_limit: false,
+        alike: Arc::default(),
     })
 }
 

@@ -163,9 +163,24 @@ mod tests {
 
     use super::*;
 
-    fn remote(waits: Option<Option<bool>>) -> RemoteState {
+    /// The update that waits.
+    #[derive(Clone, Copy, PartialEq)]
+    enum Waits {
+        None,
+        Mergeable,
+        NotKnownYet,
+        Conflicting,
+    }
+
+    fn remote(waits: Waits) -> RemoteState {
         let mut remote = RemoteState::new(Some("github".to_owned()), "main", Duration::from_secs(30));
-        remote.pull_request = waits.map(|mergeable| PullRequest {
+        let mergeable = match waits {
+            Waits::None => return remote,
+            Waits::Mergeable => Some(true),
+            Waits::NotKnownYet => None,
+            Waits::Conflicting => Some(false),
+        };
+        remote.pull_request = Some(PullRequest {
             number: 12,
             title: "flake.lock: Update".to_owned(),
             url: "https://example.org/12".to_owned(),
@@ -187,12 +202,12 @@ mod tests {
 
     #[test]
     fn what_is_merged_is_what_was_shown() {
-        let (waits, open, none) = (Some(Some(true)), Some(None), None);
+        let (waits, open, none) = (Waits::Mergeable, Waits::NotKnownYet, Waits::None);
         for (what, given, waiting, expected) in [
             ("nothing waits", json!({}), none, "no_pending_pr"),
             ("the one that waits", json!({}), waits, "12 abcdef0"),
             ("nobody knows yet whether it can", json!({}), open, "12 abcdef0"),
-            ("conflict", json!({}), Some(Some(false)), "no_pending_pr"),
+            ("conflict", json!({}), Waits::Conflicting, "no_pending_pr"),
             ("by number", json!({"number": 12}), waits, "12 abcdef0"),
             ("as shown", json!({"number": 12, "head": "abcdef01"}), waits, "12 abcdef0"),
             ("moved since", json!({"head": "abcdef1"}), waits, "pr_changed"),
@@ -211,13 +226,13 @@ mod tests {
         }
         let refused = merge(&Map::new(), &remote(waits), false).unwrap_err();
         assert!(refused.message.contains("NIXFLEET_GITHUB_REPO"), "{}", refused.message);
-        let refused = merge(&Map::new(), &remote(Some(Some(false))), true).unwrap_err();
+        let refused = merge(&Map::new(), &remote(Waits::Conflicting), true).unwrap_err();
         assert_eq!(refused.message, "#12 flake.lock: Update can't be merged as it is: it conflicts with main.");
     }
 
     #[test]
     fn an_op_of_the_fleet_needs_no_host_and_the_others_do() {
-        let plan = |op| plan(op, &Map::new(), &remote(None), true).map_err(|refusal| refusal.code);
+        let plan = |op| plan(op, &Map::new(), &remote(Waits::None), true).map_err(|refusal| refusal.code);
         assert_eq!(plan(Op::RefreshGit), Ok("{}".to_owned()));
         assert_eq!(plan(Op::MergePr), Err("no_pending_pr"));
         assert_eq!(plan(Op::RevertPr), Err("nothing_to_revert"));
@@ -226,7 +241,7 @@ mod tests {
 
     #[test]
     fn what_is_reverted_is_the_last_merge_from_here() {
-        let mut known = remote(None);
+        let mut known = remote(Waits::None);
         assert_eq!(revert(&Map::new(), &known, true).unwrap_err().code, "nothing_to_revert");
         known.merged = Some(Merged {
             number: 12,
