@@ -24,6 +24,8 @@ async function openIt(page, id) {
     shown = await page.evaluate((id) => {
       const it = document.getElementById(id);
       const shown = () => !it.matches(':popover-open') || getComputedStyle(it).display !== 'none';
+      // What is in a bar that comes with a selection.
+      it.closest('[hidden]')?.removeAttribute('hidden');
       if (it.matches('dialog[open], :popover-open')) return shown();
       const opener = [...document.querySelectorAll(`[data-menu="${id}"], [data-dialog="${id}"], [popovertarget="${id}"]`)]
         .find((button) => button.checkVisibility());

@@ -61,11 +61,13 @@ fn every_page_renders() {
         ..sample::remote()
     });
     unreadable.server = Arc::new(nixfleet_protocol::api::Server { shared_agent_token: true, ..sample::server() });
+    let reverted = super::tests::update::merged(sample::state(), &["hsb0", "hsb8"]);
     let (empty, many) = (sample::empty(), many());
     let failed = state.commands.values().find(|command| command.exit_code == Some(4)).unwrap();
     let pages = [
         ("fleet", fleet_page(&fleet, session)),
         ("empty", fleet_page(&view(&empty, &ops), session)),
+        ("reverted", fleet_page(&view(&reverted, &ops), session)),
         ("unreadable", fleet_page(&view(&unreadable, &ops), session)),
         ("many", fleet_page(&view(&many, &ops), session)),
         ("host", of("csb0")),

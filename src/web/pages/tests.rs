@@ -3,7 +3,7 @@
 mod applied;
 mod clicks;
 mod runs;
-mod update;
+pub(super) mod update;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

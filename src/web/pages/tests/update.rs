@@ -10,7 +10,7 @@ fn region(state: &FleetState) -> String {
 }
 
 /// Says that a merge was ours, and that it went badly on these hosts.
-pub(super) fn merged(mut state: FleetState, failing: &[&str]) -> FleetState {
+pub(in crate::web::pages) fn merged(mut state: FleetState, failing: &[&str]) -> FleetState {
     let commit: nixfleet_protocol::Commit = "aaaaaaa0000000000000000000000000000000aa".parse().unwrap();
     let mut remote = Remote::clone(&state.remote);
     remote.merged = Some(Merged {
