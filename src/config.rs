@@ -6,6 +6,7 @@
 //! message repeats a value that could be one.
 
 mod keep;
+mod notify;
 mod secret;
 mod sources;
 pub(crate) mod values;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use nixfleet_model::pipeline::Known;
 
 pub use keep::{KeepError, keep_session_secret};
+pub use notify::{ChannelConfig, MailConfig, MailTls, Way};
 pub use secret::Secret;
 pub use values::{Network, NoOrigin, Origin};
 
@@ -56,6 +58,8 @@ pub struct Config {
     pub sync_beacon: Duration,
     /// What happens to a command past its hard limit.
     pub timeout_action: TimeoutAction,
+    /// The tests run by themselves after a good switch (`NIXFLEET_AUTO_TEST`).
+    pub auto_test: bool,
     /// Where magic packets are sent (`NIXFLEET_WAKE_BROADCAST`).
     pub wake_by: SocketAddr,
     /// Days that commands, runs and their logs are kept.
@@ -68,6 +72,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Pipelines of the operator's own.
     pub pipelines: Vec<Known>,
+    /// How people are told.
+    pub notify: Vec<ChannelConfig>,
 }
 
 /// Who may come, and how.
@@ -191,6 +197,7 @@ impl Config {
             "kill" => Ok(TimeoutAction::Kill),
             _ => Err("expected ask or kill".to_owned()),
         });
+        let auto_test = from.or("auto_test", true, values::switch);
         let wake_by = from.or("wake_broadcast", SocketAddr::from(([255; 4], 9)), values::broadcast);
         let command_days = from.or("cmd_retention_days", 30, values::days);
         let event_days = from.or("log_retention_days", 7, values::days);
@@ -204,6 +211,7 @@ impl Config {
             "json" => Ok(LogFormat::Json),
             _ => Err("expected text or json".to_owned()),
         });
+        let notify = notify::channels(&mut from);
         let Sources { pipelines, problems, warnings, .. } = from;
         let Some(access) = access.filter(|_| problems.is_empty()) else { return Err(problems) };
         let config = Self {
@@ -214,12 +222,14 @@ impl Config {
             remote,
             sync_beacon,
             timeout_action,
+            auto_test,
             wake_by,
             command_days,
             event_days,
             log,
             log_format,
             pipelines,
+            notify,
         };
         Ok((config, warnings))
     }

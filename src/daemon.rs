@@ -7,6 +7,8 @@
 //!
 //! The process ends by itself only when the store keeps failing; the service manager starts it again.
 
+mod heap;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,6 +99,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> ServeError 
 
 /// Runs until it is asked to stop, or can't go on.
 pub fn serve(args: ServeArgs) -> Result<(), ServeError> {
+    heap::settle();
     let (config, warnings) = config::load(args.config)?;
     start_log(&config)?;
     // Whatever is made from here on is for nobody else's eyes.
@@ -170,7 +173,10 @@ async fn run(config: Config) -> Result<(), ServeError> {
             totp_configured: totp,
             kill_at_limit: timeout_action == TimeoutAction::Kill,
             alike: Arc::default(),
+            auto_test: config.auto_test,
         }),
+        notify: config.notify,
+        base_url: web.base_url.as_ref().map(ToString::to_string),
         retention,
     };
     let slots = Slots::default();

@@ -179,6 +179,7 @@ async fn daemon_program(
         ("NIXFLEET_REPO_URL", repository.bare().display().to_string()),
         ("NIXFLEET_BRANCH", "main".to_owned()),
         ("NIXFLEET_REMOTE_INTERVAL", "5s".to_owned()),
+        ("NIXFLEET_AUTO_TEST", std::env::var("NIXFLEET_AUTO_TEST").unwrap_or_else(|_| "on".to_owned())),
         ("NIXFLEET_LOG", std::env::var("NIXFLEET_LOG").unwrap_or_else(|_| "info".to_owned())),
     ];
     Ok(Program {

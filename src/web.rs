@@ -248,6 +248,8 @@ impl App {
             Endpoint::Tokens => api::tokens::list(self).await,
             Endpoint::CreateToken => api::tokens::create(self, asked, body).await,
             Endpoint::RevokeToken => api::tokens::revoke(self, asked).await,
+            Endpoint::Notifications => api::notifications::list(self).await,
+            Endpoint::TestNotification => api::notifications::test(self, asked).await,
             Endpoint::Sessions => api::sessions::list(self, asked).await,
             Endpoint::EndSession => api::sessions::end(self, asked).await,
             Endpoint::EndSessions => api::sessions::end_others(self, asked).await,

@@ -4,6 +4,7 @@ use super::access::AccessHandle;
 use super::hosts::HostsHandle;
 use super::janitor::JanitorHandle;
 use super::links::LinksHandle;
+use super::notifier::NotifierHandle;
 use super::remote::RemoteHandle;
 use super::root::RootHandle;
 use super::runs::RunsHandle;
@@ -11,7 +12,7 @@ use super::sessions::SessionsHandle;
 use super::slot::Slot;
 use super::store::StoreHandle;
 use super::sync::SyncHandle;
-use super::{access, hosts, janitor, links, remote, root, runs, sessions, store, sync};
+use super::{access, hosts, janitor, links, notifier, remote, root, runs, sessions, store, sync};
 
 /// The places of the tree.
 #[derive(Clone, Debug)]
@@ -32,6 +33,8 @@ pub struct Slots {
     pub links: Slot<links::Msg>,
     /// Of the tabs' parent.
     pub sessions: Slot<sessions::Msg>,
+    /// Of the notifier.
+    pub notifier: Slot<notifier::Msg>,
     /// Of the janitor.
     pub janitor: Slot<janitor::Msg>,
     /// Of the root.
@@ -49,6 +52,7 @@ impl Default for Slots {
             runs: Slot::new("runs"),
             links: Slot::new("links"),
             sessions: Slot::new("sessions"),
+            notifier: Slot::new("notifier"),
             janitor: Slot::new("janitor"),
             root: Slot::new("root"),
         }
@@ -74,6 +78,8 @@ pub struct Handles {
     pub links: LinksHandle,
     /// The tabs.
     pub sessions: SessionsHandle,
+    /// What people are told.
+    pub notifier: NotifierHandle,
     /// What is kept.
     pub janitor: JanitorHandle,
     /// The top.
@@ -92,6 +98,7 @@ impl Handles {
             runs: RunsHandle::new(slots.runs.clone()),
             links: LinksHandle::new(slots.links.clone()),
             sessions: SessionsHandle::new(slots.sessions.clone()),
+            notifier: NotifierHandle::new(slots.notifier.clone()),
             janitor: JanitorHandle::new(slots.janitor.clone()),
             root: RootHandle::new(slots.root.clone()),
         }

@@ -425,6 +425,7 @@ impl State {
                     self.readers.insert(command, task);
                 }
                 Effect::Wake(addresses) => (self.world.wake)(addresses),
+                Effect::AutoTest => self.auto_test(myself),
                 Effect::LogOver(command) => {
                     self.readers.remove(&command);
                     if let Some(log) = self.logs.remove(&command) {

@@ -9,6 +9,7 @@
 //!       ├─ runs ───── run   one for each pipeline run that is not over
 //!       ├─ links            accepts agents; owns the two halves of each socket
 //!       ├─ sessions ─ session   one for each browser tab
+//!       ├─ notifier         tells people: ntfy, Discord, webhooks, mail
 //!       └─ janitor          retention, log compression, compaction
 //! ```
 
@@ -20,6 +21,7 @@ pub mod host;
 pub mod hosts;
 pub mod janitor;
 pub mod links;
+pub mod notifier;
 pub mod owned;
 pub mod remote;
 pub mod root;

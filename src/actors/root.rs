@@ -242,7 +242,13 @@ impl State {
             }
             Child::Hosts => slots.remote.cast(remote::Msg::Republish),
             Child::Remote => slots.hosts.cast(hosts::Msg::Republish),
-            Child::Store | Child::Access | Child::Runs | Child::Links | Child::Sessions | Child::Janitor => true,
+            Child::Store
+            | Child::Access
+            | Child::Runs
+            | Child::Links
+            | Child::Sessions
+            | Child::Notifier
+            | Child::Janitor => true,
         };
         if !told {
             tracing::debug!(?child, "a neighbour is being restarted too");

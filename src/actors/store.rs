@@ -12,6 +12,7 @@ use nixfleet_model::command::Command;
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host::HostRecord;
+use nixfleet_model::notify::Waiting;
 use nixfleet_model::pipeline::{Run, RunHost, RunRecord};
 use nixfleet_model::remote::RemoteState;
 use nixfleet_model::retention::Sketch;
@@ -92,6 +93,10 @@ pub enum Write {
     PutToken(SecretHash, Token),
     /// Forget a token.
     RemoveToken(SecretHash),
+    /// A notification that was not taken yet, by number.
+    PutOutbox(u64, Box<Waiting>),
+    /// It was taken, or let go.
+    RemoveOutbox(u64),
     /// A setting by name (e.g. the last TOTP step); small, encoded by its owner.
     PutSetting(&'static str, Vec<u8>),
 }
@@ -267,6 +272,8 @@ pub enum Msg {
     Runs { before: Option<RunId>, limit: usize, reply: RpcReplyPort<Result<Vec<Run>, StoreError>> },
     /// All login sessions and tokens.
     Access { reply: RpcReplyPort<Result<AccessRecords, StoreError>> },
+    /// Notifications that were not taken yet.
+    Outbox { reply: RpcReplyPort<Result<Vec<(u64, Waiting)>, StoreError>> },
     /// A setting.
     Setting { name: &'static str, reply: RpcReplyPort<Result<Option<Vec<u8>>, StoreError>> },
     /// Raise the mark of state versions to at least this, durably; answers the epoch and the old mark.
@@ -405,6 +412,11 @@ impl StoreHandle {
     /// All login sessions and tokens.
     pub async fn access(&self) -> Result<AccessRecords, StoreError> {
         self.slot.call(|reply| Msg::Access { reply }, READ).await?
+    }
+
+    /// Notifications that were not taken yet, by number.
+    pub async fn outbox(&self) -> Result<Vec<(u64, Waiting)>, StoreError> {
+        self.slot.call(|reply| Msg::Outbox { reply }, READ).await?
     }
 
     /// A setting.

@@ -30,6 +30,7 @@ use nixfleet_protocol::sgr::Pen;
 use nixfleet_protocol::{CommandId, Epoch, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use serde::Serialize;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 pub use self::follower::Follower;
@@ -155,6 +156,8 @@ pub struct Args {
     pub server: Server,
     /// How often a `sync` frame goes out.
     pub beacon: Duration,
+    /// Rung when something changed that people may want to be told of.
+    pub news: Arc<Notify>,
     /// Its own place. It sits down before it reads the store, so that what is committed meanwhile finds it.
     pub seat: Slot<Msg>,
 }
@@ -222,6 +225,7 @@ pub struct State {
     followers: HashMap<Uuid, Follower>,
     /// Not all hosts have told their state yet.
     waking: Option<Waking>,
+    news: Arc<Notify>,
 }
 
 /// The actor.
@@ -258,6 +262,7 @@ impl Actor for Sync {
             subscribers: HashMap::new(),
             followers: HashMap::new(),
             waking,
+            news: args.news,
         })
     }
 
@@ -397,13 +402,29 @@ impl State {
             | StateChange::Event(_)
             | StateChange::Server(_) => None,
         };
+        let is_news = self.is_news(&change);
         let Some(change) = Arc::make_mut(&mut self.fleet).apply(change) else { return };
         self.version = self.version.next();
+        if is_news {
+            self.news.notify_one();
+        }
         self.fan_out(&change, before.as_deref());
         for follower in self.followers.values() {
             follower.tell(&change);
         }
         self.ring.push(&change);
+    }
+
+    /// Whether people may want to be told of it. Most changes are heartbeats, and of those only one that shows the host
+    /// in another state.
+    fn is_news(&self, change: &StateChange) -> bool {
+        match change {
+            StateChange::Host(view) => {
+                self.fleet.hosts.get(&view.host.id).is_none_or(|before| before.host.state != view.host.state)
+            }
+            StateChange::Event(_) | StateChange::Run(_) | StateChange::Remote(_) => true,
+            StateChange::Command(_) | StateChange::HostRemoved(_) | StateChange::Server(_) => false,
+        }
     }
 
     /// One encoding for each view that anyone has, then a cheap clone for each subscriber.

@@ -1,5 +1,6 @@
 //! Which hosts are meant: by name, `@tag`, `all`, or a glob with `*` and `?`.
 
+use nixfleet_model::glob::glob;
 use nixfleet_protocol::api::Host;
 
 /// A selector that fits no host is a typing error, and said.
@@ -32,53 +33,5 @@ fn fits(host: &Host, selector: &str) -> bool {
     match selector.strip_prefix('@') {
         Some(tag) => host.tags.iter().any(|had| had == tag),
         None => selector == "all" || glob(&selector.to_ascii_lowercase(), host.id.as_str()),
-    }
-}
-
-/// `*` is any text, `?` any one character.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let (mut p, mut t, mut star) = (0, 0, None);
-    while t < text.len() {
-        match pattern.get(p) {
-            Some(b'*') => {
-                star = Some((p, t));
-                p += 1;
-            }
-            Some(wanted) if *wanted == b'?' || *wanted == text[t] => {
-                p += 1;
-                t += 1;
-            }
-            _ => match star {
-                Some((at, from)) => {
-                    star = Some((at, from + 1));
-                    p = at + 1;
-                    t = from + 1;
-                }
-                None => return false,
-            },
-        }
-    }
-    pattern[p..].iter().all(|rest| *rest == b'*')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::glob;
-
-    #[test]
-    fn globs() {
-        for (pattern, text, fits) in [
-            ("hsb0", "hsb0", true),
-            ("hsb", "hsb0", false),
-            ("hsb*", "hsb0", true),
-            ("*", "", true),
-            ("*b?", "hsb0", true),
-            ("h*b*0", "hsb.b0", true),
-            ("?", "ab", false),
-            ("a*c", "abd", false),
-        ] {
-            assert_eq!(glob(pattern, text), fits, "{pattern} {text}");
-        }
     }
 }

@@ -54,6 +54,22 @@ const SETTINGS: &[Setting] = &[
     plain("version_url"),
     plain("sync_beacon_interval"),
     plain("timeout_action"),
+    plain("auto_test"),
+    secret("ntfy_url"),
+    secret("ntfy_token"),
+    secret("discord_webhook"),
+    secret("notify_webhook_url"),
+    secret("notify_webhook_secret"),
+    plain("smtp_url"),
+    secret("smtp_password"),
+    plain("mail_from"),
+    plain("mail_to"),
+    plain("notify_events"),
+    plain("notify_levels"),
+    plain("notify_hosts"),
+    plain("notify_tags"),
+    plain("notify_quiet"),
+    plain("notify_timezone"),
     plain("wake_broadcast"),
     plain("cmd_retention_days"),
     plain("log_retention_days"),
@@ -75,6 +91,8 @@ pub(super) struct Sources<'a> {
     given: &'a Given<'a>,
     file: BTreeMap<String, FileValue>,
     pub(super) pipelines: Vec<Known>,
+    /// `[[notify]]` tables, not read yet.
+    pub(super) notify: Vec<toml::Value>,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Warning>,
 }
@@ -86,8 +104,14 @@ pub(super) fn variable(key: &str) -> String {
 
 impl<'a> Sources<'a> {
     pub(super) fn new(given: &'a Given<'a>) -> Self {
-        let mut sources =
-            Self { given, file: BTreeMap::new(), pipelines: Vec::new(), problems: Vec::new(), warnings: Vec::new() };
+        let mut sources = Self {
+            given,
+            file: BTreeMap::new(),
+            pipelines: Vec::new(),
+            notify: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        };
         sources.read_file();
         sources.look_at_variables();
         sources
@@ -117,6 +141,12 @@ impl<'a> Sources<'a> {
         for (key, value) in table {
             if key == "pipeline" {
                 self.read_pipelines(value);
+            } else if key == "notify" {
+                if let toml::Value::Array(tables) = value {
+                    self.notify = tables;
+                } else {
+                    self.problem("notify", "is written [[notify]], once for each channel");
+                }
             } else if is_known(&key) {
                 self.file.insert(key, file_value(value));
             } else {
@@ -213,6 +243,30 @@ impl<'a> Sources<'a> {
         };
         let secret = secret?;
         parse(secret).map_err(|why| self.problem(name, why)).ok()
+    }
+
+    /// A secret of a table: written there, or in a file that the table names.
+    pub(super) fn given_or_file(
+        &mut self,
+        place: &str,
+        field: &str,
+        given: Option<String>,
+        file: Option<PathBuf>,
+    ) -> Option<Secret> {
+        match (given, file) {
+            (Some(_), Some(_)) => {
+                self.problem(place, format!("{field} is given and {field}_file too: keep one of them"));
+                None
+            }
+            (Some(text), None) => Some(Secret::new(text.trim())),
+            (None, Some(path)) => self.read_secret(&format!("{place}, {field}_file"), &path),
+            (None, None) => None,
+        }
+    }
+
+    /// A field of a table; notes what is wrong with it.
+    pub(super) fn field<T>(&mut self, place: &str, field: &str, parsed: Parsed<T>) -> Option<T> {
+        parsed.map_err(|why| self.problem(place, format!("{field}: {why}"))).ok()
     }
 
     fn read_secret(&mut self, name: &str, path: &Path) -> Option<Secret> {

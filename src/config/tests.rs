@@ -208,3 +208,62 @@ fn several_session_secrets_may_stand() {
     let config = fine(&[("SESSION_SECRET", &format!("{a}, {a}x"))], "");
     assert_eq!(config.access.session_secrets.len(), 2);
 }
+
+#[test]
+fn channels_are_read_from_variables_and_from_the_file() {
+    let given = [
+        ("NTFY_URL", "https://ntfy.sh/topic"),
+        ("SMTP_URL", "smtps://me%40example.org@mail.example.org"),
+        ("MAIL_FROM", "NixFleet <fleet@example.org>"),
+        ("MAIL_TO", "a@example.org, b@example.org"),
+        ("NOTIFY_EVENTS", "host_gone,run_halted"),
+        ("NOTIFY_QUIET", "22:00-07:00"),
+        ("NOTIFY_TIMEZONE", "+02:00"),
+    ];
+    let file = "[[notify]]\nname = \"night\"\nkind = \"webhook\"\nurl = \"https://example.org/hook\"\nsecret = \"s\"\n\
+                hosts = [\"Web*\"]\nlevels = [\"error\"]\nheaders = { X-Team = \"ops\" }\n";
+    let config = fine(&given, file);
+    let names: Vec<_> = config.notify.iter().map(|channel| channel.name.as_str()).collect();
+    assert_eq!(names, ["ntfy", "mail", "night"]);
+    assert_eq!(config.notify[0].rules.kinds.len(), 2);
+    assert_eq!(config.notify[0].quiet.as_ref().unwrap().to_string(), "22:00 to 07:00 (UTC+02)");
+    let Way::Mail(mail) = &config.notify[1].way else { panic!("no mail") };
+    assert_eq!((mail.user.as_deref(), mail.port, mail.tls), (Some("me@example.org"), 465, MailTls::Implicit));
+    assert_eq!(mail.to.len(), 2);
+    assert_eq!(config.notify[2].rules.hosts, ["web*"]);
+    assert!(config.notify[2].quiet.is_none(), "each table has rules of its own");
+}
+
+#[test]
+fn bad_channels_stop_the_start_all_at_once_and_show_no_secret() {
+    for (given, file, said) in [
+        (&[("NTFY_URL", "ntfy.sh/SECRET")][..], "", "NIXFLEET_NTFY_URL: expected an address"),
+        (&[("DISCORD_WEBHOOK", "https://me:SECRET@example.org")], "", "NIXFLEET_DISCORD_WEBHOOK: must not hold"),
+        (&[("SMTP_URL", "smtps://me:SECRET@example.org")], "", "NIXFLEET_SMTP_URL: must not hold a password"),
+        (&[("SMTP_URL", "smtps://me@example.org")], "", "NIXFLEET_MAIL_FROM: is required"),
+        (&[("SMTP_URL", "smtps://x"), ("MAIL_FROM", "a@b.c")], "", "NIXFLEET_MAIL_TO: is required"),
+        (&[("NOTIFY_EVENTS", "everything")], "", "NIXFLEET_NOTIFY_EVENTS: expected of these: command_failed"),
+        (&[("NOTIFY_QUIET", "at night")], "", "NIXFLEET_NOTIFY_QUIET: expected hours"),
+        (&[("NOTIFY_TIMEZONE", "Middle/Earth")], "", "NIXFLEET_NOTIFY_TIMEZONE: is no time zone"),
+        (&[], "notify = 7", "notify: is written [[notify]]"),
+        (&[], "[[notify]]\nname = \"x\"\nkind = \"pigeon\"\nurl = \"https://a\"", "kind: expected ntfy"),
+        (&[], "[[notify]]\nname = \"x\"\nkind = \"ntfy\"", "url: is required"),
+        (&[], "[[notify]]\nname = \"x\"\nkind = \"ntfy\"\nurl = 7777", "url: expected a text"),
+        (&[], "[[notify]]\nname = \"X y\"\nkind = \"ntfy\"\nurl = \"https://a/b\"", "name: expected lower case"),
+        (
+            &[],
+            "[[notify]]\nname = \"x\"\nkind = \"ntfy\"\nurl = \"https://a/b\"\nsecret = \"SECRET\"",
+            "secret: a channel of this kind has none",
+        ),
+        (&[], "[[notify]]\nname = \"x\"\nkind = \"ntfy\"\nurl = \"https://a/b\"\ncolour = 1", "unknown field"),
+        (
+            &[("NTFY_URL", "https://a/b")],
+            "[[notify]]\nname = \"ntfy\"\nkind = \"ntfy\"\nurl = \"https://a/c\"",
+            "two channels are named",
+        ),
+    ] {
+        let problems = problems(given, file).join("\n");
+        assert!(problems.contains(said), "{said:?} in {problems:?}");
+        assert!(!problems.contains("SECRET") && !problems.contains("7777"), "{problems}");
+    }
+}

@@ -5,6 +5,7 @@ pub(super) mod events;
 pub(super) mod hosts;
 pub(super) mod lines;
 pub(super) mod log;
+pub(super) mod notifications;
 pub(super) mod ops;
 pub(super) mod runs;
 pub(super) mod sessions;

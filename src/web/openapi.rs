@@ -149,6 +149,14 @@ fn responses(route: &Route) -> Value {
         | Endpoint::GiveUp => ("202", Some(reference("Command"))),
         Endpoint::RevokeToken | Endpoint::EndSession => ("204", None),
         Endpoint::Sessions => ("200", Some(list("sessions", "Session"))),
+        Endpoint::Notifications => (
+            "200",
+            Some(json!({
+                "type": "object",
+                "properties": { "channels": { "type": "array", "items": reference("NotificationChannel") } }
+            })),
+        ),
+        Endpoint::TestNotification => ("200", Some(reference("NotificationTested"))),
         Endpoint::GithubWebhook => ("202", None),
         Endpoint::Socket => ("101", None),
         Endpoint::Login | Endpoint::Logout => ("303", None),
@@ -270,6 +278,11 @@ fn schemas() -> Value {
         ("LogFound", "count lines seen"),
         ("MadeToken", "id token kind name host scopes created_at last_used expires_at"),
         ("Session", "id user created_at last_seen expires_at address browser current"),
+        (
+            "NotificationChannel",
+            "name kind to events levels hosts tags quiet quiet_until waiting retry_at last_success last_error",
+        ),
+        ("NotificationTested", "channel message"),
         ("Problem", "type title status detail code message offer command_id hosts"),
     ] {
         let properties: Map<String, Value> = fields.split(' ').map(|field| (field.to_owned(), json!({}))).collect();

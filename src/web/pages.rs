@@ -30,6 +30,7 @@ mod graph;
 mod host;
 mod lights;
 mod log;
+mod notifications;
 #[cfg(test)]
 mod preview;
 mod rollout;

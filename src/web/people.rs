@@ -9,7 +9,7 @@ use hyper::StatusCode;
 use nixfleet_protocol::{CommandId, EventId, HostId, RunId, Time};
 
 use super::answer::Answer;
-use super::api::{commands, events as log, runs, sessions};
+use super::api::{commands, events as log, notifications, runs, sessions};
 use super::auth::Caller;
 use super::pages::{
     EventsPage, HostPart, Session, SettingsPage, Stored, command_page, events_page, fleet_page, host_page, host_part,
@@ -115,6 +115,8 @@ async fn settings(app: &App, asked: &Asked, session: Session<'_>) -> Result<Answ
     let sessions = access.sessions(sessions::own(&asked.caller)).await?;
     // While the janitor is away the rest is told.
     let kept = app.handles.janitor.kept().await.ok();
+    let channels = app.handles.notifier.channels().await.unwrap_or_default();
+    let channels: Vec<_> = channels.into_iter().map(notifications::shown).collect();
     let free = rustix::fs::statvfs(&app.data_dir).ok().map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
     let backup = app.handles.store.setting(LAST_BACKUP).await?;
     let backup = backup.and_then(|bytes| Some(Time::from_millis(i64::from_be_bytes(bytes.try_into().ok()?))));
@@ -126,6 +128,7 @@ async fn settings(app: &App, asked: &Asked, session: Session<'_>) -> Result<Answ
         totp: app.totp,
         fresh: &fresh,
         kept: kept.as_ref(),
+        channels: &channels,
         data_dir: &data_dir,
         free,
         backup,

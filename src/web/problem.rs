@@ -28,19 +28,26 @@ pub struct Refused {
     /// The refused command, or the one that is in the way.
     pub command_id: Option<CommandId>,
     /// The hosts that are in the way, where there are several.
-    pub hosts: Box<[HostId]>,
+    pub in_the_way: Option<Box<InTheWay>>,
     /// When it is worth trying again.
     pub retry_after: Option<Duration>,
     /// Methods that the path knows.
     pub allow: Option<String>,
 }
 
+/// Several that are in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InTheWay {
+    /// The hosts.
+    pub hosts: Vec<HostId>,
+}
+
 impl Refused {
     /// With a status, a word and a sentence.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         let message = message.into();
-        let hosts = Box::default();
-        Self { status, code, message, offer: None, command_id: None, hosts, retry_after: None, allow: None }
+        let in_the_way = None;
+        Self { status, code, message, offer: None, command_id: None, in_the_way, retry_after: None, allow: None }
     }
 
     /// Nothing has this address.
@@ -115,7 +122,7 @@ impl Refused {
             message: Some(self.message.clone()),
             offer: self.offer.clone(),
             command_id: self.command_id,
-            hosts: self.hosts.to_vec(),
+            hosts: self.in_the_way.as_ref().map(|it| it.hosts.clone()).unwrap_or_default(),
         }
     }
 }

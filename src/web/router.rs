@@ -101,6 +101,10 @@ pub enum Endpoint {
     CreateToken,
     /// End a token.
     RevokeToken,
+    /// How people are told.
+    Notifications,
+    /// Try a channel.
+    TestNotification,
     /// The sessions.
     Sessions,
     /// End a session.
@@ -218,6 +222,13 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/tokens", Endpoint::Tokens, ADMIN, "The tokens, without their secrets"),
     post("/api/v1/tokens", Endpoint::CreateToken, ADMIN, "Make a token"),
     delete("/api/v1/tokens/{id}", Endpoint::RevokeToken, ADMIN, "End a token"),
+    get("/api/v1/notifications", Endpoint::Notifications, READ, "How people are told, without secrets"),
+    post(
+        "/api/v1/notifications/{channel}/test",
+        Endpoint::TestNotification,
+        ADMIN,
+        "Send a test; answers with what the receiver said",
+    ),
     get("/api/v1/sessions", Endpoint::Sessions, ADMIN, "Who is logged in, from where and since when"),
     delete("/api/v1/sessions", Endpoint::EndSessions, ADMIN, "End all sessions but the one that asks"),
     delete("/api/v1/sessions/{id}", Endpoint::EndSession, ADMIN, "End a session"),
@@ -326,6 +337,7 @@ mod tests {
             .replace("{op}", "pull")
             .replace("{name}", "do-all")
             .replace("{*path}", "a.css")
+            .replace("{channel}", "ntfy")
             .replace("{id}", "0190b6a8-0000-7000-8000-000000000000")
     }
 

@@ -13,7 +13,11 @@ export const binary = process.env.NIXFLEET_BIN ?? fileURLToPath(new URL('../../t
 /** Starts the demo and waits for its line of JSON. */
 async function startDemo() {
   if (!existsSync(binary)) throw new Error(`${binary} is missing: cargo build --workspace`);
-  const child = spawn(binary, ['demo', '--json', '--hosts', '5'], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(binary, ['demo', '--json', '--hosts', '5'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // What runs by itself a moment after a switch would be in the way of what a test does next.
+    env: { ...process.env, NIXFLEET_AUTO_TEST: '0' },
+  });
   let said = '';
   child.stderr.on('data', (chunk) => { said = (said + chunk).slice(-8000); });
   const line = await new Promise((resolve, reject) => {

@@ -65,6 +65,8 @@ impl Fleet {
             ("NIXFLEET_ADMIN_TOKEN".to_owned(), ADMIN.to_owned()),
             ("NIXFLEET_REPO_URL".to_owned(), repository.url()),
             ("NIXFLEET_REMOTE_INTERVAL".to_owned(), "1s".to_owned()),
+            // Stories say themselves when tests run; `auto_tests.rs` is about those that do by themselves.
+            ("NIXFLEET_AUTO_TEST".to_owned(), "0".to_owned()),
             ("NIXFLEET_LOG".to_owned(), "nixfleet=debug,info".to_owned()),
         ];
         daemon_env.extend(env(&repository, port));

@@ -12,7 +12,7 @@ const SECRET: &str = "the secret of the webhook";
 
 /// A fleet over the fake. The head is read by GitHub's API, or by git beside it. It is asked so seldom that whatever
 /// follows at once follows a webhook, a command or a pull.
-fn fleet(by_git: bool, env: &[(&str, &str)]) -> (Fleet, Fake) {
+pub(crate) fn fleet(by_git: bool, env: &[(&str, &str)]) -> (Fleet, Fake) {
     let mut started = None;
     let fleet = Fleet::beside(|repository, port| {
         let webhook = (format!("http://127.0.0.1:{port}/webhook/github"), SECRET.to_owned());
@@ -62,7 +62,7 @@ impl Fleet {
         self.ended(id)
     }
 
-    fn does(&self, op: &str) -> Value {
+    pub(crate) fn does(&self, op: &str) -> Value {
         let command = self.do_it(op);
         assert_eq!(command["state"], "SUCCESS", "{op}: {command:#}\n{}", self.logs());
         command

@@ -92,3 +92,14 @@ fn a_second_daemon_on_the_same_directory_says_so_and_ends() {
     assert!(said.contains(&fleet.data_dir().display().to_string()), "{said}");
     assert_eq!(fleet.get("/readyz").0, 200, "the first one does not notice");
 }
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn the_daemon_has_one_heap_and_is_the_process_that_was_started() {
+    let mut fleet = Fleet::new();
+    assert!(fleet.daemon_lives());
+    let environment = fs::read(format!("/proc/{}/environ", fleet.daemon_id())).unwrap();
+    let settled = b"GLIBC_TUNABLES=glibc.malloc.arena_max=1";
+    assert!(environment.split(|byte| *byte == 0).any(|variable| variable.starts_with(settled)));
+    fleet.stop_daemon();
+}

@@ -70,6 +70,7 @@ impl Secured {
             .env("NIXFLEET_ADMIN_TOKEN", ADMIN)
             .env("NIXFLEET_REPO_URL", self.repository.url())
             .env("NIXFLEET_REMOTE_INTERVAL", "1s")
+            .env("NIXFLEET_AUTO_TEST", "0")
             .env("NIXFLEET_TLS_CERT", self.path("cert.pem"))
             .env("NIXFLEET_TLS_KEY", self.path("key.pem"));
         self.daemon = Some(spawn(command, &self.dir.path().join("daemon.log")));

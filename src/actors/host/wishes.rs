@@ -78,6 +78,11 @@ impl State {
         self.step(myself, Input::Act { ask, command, action, actor });
     }
 
+    /// The tests of the host begin by themselves. While the disk hangs they wait as well.
+    pub(super) fn auto_test(&mut self, myself: &HostRef) {
+        self.step(myself, Input::AutoTest { id: CommandId::from_uuid(Uuid::now_v7()) });
+    }
+
     fn ask(&mut self, waiting: Waiting) -> u64 {
         self.next_ask += 1;
         self.waiting.insert(self.next_ask, waiting);

@@ -2,6 +2,7 @@
 //! paused time.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names what it expects; everything else is a failure")]
 
+mod auto_tests;
 mod bench;
 mod fuzz;
 mod life;

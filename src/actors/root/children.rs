@@ -12,7 +12,7 @@ use nixfleet_model::restart::Policy;
 use nixfleet_model::retention::Retention;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use super::Msg;
 use crate::actors::clock::Clock;
@@ -22,7 +22,8 @@ use crate::actors::links::link::close;
 use crate::actors::slot::Slot;
 use crate::actors::store::StoreHandle;
 use crate::actors::sync::Render;
-use crate::actors::{access, hosts, janitor, links, remote, runs, sessions, store, sync};
+use crate::actors::{access, hosts, janitor, links, notifier, remote, runs, sessions, store, sync};
+use crate::config::ChannelConfig;
 
 /// How long an actor may take to stop.
 const STOP_WITHIN: Duration = Duration::from_secs(3);
@@ -46,6 +47,8 @@ pub enum Child {
     Links,
     /// The tabs' parent.
     Sessions,
+    /// Messages to people.
+    Notifier,
     /// Retention, compression, compaction.
     Janitor,
 }
@@ -61,6 +64,7 @@ impl Child {
         Self::Runs,
         Self::Links,
         Self::Sessions,
+        Self::Notifier,
         Self::Janitor,
     ];
 
@@ -75,6 +79,7 @@ impl Child {
             | Self::Runs
             | Self::Links
             | Self::Sessions
+            | Self::Notifier
             | Self::Janitor => Policy::CHILD,
         }
     }
@@ -99,6 +104,10 @@ pub struct Settings {
     pub access: access::Settings,
     /// How hosts treat commands.
     pub hosts: Arc<host_core::Settings>,
+    /// How people are told.
+    pub notify: Vec<ChannelConfig>,
+    /// The dashboard's own address, for links.
+    pub base_url: Option<String>,
     /// How long things are kept.
     pub retention: Retention,
 }
@@ -111,12 +120,14 @@ pub(super) struct Tree {
     handles: Handles,
     /// The daemon as everyone sees it, with what the store said last; outlives the sync actor.
     server: watch::Sender<Server>,
+    /// Rung by sync when something may be worth telling people; outlives both.
+    news: Arc<Notify>,
 }
 
 impl Tree {
     pub(super) fn new(settings: Settings, slots: Slots, handles: Handles) -> Self {
         let server = watch::Sender::new(settings.server.clone());
-        Self { settings, slots, handles, server }
+        Self { settings, slots, handles, server, news: Arc::default() }
     }
 
     /// The daemon as it is now.
@@ -135,6 +146,7 @@ impl Tree {
             Child::Runs => self.slots.runs.vacate(),
             Child::Links => self.slots.links.vacate(),
             Child::Sessions => self.slots.sessions.vacate(),
+            Child::Notifier => self.slots.notifier.vacate(),
             Child::Janitor => self.slots.janitor.vacate(),
         }
     }
@@ -249,6 +261,7 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
                 render: Arc::clone(&tree.settings.render),
                 server: tree.server(),
                 beacon: tree.settings.beacon,
+                news: Arc::clone(&tree.news),
                 seat: slots.sync.clone(),
             };
             seat(sync::Sync, args, root, &slots.sync).await
@@ -277,6 +290,18 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
             };
             seat(sessions::Sessions, args, root, &slots.sessions).await
         }
+        Child::Notifier => {
+            let args = notifier::Args {
+                channels: tree.settings.notify.clone(),
+                base_url: tree.settings.base_url.clone(),
+                store: tree.store(),
+                sync: tree.handles.sync.clone(),
+                news: Arc::clone(&tree.news),
+                deliver: notifier::by_network(),
+                clock: Clock::Wall,
+            };
+            seat(notifier::Notifier, args, root, &slots.notifier).await
+        }
         Child::Janitor => {
             let data_dir = tree.settings.data_dir.clone();
             let args = janitor::Args::new(data_dir, tree.store(), tree.settings.retention);
@@ -300,6 +325,7 @@ async fn seat<A: Actor>(
 /// Stops all, from the bottom: first those who hold sockets, last the store.
 pub(super) async fn stop_all(slots: &Slots) {
     stop(&slots.janitor).await;
+    stop(&slots.notifier).await;
     stop(&slots.sessions).await;
     stop(&slots.links).await;
     stop(&slots.runs).await;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::actors::handles::{Handles, Slots};
 use crate::actors::slot::Slot;
-use crate::actors::{access, hosts, janitor, links, remote, runs, sessions, store, sync};
+use crate::actors::{access, hosts, janitor, links, notifier, remote, runs, sessions, store, sync};
 
 /// How long an actor may take to answer.
 const WITHIN: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Readiness {
 /// Asks all.
 pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
     let store = async { handles.store.probe(WITHIN).await.err().map(|error| error.to_string()) };
-    let (store, inside, janitor, sync, access, remote, links, sessions, hosts, runs) = tokio::join!(
+    let (store, inside, janitor, sync, access, remote, links, sessions, notifier, hosts, runs) = tokio::join!(
         store,
         slots.store.call(|reply| store::Msg::Inspect { reply }, WITHIN),
         slots.janitor.call(|reply| janitor::Msg::Inspect { reply }, WITHIN),
@@ -61,10 +61,12 @@ pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
         inspect(&slots.remote, |reply| remote::Msg::Inspect { reply }),
         inspect(&slots.links, |reply| links::Msg::Inspect { reply }),
         inspect(&slots.sessions, |reply| sessions::Msg::Inspect { reply }),
+        inspect(&slots.notifier, |reply| notifier::Msg::Inspect { reply }),
         slots.hosts.call(|reply| hosts::Msg::Health { reply }, WITHIN * 2),
         slots.runs.call(|reply| runs::Msg::Health { reply }, WITHIN * 2),
     );
-    let mut problems: Vec<String> = [store, sync, access, remote, links, sessions].into_iter().flatten().collect();
+    let mut problems: Vec<String> =
+        [store, sync, access, remote, links, sessions, notifier].into_iter().flatten().collect();
     let mut quarantined = Vec::new();
     let mut notes = Vec::new();
     if let Ok(store) = inside {

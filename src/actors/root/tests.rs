@@ -87,7 +87,10 @@ async fn whole() -> Whole {
             totp_configured: false,
             kill_at_limit: false,
             alike: Arc::default(),
+            auto_test: true,
         }),
+        notify: Vec::new(),
+        base_url: None,
         retention: nixfleet_model::retention::Retention::default(),
     };
     let slots = Slots::default();
@@ -115,7 +118,7 @@ impl Whole {
         self.handles.sync.snapshot().await.is_ok_and(|now| now.state.hosts.contains_key(&host))
     }
 
-    fn seats(&self) -> [Option<ActorId>; 9] {
+    fn seats(&self) -> [Option<ActorId>; 10] {
         [
             seat(&self.slots.store),
             seat(&self.slots.sync),
@@ -125,6 +128,7 @@ impl Whole {
             seat(&self.slots.runs),
             seat(&self.slots.links),
             seat(&self.slots.sessions),
+            seat(&self.slots.notifier),
             seat(&self.slots.janitor),
         ]
     }
@@ -139,6 +143,7 @@ impl Whole {
             Child::Runs => kill(&self.slots.runs),
             Child::Links => kill(&self.slots.links),
             Child::Sessions => kill(&self.slots.sessions),
+            Child::Notifier => kill(&self.slots.notifier),
             Child::Janitor => kill(&self.slots.janitor),
         }
     }

@@ -184,7 +184,7 @@ fn view(name: &str, state: HostState) -> StateChange {
         totp_configured: false,
         kill_at_limit: false,
     };
-    let remote = nixfleet_model::remote::RemoteState::new(None, "main".into(), Duration::from_secs(30));
+    let remote = nixfleet_model::remote::RemoteState::new(None, "main", Duration::from_secs(30));
     let (core, _) =
         nixfleet_model::host_core::Core::revive(Arc::new(settings), record, Vec::new(), Arc::new(remote), BEGAN);
     let shown = core.view(None, BEGAN);
@@ -218,7 +218,7 @@ async fn start_sync(store: &StoreHandle, slot: &Slot<sync::Msg>) {
 impl Bench {
     async fn new() -> Self {
         let (store_slot, slot, hosts_slot) = (Slot::new("store"), Slot::new("sync"), Slot::new("hosts"));
-        let (disk, fleet) = (Arc::default(), Arc::default());
+        let (disk, fleet) = (Arc::<Mutex<Disk>>::default(), Arc::<Mutex<Fleet>>::default());
         let (store, sync) = (StoreHandle::new(store_slot.clone()), SyncHandle::new(slot.clone()));
         let fake = Actor::spawn(None, FakeStore, (Arc::clone(&disk), sync.clone())).await.unwrap().0;
         store_slot.seat(fake);
@@ -308,10 +308,14 @@ impl Bench {
 
     /// The run's actor dies.
     async fn kill(&self, id: RunId) {
-        let inside = self.actor.get_children();
-        assert_eq!(inside.len(), 1, "{id} has an actor");
-        inside[0].kill();
-        tokio::task::yield_now().await;
+        for _ in 0..200 {
+            if let [actor] = &self.actor.get_children()[..] {
+                return actor.kill();
+            }
+            // It died before, and is being started again.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{id} has no actor");
     }
 
     fn states(run: &Run, name: &str) -> Vec<CommandState> {

@@ -106,6 +106,7 @@ impl Actor for Store {
                 state.read(reply, move |shared| reader::runs(shared, before, limit));
             }
             Msg::Access { reply } => state.read(reply, reader::access),
+            Msg::Outbox { reply } => state.read(reply, reader::outbox),
             Msg::Setting { name, reply } => state.read(reply, move |shared| reader::setting(shared, name)),
             Msg::Inspect { reply } => state.inspect(reply),
             Msg::Writer(WriterNews::Health(health)) => (state.on_health)(health),

@@ -292,6 +292,7 @@ fn look_at_one(
         }
         Tree::Sessions => reader::found::<v1::LoginSession>(trees, tree, key, value).map(drop)?,
         Tree::Tokens => reader::found::<v1::Token>(trees, tree, key, value).map(drop)?,
+        Tree::Outbox => reader::found::<v1::Waiting>(trees, tree, key, value).map(drop)?,
         Tree::Parts => {
             let Some((tree, of, number)) = trees::part_in(key) else {
                 return Ok(Some(format!("a part belongs to no record: {}", shown())));

@@ -67,6 +67,7 @@ only_v1! {
     v1::NewEvent = Event,
     v1::LoginSession = Session,
     v1::Token = Token,
+    v1::Waiting = Notification,
     v1::RunRecord = Run,
     v1::RunHost = RunHost,
 }

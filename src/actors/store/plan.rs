@@ -279,6 +279,12 @@ impl Draft<'_, '_> {
                 self.counts.tokens += u64::from(added);
             }
             Write::RemoveToken(hash) => self.remove_token(hash)?,
+            Write::PutOutbox(number, waiting) => {
+                self.put::<v1::Waiting>(Tree::Outbox, &trees::outbox(*number), waiting)?;
+            }
+            Write::RemoveOutbox(number) => {
+                self.remove(Tree::Outbox, &trees::outbox(*number))?;
+            }
             Write::PutSetting(name, value) => {
                 self.put::<Vec<u8>>(Tree::Settings, name.as_bytes(), value)?;
             }

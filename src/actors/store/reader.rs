@@ -9,6 +9,7 @@ use std::sync::Arc;
 use nixfleet_model::command::Command;
 use nixfleet_model::fleet_state::{RECENT_COMMANDS, RECENT_EVENTS, RECENT_RUNS};
 use nixfleet_model::host::HostRecord;
+use nixfleet_model::notify::Waiting;
 use nixfleet_model::pipeline::{Run, RunRecord};
 use nixfleet_protocol::{CommandId, EventId, HostId, RunId, api};
 
@@ -308,6 +309,19 @@ pub(super) fn access(shared: &Shared) -> Result<AccessRecords, StoreError> {
         |key, token| Some((hash(key)?, token)),
     )?;
     Ok(AccessRecords { sessions, tokens })
+}
+
+/// Notifications that were not taken yet. What is damaged is in the log, and is told to nobody.
+pub(super) fn outbox(shared: &Shared) -> Result<Vec<(u64, Waiting)>, StoreError> {
+    let trees = &*shared.trees()?;
+    collect::<v1::Waiting, _>(
+        trees,
+        Tree::Outbox,
+        trees.at(Tree::Outbox).iter(),
+        usize::MAX,
+        &mut Vec::new(),
+        |key, waiting| Some((trees::outbox_in(key)?, waiting)),
+    )
 }
 
 /// A setting.

@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Session,
     /// A token.
     Token,
+    /// A notification.
+    Notification,
     /// A run.
     Run,
     /// A host of a run.
@@ -48,7 +50,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Number,
         Self::Epoch,
         Self::Host,
@@ -58,6 +60,7 @@ impl Kind {
         Self::Event,
         Self::Session,
         Self::Token,
+        Self::Notification,
         Self::Run,
         Self::RunHost,
     ];
@@ -73,6 +76,7 @@ impl Kind {
             Self::Event => 7,
             Self::Session => 8,
             Self::Token => 9,
+            Self::Notification => 14,
             Self::Run => 10,
             Self::RunHost => 11,
         }

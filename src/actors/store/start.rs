@@ -220,6 +220,7 @@ pub(super) fn whole(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Resu
         Tree::Events => known::<v1::NewEvent>(),
         Tree::Sessions => known::<v1::LoginSession>(),
         Tree::Tokens => known::<v1::Token>(),
+        Tree::Outbox => known::<v1::Waiting>(),
         Tree::Runs => known::<v1::RunRecord>(),
         Tree::RunHosts => known::<v1::RunHost>(),
         Tree::CommandsByHost | Tree::CommandsOpen | Tree::Parts => return Ok(()),

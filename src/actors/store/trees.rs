@@ -35,11 +35,13 @@ pub(super) enum Tree {
     Runs,
     /// Hosts of runs: run id, host.
     RunHosts,
+    /// Notifications that were not taken yet, by number.
+    Outbox,
 }
 
 impl Tree {
     /// All of them; the place in this list is the place in [`Trees`].
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Meta,
         Self::Hosts,
         Self::Commands,
@@ -53,6 +55,7 @@ impl Tree {
         Self::Parts,
         Self::Runs,
         Self::RunHosts,
+        Self::Outbox,
     ];
 
     /// Its name in sled. Never changes.
@@ -71,6 +74,7 @@ impl Tree {
             Self::Parts => "parts",
             Self::Runs => "runs",
             Self::RunHosts => "run_hosts",
+            Self::Outbox => "outbox",
         }
     }
 
@@ -90,6 +94,7 @@ impl Tree {
             Self::Parts => 11,
             Self::Runs => 12,
             Self::RunHosts => 13,
+            Self::Outbox => 14,
         }
     }
 
@@ -105,7 +110,8 @@ impl Tree {
             | Self::Sessions
             | Self::Tokens
             | Self::Runs
-            | Self::RunHosts => true,
+            | Self::RunHosts
+            | Self::Outbox => true,
             Self::CommandsByHost | Self::CommandsOpen | Self::Parts => false,
         }
     }
@@ -204,6 +210,16 @@ pub(super) fn event(id: EventId) -> Vec<u8> {
 /// The event that a key names.
 pub(super) fn event_in(key: &[u8]) -> Option<EventId> {
     Some(EventId(u64::from_be_bytes(key.try_into().ok()?)))
+}
+
+/// Key of a notification.
+pub(super) fn outbox(number: u64) -> Vec<u8> {
+    number.to_be_bytes().to_vec()
+}
+
+/// The notification that a key names.
+pub(super) fn outbox_in(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.try_into().ok()?))
 }
 
 /// Key of a part of a record.

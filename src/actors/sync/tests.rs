@@ -97,6 +97,7 @@ async fn start_over(store: Marks, mark: &Arc<AtomicU64>) -> Bench {
         render: Arc::clone(&render) as Arc<dyn Render>,
         server,
         beacon: Duration::from_secs(30),
+        news: Arc::default(),
         seat: Slot::new("sync"),
     };
     let (actor, _) = Actor::spawn(None, Sync, args).await.unwrap();
@@ -251,6 +252,7 @@ fn host(name: &str) -> StateChange {
         totp_configured: false,
         kill_at_limit: false,
         alike: Arc::default(),
+        auto_test: true,
     };
     let record = HostRecord::new(name.parse().unwrap(), Time::from_millis(0));
     let remote = nixfleet_model::remote::RemoteState::new(None, "main", Duration::from_secs(30));

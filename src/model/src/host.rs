@@ -190,6 +190,8 @@ pub struct History {
     pub last_test: Option<TestRun>,
     /// When reboots were sent, within the last hour.
     pub reboots: Vec<Time>,
+    /// The good switch after which the tests are to run by themselves; none: they ran, or are not to.
+    pub auto_test: Option<CommandId>,
 }
 
 /// A switch that ran.

@@ -12,6 +12,7 @@
 
 mod agent;
 mod alike;
+pub mod auto_test;
 mod beside;
 mod door;
 mod life;
@@ -84,6 +85,10 @@ pub struct Core {
     untold: bool,
     /// What was judged last, while that is still true.
     kept: Option<Kept>,
+    /// Since when the host is idle and linked; kept only while tests are to run by themselves.
+    idle_since: Option<Time>,
+    /// An id for them was asked for.
+    auto_test_asked: bool,
 }
 
 /// The agent's link.
@@ -140,6 +145,8 @@ impl Core {
             told: None,
             untold: false,
             kept: None,
+            idle_since: None,
+            auto_test_asked: false,
         };
         let mut step = Step { publish: true, ..Step::default() };
         core.record.open = core.open.as_deref().map(|command| command.id);
@@ -180,6 +187,7 @@ impl Core {
             Input::Owned(run) => self.owned(run, &mut step),
             Input::Act { ask, command, action, actor } => self.act(ask, command, action, actor, now, &mut step),
             Input::ReaderLeft { command } => self.drive_one(command, command::Input::ReaderLeft, now, &mut step),
+            Input::AutoTest { id } => self.auto_test(id, now, &mut step),
             Input::Timer => self.timer(now, &mut step),
         }
         self.close_step(&mut step, now);
@@ -196,6 +204,7 @@ impl Core {
         for id in due {
             self.drive_one(id, command::Input::Timer { kill_at_limit }, now, step);
         }
+        self.ask_auto_test(now, step);
         if self.facts_due().is_some_and(|due| due <= now) {
             step.writes.host = Some(Box::new(self.record.clone()));
         }
@@ -231,6 +240,7 @@ impl Core {
 
     /// What is common to the ends of all steps: the records and the changes that belong to the writes.
     fn close_step(&mut self, step: &mut Step, now: Time) {
+        self.mind_auto_test(now, step);
         if step.writes.is_empty() {
             if step.publish {
                 self.told = Some(now);
@@ -266,7 +276,7 @@ impl Core {
         let liveness = liveness::next_change(&self.record, self.link.is_some(), self.settings.daemon_started, now);
         let command = self.unfinished().filter_map(command::deadline).min();
         let progress = self.told.filter(|_| self.untold).map(|told| told.plus(TELL_PROGRESS));
-        [liveness, command, progress, self.facts_due()].into_iter().flatten().min()
+        [liveness, command, progress, self.facts_due(), self.auto_test_due()].into_iter().flatten().min()
     }
 
     /// Facts of a fleet are not written in step: each host has a delay of its own. Those of one second go together:

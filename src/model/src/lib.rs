@@ -6,7 +6,7 @@
 //! remote ─────────┼─ compartments ── view ── fleet_state      what is seen and what is checked is one thing
 //! liveness ───────┘
 //! command ── host (the core of the host actor: input → step → effects)
-//! restart, takeover, retention                               the policies of the other actors
+//! restart, takeover, retention, notify                       the policies of the other actors
 //! ```
 
 #![warn(missing_docs)]
@@ -18,11 +18,13 @@ pub mod compartments;
 pub mod event;
 pub mod first_error;
 pub mod fleet_state;
+pub mod glob;
 pub mod host;
 pub mod host_core;
 pub mod liveness;
 pub mod load;
 pub mod next;
+pub mod notify;
 pub mod ops;
 pub mod pipeline;
 pub mod remote;

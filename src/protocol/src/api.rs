@@ -7,6 +7,7 @@ mod event;
 mod host;
 mod lights;
 mod load;
+mod notification;
 mod op;
 mod remote;
 mod run;
@@ -16,6 +17,7 @@ pub use self::event::{Category, Event, EventList, Level};
 pub use self::host::{Deployed, Host, HostList, HostState};
 pub use self::lights::{Action, ActionKind, Light, LightStatus, Lights};
 pub use self::load::{DAY, HOUR, HostLoad, LoadHistory, LoadSample, LoadSeries};
+pub use self::notification::{NotificationChannel, NotificationError, NotificationList, NotificationTested};
 pub use self::op::{ArgKind, OpArg, OpEntry, OpRequest, Outcome, Problem};
 pub use self::remote::{Merged, PullRequest, Remote, Server};
 pub use self::run::{

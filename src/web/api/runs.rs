@@ -15,7 +15,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::super::answer::Answer;
-use super::super::problem::Refused;
+use super::super::problem::{InTheWay, Refused};
 use super::super::{App, Asked};
 use super::{body, limit};
 use crate::actors::runs::{Changed, NotBegun, Started};
@@ -120,7 +120,12 @@ fn busy(refused: &[(HostId, Refusal)]) -> Refused {
     let code = if codes.contains("host_busy") { Some("host_busy") } else { codes.first().copied() };
     let command_id = refused.iter().find_map(|(_, refusal)| refusal.command_id);
     let hosts = refused.iter().map(|(host, _)| host.clone()).collect();
-    Refused { command_id, hosts, ..Refused::new(StatusCode::CONFLICT, code.unwrap_or("host_busy"), said.join(" ")) }
+    let in_the_way = Some(Box::new(InTheWay { hosts }));
+    Refused {
+        command_id,
+        in_the_way,
+        ..Refused::new(StatusCode::CONFLICT, code.unwrap_or("host_busy"), said.join(" "))
+    }
 }
 
 /// `POST /api/v1/runs/{id}/cancel`.

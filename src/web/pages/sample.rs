@@ -10,7 +10,7 @@ use nixfleet_model::view::HostView;
 use nixfleet_protocol::agent::{DeviceType, Disk, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{
     Action, ActionKind, Category, Command, CommandState, Deployed, Event, Host, HostState, Level, Light, LightStatus,
-    Lights, OpEntry, PipelineEntry, Progress, PullRequest, Remote, Server,
+    Lights, NotificationChannel, NotificationError, OpEntry, PipelineEntry, Progress, PullRequest, Remote, Server,
 };
 use nixfleet_protocol::{EventId, Op, Time};
 use serde_json::{Value, json};
@@ -502,7 +502,41 @@ pub(super) fn settings() -> super::SettingsPage<'static> {
         let done = Done { store_size: 73_400_320, logs_size: 12_200_000, ..Done::default() };
         Kept { retention: Retention::default(), last: Some((ago(700), Box::new(done))), compacted: None }
     });
+    static CHANNELS: LazyLock<Vec<NotificationChannel>> = LazyLock::new(|| {
+        let channel = |name: &str, kind: &str, to: &str| NotificationChannel {
+            name: name.to_owned(),
+            kind: kind.to_owned(),
+            to: to.to_owned(),
+            events: Vec::new(),
+            levels: Vec::new(),
+            hosts: Vec::new(),
+            tags: Vec::new(),
+            quiet: None,
+            quiet_until: None,
+            waiting: 0,
+            retry_at: None,
+            last_success: Some(ago(4000)),
+            last_error: None,
+        };
+        let why = "chat.example.org can't be reached: connection refused".to_owned();
+        vec![
+            NotificationChannel {
+                events: vec!["host_gone".to_owned(), "command_failed".to_owned()],
+                tags: vec!["prod".to_owned()],
+                quiet: Some("22:00 to 07:00 (Europe/Vienna)".to_owned()),
+                ..channel("phone", "ntfy", "ntfy.sh")
+            },
+            NotificationChannel {
+                waiting: 3,
+                retry_at: Some(ago(-40)),
+                last_error: Some(NotificationError { at: ago(20), message: why }),
+                ..channel("chat", "webhook", "chat.example.org")
+            },
+            channel("mail", "mail", "ops@example.org"),
+        ]
+    });
     super::SettingsPage {
+        channels: &CHANNELS,
         tokens: &*TOKENS,
         sessions: &*SESSIONS,
         totp: false,

@@ -3,11 +3,11 @@
 
 use askama::Template;
 use nixfleet_protocol::Time;
-use nixfleet_protocol::api::Event;
+use nixfleet_protocol::api::{Event, NotificationChannel};
 
 use super::button::{Button, Does};
 use super::shell::{Shell, shell};
-use super::{Fleet, PageKind, Session, asset_url, html, words};
+use super::{Fleet, PageKind, Session, asset_url, html, notifications, words};
 use crate::actors::access::{SessionInfo, TokenInfo};
 use crate::actors::janitor::Kept;
 
@@ -24,6 +24,8 @@ pub struct SettingsPage<'a> {
     pub fresh: &'a str,
     /// What is kept and for how long; nothing while the janitor is away.
     pub kept: Option<&'a Kept>,
+    /// How people are told.
+    pub channels: &'a [NotificationChannel],
     /// Where the data is.
     pub data_dir: &'a str,
     /// Bytes that may still be written there.
@@ -34,8 +36,17 @@ pub struct SettingsPage<'a> {
 
 /// Whether an event tells of something that the page shows.
 pub(super) fn is_told(event: &Event) -> bool {
-    const TOLD: [&str; 7] =
-        ["login", "logout", "session_ended", "token_created", "token_removed", "retention", "backup_made"];
+    const TOLD: [&str; 9] = [
+        "login",
+        "logout",
+        "session_ended",
+        "token_created",
+        "token_removed",
+        "retention",
+        "backup_made",
+        "notification_tested",
+        "notification_refused",
+    ];
     TOLD.contains(&event.action.as_str())
 }
 
@@ -48,6 +59,7 @@ struct Page<'a> {
     others: Option<Button>,
     totp: bool,
     kept: Vec<(&'static str, String)>,
+    notifications: String,
     about: String,
     shared: bool,
     fresh: String,
@@ -98,6 +110,7 @@ pub fn settings_page(fleet: &Fleet<'_>, page: SettingsPage<'_>, session: Session
         }),
         totp: page.totp,
         kept: kept(fleet, &page),
+        notifications: notifications::section(fleet, page.channels),
         about: about(fleet),
         shared: fleet.state.server.shared_agent_token,
         // In fours, as people read it.

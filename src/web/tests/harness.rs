@@ -114,6 +114,7 @@ pub(super) async fn serve(wanted: Wanted) -> Served {
             shared_agent_token: true,
         },
         beacon: Duration::from_secs(30),
+        news: Arc::default(),
         seat: slots.sync.clone(),
     };
     seat(sync::Sync, sync, &slots.sync).await;

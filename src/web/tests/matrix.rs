@@ -232,7 +232,9 @@ fn the_table_keeps_the_rules_of_its_paths() {
             May::Form => !api,
             May::Api(Scope::Read) => api && !route.mutates(),
             May::Api(Scope::Operate) => api && route.mutates(),
-            May::Api(Scope::Admin) => api && ["/tokens", "/sessions"].iter().any(|of| route.path.contains(of)),
+            May::Api(Scope::Admin) => {
+                api && ["/tokens", "/sessions", "/notifications"].iter().any(|of| route.path.contains(of))
+            }
             May::Api(Scope::Metrics) => false,
             May::Token(scope) => scope == Scope::Metrics && route.path == "/metrics",
             May::Socket => route.path == "/ws",

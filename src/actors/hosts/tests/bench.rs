@@ -221,6 +221,7 @@ impl Bench {
                 totp_configured: false,
                 kill_at_limit: manner.kill_at_limit,
                 alike: Arc::default(),
+                auto_test: true,
             }),
             store: StoreHandle::new(slot),
             publish: Box::new(move |changes| apply(&published, changes)),

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::tests::{command, event, host, remote, run, run_host, session, token};
+use super::tests::{command, event, host, remote, run, run_host, session, token, waiting};
 use super::*;
 use crate::actors::slot::Slot;
 use crate::actors::store::{self, Batch, Scope, Store, StoreHandle, TokenKind, Write, check};
@@ -85,6 +85,7 @@ fn everything() -> Batch {
             Write::PutToken([2; 32], token(TokenKind::Host("hsb0".parse().unwrap()))),
             Write::PutToken([3; 32], token(api)),
             Write::PutToken([4; 32], token(TokenKind::Enrol)),
+            Write::PutOutbox(7, Box::new(waiting())),
             Write::PutSetting("totp_step", vec![1, 2, 255]),
         ],
         events: vec![event(), event()],
@@ -111,6 +112,7 @@ async fn told(store: &StoreHandle, dir: &Path) -> Value {
         "remote": loaded.remote,
         "sessions": access.sessions.iter().map(|(hash, it)| (hex(hash), it)).collect::<Vec<_>>(),
         "tokens": access.tokens.iter().map(|(hash, it)| (hex(hash), it)).collect::<Vec<_>>(),
+        "outbox": store.outbox().await.unwrap().iter().map(|(number, it)| (number, &it.channel, &it.notice, it.letter)).collect::<Vec<_>>(),
         "totp_step": store.setting("totp_step").await.unwrap(),
         "records": report.records,
     })

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use nixfleet_model::{command, event, host, load, pipeline, remote};
+use nixfleet_model::{command, event, host, load, notify, pipeline, remote};
 use nixfleet_protocol::{BootId, CommandId, Commit, HostId, InstanceId, JournalId, LockHash, Op, RunId, Time};
 use nixfleet_protocol::{agent, api};
 use serde::{Deserialize, Serialize};
@@ -83,6 +83,7 @@ frozen_structs! {
         inferred: Option<Deployed>,
         last_test: Option<TestRun>,
         reboots: Vec<Time>,
+        auto_test: Option<CommandId>,
     }
     SwitchRun = host::SwitchRun {
         command: CommandId,
@@ -207,6 +208,17 @@ frozen_structs! {
         message: String,
         details: Option<String>,
     }
+    Waiting = notify::Waiting { channel: String, notice: Notice, letter: Option<u64> }
+    Notice = notify::Notice {
+        kind: NoticeKind,
+        level: Level,
+        host: Option<HostId>,
+        subject: String,
+        title: String,
+        text: String,
+        path: String,
+        at: Time,
+    }
     RunRecord = pipeline::RunRecord {
         id: RunId,
         pipeline: String,
@@ -282,6 +294,9 @@ frozen_enums! {
     }
     Category = api::Category { Audit, System, Error }
     Level = api::Level { Info, Warn, Error, Success }
+    NoticeKind = notify::Kind {
+        CommandFailed, RunFinished, RunHalted, HostGone, HostBack, UpdateWaiting, RemoteUnreadable, RemoteReadable,
+    }
     Scope = door::Scope { Read, Operate, Admin, Metrics }
     RunState = api::RunState { Running, Halted, Complete, Partial, Failed, Cancelled }
 }

@@ -82,8 +82,7 @@ fn switch() {
             |s| go(s, &[Step::Push]),
             Op::Switch,
             Some("already_current"),
-            // The pipeline pull-switch, as soon as runs are there.
-            "pull",
+            "pull-switch",
         ),
         ("the lock is behind", |s| go(s, &[Step::PushLock]), Op::Switch, Some("lock_behind"), "pull"),
         (

@@ -114,6 +114,8 @@ pub struct Settings {
     pub kill_at_limit: bool,
     /// What hosts that are alike share in memory.
     pub alike: Arc<Alike>,
+    /// `NIXFLEET_AUTO_TEST`: the tests run by themselves after a good switch.
+    pub auto_test: bool,
 }
 
 /// What can happen to a host. Numbers called `ask` are the shell's: it knows who waits behind them.
@@ -200,6 +202,11 @@ pub enum Input {
         /// Whose log.
         command: CommandId,
     },
+    /// The answer to [`Effect::AutoTest`].
+    AutoTest {
+        /// The id that the command gets.
+        id: CommandId,
+    },
     /// [`super::Core::next_wake`] has come.
     Timer,
 }
@@ -266,6 +273,8 @@ pub enum Effect {
     Watch(CommandId),
     /// Send magic packets to these hardware addresses.
     Wake(Vec<Mac>),
+    /// The tests are to run by themselves: come back with [`Input::AutoTest`] at once.
+    AutoTest,
     /// A command is over: nothing more is expected for its log.
     LogOver(CommandId),
     /// The host is removed: its actor ends.

@@ -115,6 +115,10 @@ impl Core {
             reboots.retain(|at| now.since(*at) < REBOOT_COUNTS);
             reboots.push(now);
         }
+        if command.op == Op::Test {
+            // Whoever began it: what was to run by itself runs.
+            self.record.history.auto_test = None;
+        }
         let event = command_event(command, Level::Info, "command_started", format!("{} starts", command.op), now);
         step.writes.events.push(event);
         let agent = self.agent_now();
@@ -194,6 +198,7 @@ impl Core {
         }
         self.results.remove(&command.id);
         self.remember(&command, now);
+        self.plan_auto_test(&command);
         step.writes.events.push(finished_event(&command, now));
         step.then.push(Effect::LogOver(command.id));
         step.writes.commands.push(command);

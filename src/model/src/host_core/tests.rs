@@ -10,6 +10,7 @@ use super::*;
 use crate::checks::TotpProof;
 use crate::remote::Desired;
 
+mod auto_tests;
 mod crashes;
 mod memory;
 mod owner;
@@ -62,6 +63,7 @@ fn settings() -> Arc<Settings> {
         totp_configured: true,
         kill_at_limit: false,
         alike: Arc::default(),
+        auto_test: true,
     })
 }
 
