@@ -48,14 +48,14 @@ impl Halt {
 
 /// What a host failed of, and its log.
 fn failed(fleet: &Fleet<'_>, run: &Run, host: &HostId) -> Failed {
-    let ran = run.hosts.get(host).map(Vec::as_slice).unwrap_or_default();
-    let bad = ran.iter().position(|reached| matches!(cell(Some(*reached)).0, "error" | "outdated"));
+    let begun = run.hosts.get(host).map(Vec::as_slice).unwrap_or_default();
+    let bad = begun.iter().position(|state| matches!(cell(Some(*state)).0, "error" | "outdated"));
     let command = bad.and_then(|at| run.commands.get(host)?.get(at).copied().flatten());
     let stage = bad.and_then(|at| run.ops.get(at)).map(|op| fleet.label(*op)).unwrap_or_default();
     let message = || command.and_then(|id| fleet.command(id)).and_then(|command| command.message.clone());
     let said = run.notes.get(host).cloned().or_else(|| Some(format!("{stage}: {}", message()?)));
-    let said = said.unwrap_or_else(|| match bad.and_then(|at| ran.get(at)) {
-        Some(reached) => format!("{stage}: {}", cell(Some(*reached)).1),
+    let said = said.unwrap_or_else(|| match bad.and_then(|at| begun.get(at)) {
+        Some(state) => format!("{stage}: {}", cell(Some(*state)).1),
         None => "It did not stay good.".to_owned(),
     });
     let log = command.map(|id| {

@@ -108,10 +108,10 @@ fn matters(run: &Run, host: &HostId) -> bool {
 }
 
 fn row(run: &Run, stages: &[String], host: &HostId) -> Row {
-    let known = run.hosts.get(host).map(Vec::as_slice).unwrap_or_default();
+    let begun = run.hosts.get(host).map(Vec::as_slice).unwrap_or_default();
     let commands = run.commands.get(host).map(Vec::as_slice).unwrap_or_default();
     let cells = stages.iter().enumerate().map(|(at, stage)| {
-        let (look, word) = cell(known.get(at).copied());
+        let (look, word) = cell(begun.get(at).copied());
         let log = commands.get(at).copied().flatten();
         let log = log.map(|id| Does::log(id, format!("{host} · {stage}")).tip(format!("{stage}: {word}")));
         Cell { stage: stage.clone(), look, word, log }
