@@ -81,5 +81,13 @@ fn body(letter: &Letter) -> Body<'_> {
 
 fn told(notice: &Notice) -> Told<'_> {
     let Notice { kind, level, host, title, text, path, at, subject: _ } = notice;
-    Told { kind: *kind, level: *level, host: host.as_ref().map(|host| host.as_str()), title, text, path, at: *at }
+    Told {
+        kind: *kind,
+        level: *level,
+        host: host.as_ref().map(nixfleet_protocol::HostId::as_str),
+        title,
+        text,
+        path,
+        at: *at,
+    }
 }

@@ -1,6 +1,8 @@
 //! Runs over hosts and a disk that the test plays, in paused time: killed at each stage, cancelled, waited for, halted.
 //! The hosts keep what they were asked for by its id, as the real ones do.
 
+#![expect(clippy::wildcard_enum_match_arm, reason = "a fake answers what a run asks; the rest is a failed test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 
@@ -183,6 +185,8 @@ fn view(name: &str, state: HostState) -> StateChange {
         daemon_started: BEGAN,
         totp_configured: false,
         kill_at_limit: false,
+        alike: Arc::default(),
+        auto_test: true,
     };
     let remote = nixfleet_model::remote::RemoteState::new(None, "main", Duration::from_secs(30));
     let (core, _) =
@@ -211,6 +215,7 @@ async fn start_sync(store: &StoreHandle, slot: &Slot<sync::Msg>) {
         server,
         beacon: Duration::from_secs(30),
         seat: slot.clone(),
+        news: Arc::default(),
     };
     slot.seat(Actor::spawn(None, sync::Sync, args).await.unwrap().0);
 }

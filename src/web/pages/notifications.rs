@@ -71,16 +71,16 @@ fn takes(channel: &NotificationChannel) -> String {
     let mut sentence = if kinds.is_empty() { "Everything".to_owned() } else { capital(&kinds.join(", ")) };
     if !channel.levels.is_empty() {
         let levels: Vec<&str> = channel.levels.iter().map(|level| level.as_str()).collect();
-        sentence.push_str(&format!(" of level {}", levels.join(" or ")));
+        sentence += &[" of level ", &levels.join(" or ")].concat();
     }
     if !channel.hosts.is_empty() {
-        sentence.push_str(&format!(", of hosts named {}", channel.hosts.join(" or ")));
+        sentence += &[", of hosts named ", &channel.hosts.join(" or ")].concat();
     }
     if !channel.tags.is_empty() {
-        sentence.push_str(&format!(", of hosts tagged {}", channel.tags.join(" or ")));
+        sentence += &[", of hosts tagged ", &channel.tags.join(" or ")].concat();
     }
     if let Some(quiet) = &channel.quiet {
-        sentence.push_str(&format!("; quiet from {quiet}"));
+        sentence += &["; quiet from ", quiet].concat();
     }
     sentence.push('.');
     sentence

@@ -57,7 +57,7 @@ pub(super) fn length(seconds: u64) -> String {
 /// `hsb0`, `hsb0 and hsb1`, `hsb0, hsb1 and hsb8`; of many the first ones, and how many more.
 pub(super) fn names<T: AsRef<str>>(hosts: &[T]) -> String {
     const NAMED: usize = 8;
-    let named: Vec<&str> = hosts.iter().take(NAMED).map(|host| host.as_ref()).collect();
+    let named: Vec<&str> = hosts.iter().take(NAMED).map(AsRef::as_ref).collect();
     match (hosts.len().saturating_sub(NAMED), named.as_slice()) {
         (0, []) => "no host".to_owned(),
         (0, [one]) => (*one).to_owned(),

@@ -7,8 +7,8 @@ use nixfleet_model::command::{Command, Life, Noted, Was};
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::host::{Chosen, DeployedRecord, Facts, Freshness, History, HostRecord, SwitchRun, TestRun};
 use nixfleet_model::load::Load;
-use nixfleet_model::pipeline::{Cell, RunHost, RunRecord, Soak, Stage, Stop, Tried};
 use nixfleet_model::notify::{Kind, Notice, Waiting};
+use nixfleet_model::pipeline::{Cell, RunHost, RunRecord, Soak, Stage, Stop, Tried};
 use nixfleet_model::remote::{Desired, Failing, Relation, RemoteState};
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{

@@ -51,6 +51,7 @@ fn host(fleet: &mut FleetState, name: &str, state: HostState, tags: &[&str]) {
         totp_configured: false,
         kill_at_limit: false,
         auto_test: true,
+        alike: std::sync::Arc::default(),
     };
     let (core, _) = crate::host_core::Core::revive(Arc::new(settings), record, Vec::new(), Arc::new(remote), at(0));
     let mut view = core.view(None, at(0));
