@@ -55,7 +55,7 @@ fn failed(fleet: &Fleet<'_>, run: &Run, host: &HostId) -> Failed {
     let message = || command.and_then(|id| fleet.command(id)).and_then(|command| command.message.clone());
     let said = run.notes.get(host).cloned().or_else(|| Some(format!("{stage}: {}", message()?)));
     let said = said.unwrap_or_else(|| match bad.and_then(|at| begun.get(at)) {
-        Some(reached) => format!("{stage}: {}", cell(Some(*reached)).1),
+        Some(stood) => format!("{stage}: {}", cell(Some(*stood)).1),
         None => "It did not stay good.".to_owned(),
     });
     let log = command.map(|id| {
