@@ -48,7 +48,7 @@ pub(super) fn item(fleet: &Fleet<'_>, command: &Command) -> Item {
         label: fleet.label(command.op).to_owned(),
         host: command.host.as_ref().map(ToString::to_string).unwrap_or_default(),
         text: text(command),
-        actor: command.actor.clone(),
+        actor: words::by(&command.actor).to_owned(),
         when: words::ago(command.created_at, fleet.now),
         took: took(command),
         log: Does::log(command.id, title(fleet, command)),

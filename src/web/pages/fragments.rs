@@ -54,7 +54,16 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         (PageKind::Run(id), Change::Event(event)) if runs::is_told(event, *id) || all_are_full(fleet) => {
             vec![morph("events", runs::event_list(fleet, *id))]
         }
-        (PageKind::Fleet, Change::RemoteUpdated(_)) => vec![morph("target", fleet_room::target(fleet)), update(fleet)],
+        (PageKind::Fleet, Change::RemoteUpdated(_)) => {
+            // What a halted run merged can be taken back, until it was.
+            let halted = fleet.state.runs.values().filter(|run| run.halted.is_some());
+            let halted = halted.map(|run| morph(runs::item_id(run), runs::item(fleet, run)));
+            [morph("target", fleet_room::target(fleet)), update(fleet)].into_iter().chain(halted).collect()
+        }
+        (PageKind::Run(id), Change::RemoteUpdated(_)) => {
+            let halted = fleet.run(*id).filter(|run| run.halted.is_some());
+            halted.map(|run| morph("run-head", runs::whole(fleet, run))).into_iter().collect()
+        }
         (PageKind::Fleet, Change::ServerUpdated(_)) => vec![morph("notices", fleet_room::notices(fleet))],
         (PageKind::Fleet, Change::Event(event)) => vec![first_event(fleet, event, events::FEW)],
         (PageKind::Events, Change::Event(event)) => vec![first_line(fleet, event)],

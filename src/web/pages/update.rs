@@ -124,7 +124,9 @@ fn request_of(fleet: &Fleet<'_>, request: &PullRequest) -> Request {
         let does = Does::pipeline(entry, &json, sentence, &format!("#{number}")).not(not.clone().or(none));
         buttons.push(Button::new(&entry.label, "main", does).icon("i-run").of(&format!("#{number}")));
     }
+    // What is shown is what is merged: a head that has moved meanwhile is refused.
     let merge = Does::post(format!("/api/v1/ops/{}", Op::MergePr), format!("Merge #{number}"))
+        .body(&serde_json::json!({ "args": { "number": number, "head": request.head } }))
         .confirm(format!("Merges #{number} into {branch}. No host is touched: all are behind then."), "Merge")
         .not(not);
     buttons.push(Button::new("Merge only", "", merge).of(&format!("#{number}")));

@@ -54,6 +54,11 @@ pub(super) fn length(seconds: u64) -> String {
     }
 }
 
+/// Who wanted something, where there is little room: a run's whole id says nothing to a person.
+pub(super) fn by(actor: &str) -> &str {
+    if actor.starts_with("pipeline:") { "a run" } else { actor }
+}
+
 /// `hsb0`, `hsb0 and hsb1`, `hsb0, hsb1 and hsb8`; of many the first ones, and how many more.
 pub(super) fn names<T: AsRef<str>>(hosts: &[T]) -> String {
     const NAMED: usize = 8;

@@ -2,8 +2,8 @@
 //! consequence written out.
 
 use askama::Template;
-use nixfleet_protocol::HostId;
 use nixfleet_protocol::api::{Decision, Halted, Run};
+use nixfleet_protocol::{HostId, Op};
 
 use super::super::button::{Button, Does};
 use super::super::{Fleet, words};
@@ -41,9 +41,22 @@ impl Halt {
             reason: halted.reason.clone(),
             since: words::ago(halted.at, fleet.now),
             failed: halted.failed.iter().map(|host| failed(fleet, run, host)).collect(),
-            decisions: halted.decisions.iter().enumerate().map(decision).collect(),
+            decisions: halted.decisions.iter().enumerate().map(decision).chain(reverting(fleet, run)).collect(),
         })
     }
+}
+
+/// Taking back what this run merged. No decision about the run: that waits on.
+fn reverting(fleet: &Fleet<'_>, run: &Run) -> Option<(Button, String)> {
+    let merged = fleet.state.remote.merged.as_ref().filter(|merged| merged.by == format!("pipeline:{}", run.id))?;
+    let label = format!("Revert #{}", merged.number);
+    let consequence = format!(
+        "A commit on {} takes back what this run merged. The run still waits; hosts that have the update are behind then.",
+        fleet.state.remote.branch
+    );
+    let does =
+        Does::post(format!("/api/v1/ops/{}", Op::RevertPr), label.clone()).confirm(consequence.clone(), "Revert");
+    Some((Button::new(&label, "", does).icon("i-back"), consequence))
 }
 
 /// What a host failed of, and its log.

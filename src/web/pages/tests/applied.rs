@@ -2,6 +2,7 @@
 //! was rendered once and forgotten.
 
 use nixfleet_model::fleet_state::{FleetState, RECENT_EVENTS, StateChange};
+use nixfleet_protocol::api::{Merged, Remote};
 
 use super::*;
 
@@ -134,6 +135,31 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
             continue; // there is no fresh one
         }
         assert_right(&old, state, change, Some(&before), kind, &ops);
+    }
+}
+
+#[test]
+fn what_a_halted_run_merged_can_be_reverted_until_it_was() {
+    let ops = sample::op_entries();
+    let mut before = sample::state();
+    let id = before.runs.values().find(|run| run.halted.is_some()).unwrap().id;
+    let mut remote = sample::remote();
+    remote.merged = Some(Merged {
+        number: 7,
+        title: "flake.lock: Update".to_owned(),
+        url: "https://github.com/infra/fleet/pull/7".to_owned(),
+        commit: remote.commit.clone().unwrap(),
+        at: sample::ago(60),
+        by: format!("pipeline:{id}"),
+    });
+    before.remote = Arc::new(remote.clone());
+    let mut after = before.clone();
+    after.remote = Arc::new(Remote { merged: None, ..remote });
+    for kind in [PageKind::Fleet, PageKind::Run(id)] {
+        assert!(page(&view(&before, &ops), &kind).contains("Revert #7"), "{kind}");
+        assert!(!page(&view(&after, &ops), &kind).contains("Revert #7"), "{kind}");
+        assert_right(&before, &after, &Change::RemoteUpdated(after.remote.clone()), None, &kind, &ops);
+        assert_right(&after, &before, &Change::RemoteUpdated(before.remote.clone()), None, &kind, &ops);
     }
 }
 
