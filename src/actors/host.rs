@@ -14,6 +14,7 @@
 //! way; nothing goes to an agent before its `registered`.
 
 mod agent;
+mod effects;
 pub mod log;
 pub mod packets;
 mod readers;
@@ -34,7 +35,7 @@ use nixfleet_model::host_core::{Core, Effect, Input, Step, Writes};
 use nixfleet_model::remote::RemoteState;
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
 use nixfleet_protocol::{CommandId, HostId, RunId, Time, api};
-use ractor::{Actor, ActorProcessingErr, ActorRef, ActorStatus, RpcReplyPort};
+use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use self::log::LogEnd;
@@ -46,7 +47,7 @@ use super::hosts;
 use super::links::link::{LinkRef, close};
 use super::owned::OwnedTask;
 use super::slot::answer;
-use super::store::{Batch, StoreError, StoreHandle, Write};
+use super::store::{Batch, StoreError, Write};
 
 /// A host's actor.
 pub type HostRef = ActorRef<Msg>;
@@ -56,9 +57,6 @@ pub(super) const REMOVED: &str = "the host was removed";
 
 /// After how long without the disk people are told so, instead of waiting.
 const DISK_HANGS: Duration = Duration::from_secs(3);
-
-/// How soon a store that gave no answer is asked again.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// What a host's actor answers to.
 #[derive(Debug)]
@@ -383,67 +381,6 @@ impl State {
         }
     }
 
-    fn perform(&mut self, myself: &HostRef, effects: Vec<Effect>) {
-        for effect in effects {
-            match effect {
-                Effect::Registered { link, commands } => self.measure(myself, link, commands),
-                Effect::Send { link, message } => self.send(link, message),
-                Effect::CloseLink { link, reason } => {
-                    if let Some(current) = self.link.as_ref().filter(|current| current.link.id() == link) {
-                        current.link.close(close::RESTART, reason);
-                    }
-                }
-                Effect::Answer { ask, answer: submitted } => {
-                    if let Some(Waiting::Submit(reply)) = self.waiting.remove(&ask) {
-                        answer(reply, submitted);
-                    }
-                }
-                Effect::AnswerReserve { ask, answer: reserved } => {
-                    if let Some(Waiting::Reserve(reply)) = self.waiting.remove(&ask) {
-                        answer(reply, reserved);
-                    }
-                }
-                Effect::AnswerAct { ask, answer: acted } => {
-                    if let Some(Waiting::Act(reply)) = self.waiting.remove(&ask) {
-                        answer(reply, acted.map(|command| *command));
-                    }
-                }
-                Effect::AskRemote { number, within } => {
-                    let (hosts, host) = (self.hosts.clone(), self.host.clone());
-                    // By way of the parent: what the remote says comes that way too, and in this order.
-                    let done = Box::new(move || tell(&hosts, hosts::Msg::RemoteAsked { host, number }));
-                    (self.world.ask_remote)(AskRemote { within, done });
-                }
-                Effect::Interest(commit) => (self.world.interest)(commit),
-                Effect::Find(id) => {
-                    let (store, myself) = (self.world.store.clone(), myself.clone());
-                    tokio::spawn(async move { find(&store, &myself, id).await });
-                }
-                Effect::FlushLog(command) => self.log(myself, command).flush(),
-                Effect::Watch(command) => {
-                    let task = readers::watch(command, self.log(myself, command).end(), myself.clone());
-                    self.readers.insert(command, task);
-                }
-                Effect::Wake(addresses) => (self.world.wake)(addresses),
-                Effect::AutoTest => self.auto_test(myself),
-                Effect::LogOver(command) => {
-                    self.readers.remove(&command);
-                    if let Some(log) = self.logs.remove(&command) {
-                        log.over();
-                    }
-                    (self.world.log_over)(self.host.clone(), command);
-                }
-                Effect::Gone => {
-                    self.removed = true;
-                    self.logs.clear();
-                    log::forget(&self.world.data_dir, &self.host);
-                    tell(&self.hosts, hosts::Msg::Gone { host: self.host.clone() });
-                    myself.stop(Some(REMOVED.to_owned()));
-                }
-            }
-        }
-    }
-
     fn set_timer(&mut self, myself: &HostRef) {
         let now = self.world.clock.now();
         let wake = self.core.next_wake(now);
@@ -502,20 +439,6 @@ impl Drop for State {
 pub(super) fn tell<M: ractor::Message>(actor: &ActorRef<M>, message: M) {
     if actor.cast(message).is_err() {
         tracing::debug!(actor = ?actor.get_id(), "not told: it is gone");
-    }
-}
-
-/// Looks for a command in the store, for as long as the store says nothing: an agent waits for what is made of it.
-async fn find(store: &StoreHandle, myself: &HostRef, id: CommandId) {
-    loop {
-        match store.command(id).await {
-            Ok(command) => return tell(myself, Msg::Found { id, command: command.map(Box::new) }),
-            Err(error) => tracing::warn!(%id, %error, "command can't be looked up, trying again"),
-        }
-        tokio::time::sleep(LOOK_AGAIN).await;
-        if myself.get_status() >= ActorStatus::Draining {
-            return;
-        }
     }
 }
 
