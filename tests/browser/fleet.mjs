@@ -129,3 +129,9 @@ export async function lights(page, host) {
     all.map((light) => [...light.classList].find((name) => name.startsWith('is-')).slice(3)));
   return looks.join(' ');
 }
+
+/** From now on the tab may not be loaded again. → asks whether it was */
+export async function stays(page) {
+  await page.evaluate(() => { window.neverReloaded = true; });
+  return async () => expect(await page.evaluate(() => window.neverReloaded), 'the tab was not loaded again').toBe(true);
+}

@@ -20,8 +20,8 @@ async function freePort() {
   return port;
 }
 
-/** The daemon: over one folder, on one port, however often it starts. */
-export async function startDaemon() {
+/** The daemon: over one folder, on one port, however often it starts. `beside`: more of its settings, from its place. */
+export async function startDaemon(beside = () => ({})) {
   const dir = mkdtempSync(join(tmpdir(), 'nixfleet-played-'));
   const port = await freePort();
   const hash = execFileSync(binary, ['hash-password'], { input: `${PASSWORD}\n` }).toString().trim();
@@ -34,6 +34,7 @@ export async function startDaemon() {
     NIXFLEET_AGENT_TOKEN: SHARED,
     NIXFLEET_SYNC_BEACON_INTERVAL: '2s',
     NIXFLEET_LOG: 'warn',
+    ...await beside({ dir, port }),
   };
   const log = openSync(join(dir, 'log'), 'a');
   const url = `http://127.0.0.1:${port}`;
