@@ -7,6 +7,7 @@
 //! with what was last known, and tried again now and then. Its neighbours do not notice.
 //! When this actor dies its children die with it; the root starts it again, and it reads the store.
 
+mod handle;
 mod owners;
 mod revival;
 #[cfg(test)]
@@ -28,10 +29,11 @@ use nixfleet_protocol::{CommandId, HostId, RunId, api};
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 use tokio::sync::watch;
 
+pub use self::handle::HostsHandle;
 use super::host::log::{self, LogEnd};
 use super::host::{self, Act, ActRefused, Host, HostRef, Submit, Submitted, World, tell};
 use super::links::link::{LinkRef, close};
-use super::slot::{Slot, Unanswered, answer};
+use super::slot::answer;
 use super::store::{Batch, StoreError, Write};
 
 /// What the hosts actor answers to.
@@ -188,96 +190,6 @@ pub struct Health {
     pub silent: Vec<HostId>,
     /// Their actors keep failing: why. No reason for the fleet to be unready.
     pub quarantined: Vec<(HostId, String)>,
-}
-
-/// How long an answer to a person's wish may take: a pull asks the remote first, and the disk may be slow.
-const WISH: Duration = Duration::from_secs(20);
-/// How long a look may take.
-const LOOK: Duration = Duration::from_secs(3);
-
-/// The hosts, for those who use them.
-#[derive(Clone, Debug)]
-pub struct HostsHandle {
-    slot: Slot<Msg>,
-}
-
-impl HostsHandle {
-    /// Over the place where the actor sits.
-    pub fn new(slot: Slot<Msg>) -> Self {
-        Self { slot }
-    }
-
-    /// An op on a host.
-    pub async fn submit(&self, host: HostId, request: Submit) -> Submitted {
-        let asked = self.slot.call(|reply| Msg::Submit { host, request: Box::new(request), reply }, WISH).await;
-        asked.unwrap_or_else(|error| Submitted::Unavailable(error.to_string()))
-    }
-
-    /// Takes hosts for a run: all of them, or none. Answers those that can't be had, and why.
-    pub async fn reserve(&self, run: RunId, hosts: Vec<HostId>) -> Result<Vec<(HostId, Refusal)>, Unanswered> {
-        self.slot.call(|reply| Msg::Reserve { run, hosts, reply }, WISH).await
-    }
-
-    /// Says what a run's record says: these hosts are its own.
-    pub fn own(&self, run: RunId, hosts: Vec<HostId>) -> bool {
-        self.slot.cast(Msg::Own { run, hosts })
-    }
-
-    /// A run is over.
-    pub fn release(&self, run: RunId) -> bool {
-        self.slot.cast(Msg::Release(run))
-    }
-
-    /// The runs that there are, and no others.
-    pub fn open_runs(&self, runs: BTreeSet<RunId>) -> bool {
-        self.slot.cast(Msg::OpenRuns(runs))
-    }
-
-    /// Something of a running command.
-    pub async fn act(
-        &self,
-        host: HostId,
-        command: CommandId,
-        action: Act,
-        actor: String,
-    ) -> Result<api::Command, ActRefused> {
-        let asked = self.slot.call(|reply| Msg::Act { command, host, action, actor, reply }, WISH).await;
-        asked.unwrap_or_else(|error| Err(ActRefused::Unavailable(error.to_string())))
-    }
-
-    /// How far a command's log has come, while it grows.
-    pub async fn follow_log(
-        &self,
-        host: HostId,
-        command: CommandId,
-    ) -> Result<Option<watch::Receiver<LogEnd>>, Unanswered> {
-        self.slot.call(|reply| Msg::FollowLog { host, command, reply }, LOOK).await
-    }
-
-    /// Makes a host of which nothing but its name is known.
-    pub async fn create(&self, host: HostId, actor: String) -> Result<Created, Unanswered> {
-        self.slot.call(|reply| Msg::Create { host, actor, reply }, WISH).await
-    }
-
-    /// Tells all hosts what the remote is now.
-    pub fn remote_changed(&self, remote: Arc<RemoteState>) -> bool {
-        self.slot.cast(Msg::RemoteChanged(remote))
-    }
-
-    /// Has everything published again.
-    pub fn republish(&self) -> bool {
-        self.slot.cast(Msg::Republish)
-    }
-
-    /// How the hosts are; answers within little more than a second.
-    pub async fn health(&self) -> Result<Health, Unanswered> {
-        self.slot.call(|reply| Msg::Health { reply }, LOOK).await
-    }
-
-    /// Snapshots of all hosts' actors.
-    pub async fn inspect_all(&self) -> Result<serde_json::Value, Unanswered> {
-        self.slot.call(|reply| Msg::InspectAll { reply }, LOOK).await
-    }
 }
 
 /// How long a host's actor may take to end in order.
