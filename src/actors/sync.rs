@@ -14,6 +14,7 @@ mod outbox;
 mod page_kind;
 mod payload;
 mod ring;
+mod subscribers;
 #[cfg(test)]
 mod tests;
 mod waking;
@@ -29,7 +30,6 @@ use nixfleet_protocol::browser::{Change, Fragment, Resume};
 use nixfleet_protocol::sgr::Pen;
 use nixfleet_protocol::{CommandId, Epoch, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
-use serde::Serialize;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
@@ -37,8 +37,8 @@ pub use self::follower::Follower;
 pub(crate) use self::outbox::frame;
 pub use self::outbox::{Outbox, OutboxReader, outbox};
 pub use self::page_kind::PageKind;
-use self::payload::{Delta, Deltas, Missed, Nothing, Whole};
 use self::ring::Ring;
+use self::subscribers::Subscriber;
 use self::waking::Waking;
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{Loaded, StoreError, StoreHandle};
@@ -203,11 +203,6 @@ impl SyncHandle {
     pub fn cast(&self, message: Msg) -> bool {
         self.slot.cast(message)
     }
-}
-
-struct Subscriber {
-    view: View,
-    outbox: Outbox,
 }
 
 /// What it remembers.
@@ -424,72 +419,6 @@ impl State {
             }
             StateChange::Event(_) | StateChange::Run(_) | StateChange::Remote(_) => true,
             StateChange::Command(_) | StateChange::HostRemoved(_) | StateChange::Server(_) => false,
-        }
-    }
-
-    /// One encoding for each view that anyone has, then a cheap clone for each subscriber.
-    fn fan_out(&self, change: &Change, before: Option<&Host>) {
-        if self.subscribers.is_empty() {
-            return;
-        }
-        let mut made: HashMap<&View, outbox::Frame> = HashMap::new();
-        for subscriber in self.subscribers.values() {
-            let frame = made.entry(&subscriber.view).or_insert_with(|| match &subscriber.view {
-                View::Json => self.frame("delta", &Delta::Json { change }),
-                View::Html(page) => {
-                    let fragments = self.render.fragments(change, before, &self.fleet, page);
-                    self.frame("delta", &Delta::Html { fragments })
-                }
-            });
-            subscriber.outbox.offer(frame);
-        }
-    }
-
-    fn frame(&self, kind: &str, payload: &impl Serialize) -> outbox::Frame {
-        outbox::frame(kind, self.version, self.epoch, payload)
-    }
-
-    fn subscribe(&mut self, id: u64, view: View, outbox: Outbox, resume: Option<Resume>) {
-        self.subscribers.insert(id, Subscriber { view, outbox });
-        match resume {
-            Some(from) => self.resume(id, &from),
-            None => self.send_state(id, "init"),
-        }
-    }
-
-    fn send_state(&self, id: u64, kind: &str) {
-        let Some(subscriber) = self.subscribers.get(&id) else { return };
-        let payload = match &subscriber.view {
-            View::Json => Whole::Json { state: self.fleet.to_wire() },
-            View::Html(page) => Whole::Html { fragments: self.render.everything(&self.fleet, page) },
-        };
-        subscriber.outbox.catch_up(&self.frame(kind, &payload));
-    }
-
-    fn resume(&self, id: u64, from: &Resume) {
-        let Some(subscriber) = self.subscribers.get(&id) else { return };
-        let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version, &self.fleet));
-        let missed = missed.flatten();
-        let Some(missed) = missed else { return self.send_state(id, "full_state") };
-        let deltas = missed
-            .iter()
-            .map(|(version, change)| {
-                let delta = match &subscriber.view {
-                    View::Json => Delta::Json { change },
-                    View::Html(page) => {
-                        Delta::Html { fragments: self.render.fragments(change, None, &self.fleet, page) }
-                    }
-                };
-                Missed { version: *version, delta }
-            })
-            .collect();
-        subscriber.outbox.catch_up(&self.frame("deltas", &Deltas { deltas }));
-    }
-
-    fn beacon(&self) {
-        let frame = self.frame("sync", &Nothing {});
-        for subscriber in self.subscribers.values() {
-            subscriber.outbox.offer(&frame);
         }
     }
 
