@@ -1,12 +1,14 @@
 //! People are told: over real sockets, by every channel, with receivers that refuse, hang, die and come back.
 
+use std::fs;
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
-use crate::receivers::{MailSink, Manner, Receiver};
+use crate::pull_requests;
+use crate::receivers::{Came, Everyone, Manner, Receiver};
 
 /// What takes its time by the specification: 90 s after the start, a minute after a link was lost.
 const LONG: Duration = Duration::from_mins(3);
@@ -32,18 +34,8 @@ fn channels(fleet: &Fleet) -> Value {
 
 #[test]
 fn a_failed_command_arrives_by_every_channel() {
-    let (ntfy, discord, webhook, mail) = (Receiver::new(), Receiver::new(), Receiver::new(), MailSink::new());
-    let settings = [
-        ("NIXFLEET_BASE_URL", "https://fleet.example.org".to_owned()),
-        ("NIXFLEET_NTFY_URL", ntfy.url("/alerts")),
-        ("NIXFLEET_NTFY_TOKEN", "tk_of_the_story".to_owned()),
-        ("NIXFLEET_DISCORD_WEBHOOK", discord.url("/api/webhooks/1/secret-part")),
-        ("NIXFLEET_NOTIFY_WEBHOOK_URL", webhook.url("/hook/secret-part")),
-        ("NIXFLEET_NOTIFY_WEBHOOK_SECRET", "shared".to_owned()),
-        ("NIXFLEET_SMTP_URL", format!("smtp://127.0.0.1:{}", mail.port)),
-        ("NIXFLEET_MAIL_FROM", "NixFleet <fleet@example.org>".to_owned()),
-        ("NIXFLEET_MAIL_TO", "ops@example.org".to_owned()),
-    ];
+    let everyone = Everyone::new();
+    let (settings, Everyone { ntfy, discord, webhook, mail }) = (everyone.settings(), &everyone);
     let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let mut fleet = Fleet::with(&settings);
     fails(&fleet);
@@ -69,9 +61,7 @@ fn a_failed_command_arrives_by_every_channel() {
     fleet.wait("the webhook has it", |_| !webhook.came().is_empty());
     let came = webhook.came()[0].clone();
     let body = came.json();
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"shared");
-    let signature = data_encoding::HEXLOWER.encode(ring::hmac::sign(&key, &came.bytes).as_ref());
-    assert_eq!(came.header("x-nixfleet-signature"), format!("sha256={signature}"));
+    assert!(came.is_signed());
     assert_eq!(came.header("x-nixfleet-delivery"), body["id"].as_str().unwrap());
     assert_eq!((&body["kind"], &body["level"], &body["count"]), (&json!("command_failed"), &json!("error"), &json!(1)));
     assert_eq!((&body["notices"][0]["host"], &body["url"]), (&json!("hsb0"), &json!(page)));
@@ -89,6 +79,130 @@ fn a_failed_command_arrives_by_every_channel() {
     for secret in ["tk_of_the_story", "secret-part", "shared\""] {
         assert!(!told.contains(secret), "{secret} is told");
     }
+}
+
+/// An update waits, its canary fails, the run halts, and goes on to its end.
+#[test]
+fn an_update_that_waits_and_a_run_that_halts_and_ends_arrive_once_by_every_channel() {
+    let everyone = Everyone::new();
+    let settings = everyone.settings();
+    let settings: Vec<_> = settings.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (fleet, fake) = pull_requests::fleet(false, &settings);
+    let broken = fleet.dir().join("broken");
+    for host in ["hsb0", "hsb1"] {
+        let test = format!("test ! -e {}", broken.display());
+        fleet.repository.script(&format!("hosts/{host}/tests/10-answers.sh"), &test);
+    }
+    fleet.repository.push("add tests");
+    fleet.does("refresh-git");
+    let fleet = fleet.host("hsb0").host("hsb1");
+    let arrives = |title: &str, parts: &[&str]| {
+        for channel in 0..4 {
+            fleet.wait(&format!("{title:?} is told: {:#?}", everyone.told()[channel]), |_| {
+                everyone.told()[channel].1.iter().any(|told| told.title == title)
+            });
+            let (name, all) = &everyone.told()[channel];
+            let told = all.iter().find(|told| told.title == title).unwrap();
+            for part in parts {
+                assert!(told.text.contains(part), "{part:?} by {name}: {}", told.text);
+            }
+        }
+    };
+
+    let number = fake.update("update-1");
+    arrives(
+        "An update waits: flake.lock: Update",
+        &[&format!("Pull request #{number}: "), &format!("/pull/{number}"), "https://fleet.example.org/"],
+    );
+    fleet.wait("it can be merged", |fleet| fleet.get("/api/v1/remote").1["pull_request"]["mergeable"] == true);
+
+    fs::write(&broken, "").unwrap();
+    let wanted = json!({ "hosts": ["hsb0", "hsb1"], "options": { "canary": { "hosts": ["hsb0"] }, "soak_s": 1 } });
+    let (status, run) = fleet.post("/api/v1/pipelines/merge-deploy/runs", &wanted);
+    assert_eq!(status, 202, "{run:#}");
+    let id = run["id"].as_str().unwrap();
+    let page = format!("https://fleet.example.org/runs/{id}");
+    arrives("merge-deploy halted and waits for a decision", &["Not good on hsb0.", "Started by ", &page]);
+
+    fs::remove_file(&broken).unwrap();
+    let (status, answer) = fleet.post(&format!("/api/v1/runs/{id}/decide"), &json!({ "decision": "retry-failed" }));
+    assert_eq!(status, 202, "{answer:#}");
+    arrives("merge-deploy is complete on 2 hosts", &["Started by ", &page]);
+
+    // Each once, and nothing else but the test that failed.
+    fleet.wait("nothing waits", |fleet| channels(fleet).as_array().unwrap().iter().all(|it| it["waiting"] == 0));
+    for (name, all) in everyone.told() {
+        let mut titles: Vec<_> = all.iter().map(|told| told.title.as_str()).collect();
+        titles.sort_unstable();
+        let expected = [
+            "An update waits: flake.lock: Update",
+            "merge-deploy halted and waits for a decision",
+            "merge-deploy is complete on 2 hosts",
+            "test on hsb0 failed",
+        ];
+        assert_eq!(titles, expected, "{name}");
+    }
+    assert!(everyone.webhook.came().iter().all(Came::is_signed));
+    let kinds: Vec<_> = everyone.webhook.came().iter().map(|came| came.json()["kind"].clone()).collect();
+    for kind in ["update_waiting", "run_halted", "run_finished"] {
+        assert!(kinds.iter().any(|it| it == kind), "{kind} in {kinds:?}");
+    }
+}
+
+#[test]
+fn quiet_hours_and_the_minute_between_two_of_a_kind_hold_back_also_over_a_kill() {
+    let (open, quiet) = (Receiver::new(), Receiver::new());
+    // From an hour ago to an hour from now at least, by UTC.
+    let hour = UNIX_EPOCH.elapsed().unwrap().as_secs() / 3600;
+    let hours = format!("{:02}:00-{:02}:00", (hour + 23) % 24, (hour + 2) % 24);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let configure = |rule: &str| {
+        let table = |name: &str, to: &Receiver, rule: &str| {
+            format!("[[notify]]\nname = {name:?}\nkind = \"webhook\"\nurl = {:?}\n{rule}\n", to.url("/"))
+        };
+        fs::write(file.path(), table("day", &open, "") + &table("night", &quiet, rule)).unwrap();
+    };
+    configure(&format!("quiet = {hours:?}\ntimezone = \"UTC\""));
+    let mut fleet = Fleet::with(&[("NIXFLEET_CONFIG", file.path().to_str().unwrap())]);
+    fails(&fleet);
+    for host in ["hsb0", "hsb1", "hsb2"] {
+        fleet.add_host_under(host, &[], &[]);
+    }
+    fleet.wait("all hosts are there", |fleet| {
+        let hosts = fleet.get("/api/v1/hosts").1;
+        let ready = |host: &&Value| host["state"] == "online" && !host["generation"].is_null();
+        hosts["hosts"].as_array().unwrap().iter().filter(ready).count() == 3
+    });
+    fleet.run("hsb0", "switch", "ERROR");
+    fleet.wait("the first is told at once", |_| open.titles() == ["switch on hsb0 failed"]);
+    let others = ["hsb1", "hsb2"].map(|host| fleet.submit(host, "switch"));
+    for id in &others {
+        assert_eq!(fleet.ended(id)["state"], "ERROR");
+    }
+    let waiting = |fleet: &Fleet, channel: usize| channels(fleet)[channel]["waiting"].clone();
+    fleet.wait("two of its minute wait here and three there", |fleet| {
+        (waiting(fleet, 0), waiting(fleet, 1)) == (json!(2), json!(3))
+    });
+    let night = channels(&fleet)[1].clone();
+    assert!(!night["quiet_until"].is_null() && night["last_success"].is_null(), "{night:#}");
+    assert!(channels(&fleet)[0]["quiet_until"].is_null());
+
+    // What waits outlives the daemon; when the hours are lifted it comes as one message, with a count.
+    fleet.kill_daemon();
+    configure("");
+    fleet.start_daemon();
+    fleet.wait("the night is told", |_| !quiet.titles().is_empty());
+    let body = quiet.came()[0].json();
+    assert!(body["title"].as_str().unwrap().starts_with("3 commands failed: switch on hsb0, "), "{body:#}");
+    assert_eq!(body["count"], 3);
+    // The other one still keeps its minute, or it is over and the rest came as one.
+    fleet.wait("nothing of the burst is lost", |fleet| {
+        let told: u64 = open.came().iter().filter_map(|came| came.json()["count"].as_u64()).sum();
+        let waits = waiting(fleet, 0).as_u64().unwrap();
+        (told, waits, open.came().len()) == (1, 2, 1) || (told, waits, open.came().len()) == (3, 0, 2)
+    });
+    fleet.wait("the night has all", |fleet| waiting(fleet, 1) == 0);
+    assert_eq!(quiet.came().len(), 1);
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Receivers of notifications, over real sockets: an HTTP server that does as it is told, and a sink for mail.
+//! Receivers of notifications, over real sockets: an HTTP server that does as it is told, a sink for mail, and one of each
+//! kind together.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -36,6 +37,13 @@ impl Came {
 
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.bytes).unwrap_or_default()
+    }
+
+    /// Signed with the secret of [`Everyone::settings`].
+    pub(crate) fn is_signed(&self) -> bool {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"shared");
+        let signature = data_encoding::HEXLOWER.encode(ring::hmac::sign(&key, &self.bytes).as_ref());
+        self.header("x-nixfleet-signature") == format!("sha256={signature}")
     }
 }
 
@@ -168,5 +176,63 @@ fn converse(mut stream: TcpStream, letters: &Mutex<Vec<String>>) -> Option<()> {
             "QUIT" => return stream.write_all(b"221 bye\r\n").ok(),
             _ => stream.write_all(b"250 fine\r\n").ok()?,
         }
+    }
+}
+
+/// One receiver for each kind of channel.
+pub(crate) struct Everyone {
+    pub(crate) ntfy: Receiver,
+    pub(crate) discord: Receiver,
+    pub(crate) webhook: Receiver,
+    pub(crate) mail: MailSink,
+}
+
+/// What a person is told, whatever the channel.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) title: String,
+    pub(crate) text: String,
+}
+
+impl Everyone {
+    pub(crate) fn new() -> Self {
+        Self { ntfy: Receiver::new(), discord: Receiver::new(), webhook: Receiver::new(), mail: MailSink::new() }
+    }
+
+    /// The daemon's settings, with secrets that it must not tell.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        vec![
+            ("NIXFLEET_BASE_URL", "https://fleet.example.org".to_owned()),
+            ("NIXFLEET_NTFY_URL", self.ntfy.url("/alerts")),
+            ("NIXFLEET_NTFY_TOKEN", "tk_of_the_story".to_owned()),
+            ("NIXFLEET_DISCORD_WEBHOOK", self.discord.url("/api/webhooks/1/secret-part")),
+            ("NIXFLEET_NOTIFY_WEBHOOK_URL", self.webhook.url("/hook/secret-part")),
+            ("NIXFLEET_NOTIFY_WEBHOOK_SECRET", "shared".to_owned()),
+            ("NIXFLEET_SMTP_URL", format!("smtp://127.0.0.1:{}", self.mail.port)),
+            ("NIXFLEET_MAIL_FROM", "NixFleet <fleet@example.org>".to_owned()),
+            ("NIXFLEET_MAIL_TO", "ops@example.org".to_owned()),
+        ]
+    }
+
+    /// What each channel brought so far, links and all.
+    pub(crate) fn told(&self) -> [(&'static str, Vec<Told>); 4] {
+        let http = |receiver: &Receiver, title: &str| {
+            let told = |came: Came| {
+                let (body, text) = (came.json(), String::from_utf8_lossy(&came.bytes).into_owned());
+                Told { title: body.pointer(title).and_then(Value::as_str).unwrap_or_default().to_owned(), text }
+            };
+            receiver.came().into_iter().map(told).collect()
+        };
+        let letter = |letter: String| {
+            let text = letter.replace("=\r\n", "");
+            let subject = text.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or_default().to_owned();
+            Told { title: subject, text }
+        };
+        [
+            ("ntfy", http(&self.ntfy, "/title")),
+            ("discord", http(&self.discord, "/embeds/0/title")),
+            ("webhook", http(&self.webhook, "/title")),
+            ("mail", self.mail.letters().into_iter().map(letter).collect()),
+        ]
     }
 }
