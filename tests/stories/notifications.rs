@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::fleet::Fleet;
 use crate::pull_requests;
-use crate::receivers::{Everyone, Manner, Receiver};
+use crate::receivers::{Came, Everyone, Manner, Receiver};
 
 /// What takes its time by the specification: 90 s after the start, a minute after a link was lost.
 const LONG: Duration = Duration::from_mins(3);
@@ -142,7 +142,7 @@ fn an_update_that_waits_and_a_run_that_halts_and_ends_arrive_once_by_every_chann
         ];
         assert_eq!(titles, expected, "{name}");
     }
-    assert!(everyone.webhook.came().iter().all(|came| came.is_signed()));
+    assert!(everyone.webhook.came().iter().all(Came::is_signed));
     let kinds: Vec<_> = everyone.webhook.came().iter().map(|came| came.json()["kind"].clone()).collect();
     for kind in ["update_waiting", "run_halted", "run_finished"] {
         assert!(kinds.iter().any(|it| it == kind), "{kind} in {kinds:?}");

@@ -1,5 +1,6 @@
-//! The hosts, for the rest of the daemon: each wish is one message to whoever sits at their place, and has an end in
-//! time. While the actor is being started again the answer says so, and nothing is done twice.
+//! The hosts, for the rest of the daemon: each wish is one message to whoever sits at their place, and its answer is
+//! waited for no longer than this file says. No answer, because the actor is being started again or is slow, is an
+//! answer too: whether the wish was carried out all the same is then told by the store, by the id of the command.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
