@@ -380,14 +380,20 @@ async function signInAgain(page, fleet) {
 
 test('after an upgrade a tab loads itself anew, once, when nobody is in the middle of something', async ({ context, fleet }) => {
   const page = await context.newPage();
-  // The page as another build made it: with other addresses of the static files.
+  await logIn(page, fleet);
+  // A page that a test made is of no network: without leave the browser keeps it from ours.
+  await context.grantPermissions(['local-network-access']);
+  // The page as another build made it: with other addresses of the static files. (What a redirect leads to is no
+  // route's business, so it is after the sign-in.)
   await page.route(/\/$/, async (route) => {
     const answer = await route.fetch();
     const build = / id="build" hidden>(\w+)</.exec(await answer.text())?.[1];
     await route.fulfill({ response: answer, body: (await answer.text()).replaceAll(build, '0123abcd') });
   });
-  await logIn(page, fleet);
+  await page.goto(fleet.cable.url);
+  await link(page, 'up');
   await page.unroute(/\/$/);
+  await expect(page.locator('script[src*="app.js"]')).toHaveAttribute('src', /0123abcd$/);
   let loads = 0;
   page.on('load', () => { loads += 1; });
   await page.locator('#search').fill('host0');
