@@ -1,7 +1,7 @@
 // The weekly update, as a person has it in a tab that stays open: a pull request stands there by itself, is merged and
 // deployed behind its canaries, halts where it is bad, and is taken back.
 import { logIn, expect, stays } from './fleet.mjs';
-import { look } from './look.mjs';
+import { look, WIDTHS } from './look.mjs';
 import { CANARIES, HOSTS, REST, show, test } from './week.mjs';
 
 test.describe.configure({ timeout: 240_000 });
@@ -13,8 +13,16 @@ const past = (page) => page.locator('#past-runs > .run-item').first();
 const GREEN = 'ok ok ok ok ok';
 const SLOW = { timeout: 60_000 };
 
-async function looks(page, name) {
-  for (const theme of ['light', 'dark']) await look(page, name, theme);
+/** `part`: what is looked at by itself too, as it may be below the fold. */
+async function looks(page, name, part) {
+  for (const theme of ['light', 'dark']) {
+    await page.evaluate(() => window.scrollTo(0, 0));
+    await look(page, name, theme);
+    for (const [width, height] of part ? WIDTHS : []) {
+      await page.setViewportSize({ width, height });
+      await part.screenshot({ path: `artefacts/${name}-part-${theme}-${width}.png` });
+    }
+  }
   await page.setViewportSize({ width: 1440, height: 900 });
 }
 
@@ -65,7 +73,9 @@ test('a bad update: it appears, is merged and deployed behind its canaries, halt
   await show(page, 'ok ok ok ok error', CANARIES);
   await show(page, 'ok outdated outdated outdated ok', REST);
   await expect(offer(page)).toContainText(`After #${number} was merged, tests failed on atlas and luna.`);
-  await looks(page, 'update-halted');
+  await expect(offer(page)).toContainText('merged by Merge & Deploy');
+  await expect(halt).toContainText('atlas, luna have failed.');
+  await looks(page, 'update-halted', run(page));
   await halt.locator('.halt-hosts').getByRole('button').first().click();
   await expect(page.locator('.dock')).toContainText('the service does not answer on port 443');
   await page.getByRole('button', { name: 'Close all logs' }).click();
@@ -91,7 +101,7 @@ test('an update that can’t be merged says why, and one that somebody else merg
   const stale = await week.update('stale-week', 'stale');
   await expect(banner(page)).toContainText('Can be merged.');
   await week.github.does('push', { path: 'flake.lock', content: '{"version": 7, "by": "hand"}\n' });
-  await expect(banner(page)).toContainText(/conflicts/);
+  await expect(banner(page)).toContainText('It conflicts with main');
   for (const name of ['Merge & Deploy', 'Merge only']) {
     const button = banner(page).getByRole('button', { name: `${name} #${stale}` });
     await expect(button).toHaveAttribute('aria-disabled', 'true');

@@ -110,6 +110,8 @@ export const test = base.extend({
       bare = repository(dir);
       github = await startGitHub(bare, port);
       return {
+        // Each host has a token of its own.
+        NIXFLEET_AGENT_TOKEN: undefined,
         NIXFLEET_GITHUB_REPO: 'infra/fleet',
         NIXFLEET_GITHUB_TOKEN: TOKEN,
         NIXFLEET_GITHUB_API_URL: github.url,

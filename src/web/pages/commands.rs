@@ -48,7 +48,7 @@ pub(super) fn item(fleet: &Fleet<'_>, command: &Command) -> Item {
         label: fleet.label(command.op).to_owned(),
         host: command.host.as_ref().map(ToString::to_string).unwrap_or_default(),
         text: text(command),
-        actor: words::by(&command.actor).to_owned(),
+        actor: words::by(fleet, &command.actor),
         when: words::ago(command.created_at, fleet.now),
         took: took(command),
         log: Does::log(command.id, title(fleet, command)),
@@ -135,7 +135,7 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
     }
     let stage = command.stage.as_deref().filter(|_| look != "ok" && command.state.is_final());
     let stage = stage.and_then(words::stage).map(|(_, meaning)| meaning);
-    let mut facts = vec![("Started by", command.actor.clone())];
+    let mut facts = vec![("Started by", words::by(fleet, &command.actor))];
     let mut fact = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
     fact("Exit code", command.exit_code.map(|code| code.to_string()));
     fact("Took", Some(took(command)).filter(|took| !took.is_empty()));

@@ -41,6 +41,7 @@ struct Request {
 struct Revert {
     sentence: String,
     merged: String,
+    by: String,
     at: words::Ago,
     link: String,
     button: Button,
@@ -104,7 +105,8 @@ fn request_of(fleet: &Fleet<'_>, request: &PullRequest) -> Request {
     let (look, mergeable, not) = match request.mergeable {
         Some(true) => ("ok", "Can be merged.".to_owned(), None),
         Some(false) => {
-            let why = request.why_not.clone().unwrap_or_else(|| "It can’t be merged as it is.".to_owned());
+            let why = request.why_not.as_deref().map(words::sentence);
+            let why = why.unwrap_or_else(|| "It can’t be merged as it is.".to_owned());
             ("error", why.clone(), Some(why))
         }
         None => {
@@ -178,7 +180,8 @@ fn revert_of(fleet: &Fleet<'_>) -> Option<Revert> {
         .confirm(format!("{} {consequence}", offer.sentence()), "Revert");
     Some(Revert {
         sentence: offer.sentence(),
-        merged: format!("#{number} {title}, merged by {by}"),
+        merged: format!("#{number} {title}"),
+        by: words::by(fleet, by),
         at: words::ago(*at, fleet.now),
         link: words::link(url).unwrap_or_default().to_owned(),
         button: Button::new(&format!("Revert #{number}"), "bad", does).icon("i-back"),

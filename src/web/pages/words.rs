@@ -3,7 +3,9 @@
 use askama::Template;
 use nixfleet_protocol::agent::{DeviceType, HostType, Location};
 use nixfleet_protocol::api::{CommandState, HostState, Level, LightStatus, Remote, RunState};
-use nixfleet_protocol::{Commit, Time};
+use nixfleet_protocol::{Commit, RunId, Time};
+
+use super::Fleet;
 
 /// A moment with how long ago it was. The script counts on by itself.
 #[derive(Template)]
@@ -54,11 +56,6 @@ pub(super) fn length(seconds: u64) -> String {
     }
 }
 
-/// Who wanted something, where there is little room: a run's whole id says nothing to a person.
-pub(super) fn by(actor: &str) -> &str {
-    if actor.starts_with("pipeline:") { "a run" } else { actor }
-}
-
 /// `hsb0`, `hsb0 and hsb1`, `hsb0, hsb1 and hsb8`; of many the first ones, and how many more.
 pub(super) fn names<T: AsRef<str>>(hosts: &[T]) -> String {
     const NAMED: usize = 8;
@@ -69,6 +66,23 @@ pub(super) fn names<T: AsRef<str>>(hosts: &[T]) -> String {
         (0, [all @ .., last]) => format!("{} and {last}", all.join(", ")),
         (more, named) => format!("{} and {more} more", named.join(", ")),
     }
+}
+
+/// Who did it, as people call it: a run by its label, anybody else by name.
+pub(super) fn by(fleet: &Fleet<'_>, actor: &str) -> String {
+    match actor.strip_prefix("pipeline:") {
+        Some(id) => {
+            let run = id.parse().ok().and_then(|id: RunId| fleet.state.runs.get(&id));
+            run.map_or_else(|| "a run".to_owned(), |run| run.label.clone())
+        }
+        None => actor.to_owned(),
+    }
+}
+
+/// What may stand inside another sentence, as one of its own.
+pub(super) fn sentence(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
 /// A length of time: `8 s`, `3 min 5 s`, `2 h 4 min`.

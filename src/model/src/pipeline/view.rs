@@ -88,7 +88,8 @@ impl Run {
         };
         Some(Halted {
             at: halted.at,
-            reason: halted.why.clone(),
+            // More may have failed since.
+            reason: words::why_halt(self).unwrap_or_else(|| halted.why.clone()),
             failed: of(&|host| is_open_failure(host, own)),
             switched: of(&|host| host.switched(&self.record.stages)),
             decisions: self.decisions(),

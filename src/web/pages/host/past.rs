@@ -144,7 +144,7 @@ fn mark(fleet: &Fleet<'_>, command: &Command, time: String) -> Mark {
     if let Some((from, to)) = took {
         told = format!("{told} in {}", words::span(from, to));
     }
-    told = format!("{told}, by {}, {time} UTC", words::by(&command.actor));
+    told = format!("{told}, by {}, {time} UTC", words::by(fleet, &command.actor));
     let message = command.message.as_deref().filter(|message| !message.is_empty());
     let tip = message.map_or_else(|| format!("{label}: {told}."), |message| format!("{label}: {told}. {message}"));
     Mark {
@@ -170,7 +170,7 @@ fn deploys(op: Op) -> bool {
 
 fn generations(fleet: &Fleet<'_>, host: &Host, commands: &[Arc<Command>]) -> Vec<Generation> {
     let ran = || commands.iter().filter(|command| deploys(command.op) && command.state == CommandState::Success);
-    let by = |command: &Arc<Command>| words::by(&command.actor).to_owned();
+    let by = |command: &Arc<Command>| words::by(fleet, &command.actor);
     let log = |command: &Arc<Command>| Does::log(command.id, commands::title(fleet, command));
     let told = |commit: &Commit| (commit.short().to_owned(), commit_link(fleet, commit), subject(fleet, commit));
     if !host.generations.is_empty() {

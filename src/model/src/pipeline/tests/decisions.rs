@@ -110,6 +110,17 @@ fn the_failed_canary_stops_the_others() {
 }
 
 #[test]
+fn who_fails_after_the_halt_is_in_its_reason() {
+    let options = RunOptions { canary: Some(canary(&["a", "b"])), ..RunOptions::default() };
+    let mut world = World::new("pull-switch", &["a", "b", "c"], options);
+    let reason = |world: &World| world.run.view(Vec::new()).halted.unwrap().reason;
+    world.ends("a", Error);
+    assert_eq!(reason(&world), "a has failed.");
+    world.ends("b", Error);
+    assert_eq!(reason(&world), "a, b have failed.");
+}
+
+#[test]
 fn continue_goes_on_without_those_that_failed() {
     let mut world = halted();
     world.run.decide(Decision::Continue, "user", world.now).unwrap();
