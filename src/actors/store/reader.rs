@@ -215,7 +215,7 @@ pub(super) fn commands(
 
 /// The runs that are not over, and the newest that are; the newest first.
 fn open_and_recent_runs(trees: &Trees, bad: &mut Vec<String>) -> Result<Vec<Run>, StoreError> {
-    let walk = trees.at(Tree::Runs).iter().rev();
+    let walk = newest_first(trees.at(Tree::Runs), &[], None);
     let records = collect::<v1::RunRecord, _>(trees, Tree::Runs, walk, usize::MAX, bad, |_, run| Some(run))?;
     let mut over = 0;
     let shown = |run: &RunRecord| {
@@ -255,14 +255,10 @@ pub(super) fn run(shared: &Shared, id: RunId) -> Result<Option<Run>, StoreError>
 /// Runs, newest first.
 pub(super) fn runs(shared: &Shared, before: Option<RunId>, limit: usize) -> Result<Vec<Run>, StoreError> {
     let trees = &*shared.trees()?;
-    let tree = trees.at(Tree::Runs);
-    let walk = match before {
-        Some(before) => tree.range(..trees::run(before)),
-        None => tree.iter(),
-    };
+    let walk = newest_first(trees.at(Tree::Runs), &[], before.map(trees::run).as_deref());
     let mut bad = Vec::new();
     let limit = limit.min(LONGEST_LIST);
-    let records = collect::<v1::RunRecord, _>(trees, Tree::Runs, walk.rev(), limit, &mut bad, |_, run| Some(run))?;
+    let records = collect::<v1::RunRecord, _>(trees, Tree::Runs, walk, limit, &mut bad, |_, run| Some(run))?;
     with_hosts(trees, records.into_iter(), &mut bad)
 }
 

@@ -219,7 +219,7 @@ pub(super) fn old_runs(
     let trees = &*shared.trees()?;
     let mut old = Vec::new();
     // The newest are shown, whatever their age.
-    for entry in trees.at(Tree::Runs).iter().rev().skip(RECENT_RUNS) {
+    for entry in newest_first(trees.at(Tree::Runs), &[], None).skip(RECENT_RUNS) {
         let (key, value) = entry?;
         match reader::found::<v1::RunRecord>(trees, Tree::Runs, &key, &value) {
             Ok(Some(run)) if run_goes(&run, now, retention) => old.push(run.id),
