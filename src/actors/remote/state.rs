@@ -30,7 +30,7 @@ use crate::actors::store::{Batch, Loaded};
 
 /// How often the time of the last good answer is stored, where nothing else is: after a restart the answer looks
 /// older than it is by no more than this.
-const AT_LEISURE: Duration = Duration::from_mins(1);
+pub(super) const AT_LEISURE: Duration = Duration::from_mins(1);
 /// How many relations are stored with the answer: what a small fleet has, and small enough for one value.
 const STORED_RELATIONS: usize = 32;
 /// So many webhooks are known again: GitHub sends one again within minutes, or by hand.
