@@ -9,11 +9,18 @@ export async function settled(page) {
   await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 }
 
-/** How every picture is taken: nothing half-way, all rows drawn. */
-export const shoot = { animations: 'disabled', style: '.hosts .host { content-visibility: visible !important }' };
+/** All rows are drawn, also those far below the window. The policy of the page allows sheets that a script makes. */
+export const drawn = (page) => page.evaluate(() => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync('.hosts .host { content-visibility: visible !important }');
+  document.adoptedStyleSheets = [sheet];
+});
 
-/** A picture of the whole page, or of the window where something covers it. */
-export const snap = (page, name, fullPage = true) => page.screenshot({ path: `artefacts/${name}.png`, fullPage, ...shoot });
+/** A picture of the whole page, or of the window where something covers it; nothing in it is half-way. */
+export async function snap(page, name, fullPage = true) {
+  if (fullPage) await drawn(page);
+  await page.screenshot({ path: `artefacts/${name}.png`, fullPage, animations: 'disabled' });
+}
 
 export const setTheme = (page, theme) => page.evaluate((theme) => { document.documentElement.dataset.theme = theme; }, theme);
 

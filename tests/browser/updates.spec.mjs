@@ -1,7 +1,7 @@
 // The weekly update, as a person has it in a tab that stays open: a pull request stands there by itself, is merged and
 // deployed behind its canaries, halts where it is bad, and is taken back.
 import { logIn, expect, stays } from './fleet.mjs';
-import { look, shoot, WIDTHS } from './look.mjs';
+import { look, WIDTHS } from './look.mjs';
 import { CANARIES, HOSTS, REST, show, test } from './week.mjs';
 
 test.describe.configure({ timeout: 240_000 });
@@ -20,7 +20,7 @@ async function looks(page, name, part) {
     await look(page, name, theme, name === 'update-dialog');
     for (const [width, height] of part ? WIDTHS : []) {
       await page.setViewportSize({ width, height });
-      await part.screenshot({ path: `artefacts/${name}-part-${theme}-${width}.png`, ...shoot });
+      await part.screenshot({ path: `artefacts/${name}-part-${theme}-${width}.png`, animations: 'disabled' });
     }
   }
   await page.setViewportSize({ width: 1440, height: 900 });
