@@ -93,6 +93,9 @@ pub enum Stage {
     Interrupted,
     /// A person stopped it.
     Stopped,
+    /// A part that only a newer agent knows, which wrote this.
+    #[serde(other)]
+    Other,
 }
 
 impl Stage {
@@ -106,6 +109,7 @@ impl Stage {
             Self::Tests => "tests",
             Self::Interrupted => "interrupted",
             Self::Stopped => "stopped",
+            Self::Other => "other",
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Delivery {
     status_sent: bool,
     looked: Instant,
     progress: Option<ProgressRecord>,
+    /// Since when its folder can't be worked with, and why.
+    trouble: Option<(Instant, String)>,
 }
 
 impl Delivery {
@@ -68,6 +70,7 @@ impl Delivery {
             status_sent: false,
             looked: now,
             progress: None,
+            trouble: None,
         }
     }
 
@@ -98,6 +101,25 @@ impl Delivery {
             self.looked = Instant::now();
         }
         due
+    }
+
+    /// For how long its folder could not be worked with.
+    pub fn troubled_for(&self) -> Option<Duration> {
+        self.trouble.as_ref().map(|(since, _)| since.elapsed())
+    }
+
+    /// Its folder can be worked with.
+    pub fn is_well(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Its folder can't be worked with. True for a reason that was not told yet: it may stay for days.
+    pub fn is_new_trouble(&mut self, error: &io::Error) -> bool {
+        let why = error.to_string();
+        let (since, known) = self.trouble.take().unwrap_or_else(|| (Instant::now(), String::new()));
+        let new = known != why;
+        self.trouble = Some((since, why));
+        new
     }
 
     fn restart_at(&mut self, offset: u64) {

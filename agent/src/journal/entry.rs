@@ -28,6 +28,8 @@ pub const STARTED: &str = "started";
 pub const LOG: &str = "output.log";
 /// How it ended.
 pub const RESULT: &str = "result.json";
+/// A result that nobody could read, kept for people.
+pub const UNREADABLE: &str = "result.unreadable";
 /// A wish to stop it.
 pub const STOP: &str = "stop";
 /// How far it is.

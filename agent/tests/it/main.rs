@@ -9,6 +9,7 @@
 )]
 
 mod crashes;
+mod damage;
 mod dashboard;
 mod deploys;
 mod disk;

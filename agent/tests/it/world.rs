@@ -1,7 +1,8 @@
 //! A host for a test: a remote repository, a state directory, and agents that can be started and killed.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -172,6 +173,51 @@ impl Drop for World {
                 );
             }
         }
+    }
+}
+
+/// Everything below a directory belongs to nobody.
+fn give_away(path: &Path) {
+    let meta = path.symlink_metadata().unwrap();
+    if meta.file_type().is_symlink() {
+        return;
+    }
+    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if meta.is_dir() {
+        let mode = if path.ends_with("state") { 0o700 } else { 0o755 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::read_dir(path).unwrap().flatten().for_each(|entry| give_away(&entry.path()));
+    }
+}
+
+const NOBODY: u32 = 65534;
+
+/// An agent that is not root, whoever runs the tests; everything in the world that is there by now belongs to it.
+pub(crate) struct Nobody(PathBuf);
+
+pub(crate) fn as_nobody(world: &World) -> Nobody {
+    let agent = world.path("agent-for-tests");
+    if !agent.exists() {
+        fs::copy(world.agent_command().get_program(), &agent).unwrap();
+    }
+    if rustix::process::geteuid().is_root() {
+        give_away(world.dir.path());
+    }
+    Nobody(agent)
+}
+
+impl Nobody {
+    /// Starts it in a process group of its own, as service managers do.
+    pub(crate) fn start(&self, world: &World) -> AgentProcess {
+        let described = world.agent_command();
+        let mut command = Command::new(&self.0);
+        command.env_clear().envs(described.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let log = fs::OpenOptions::new().create(true).append(true).open(world.path("agent.log")).unwrap();
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        AgentProcess { child: command.spawn().unwrap() }
     }
 }
 
