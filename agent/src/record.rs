@@ -68,6 +68,9 @@ pub struct HostSettings {
     pub reboot: Vec<String>,
     /// The longest that one test may take, in seconds.
     pub test_limit_s: u64,
+    /// What makes us root, as an argument vector; empty where nothing does.
+    #[serde(default)]
+    pub sudo: Vec<String>,
     /// Whether `exec` is allowed.
     #[serde(default)]
     pub allow_exec: bool,
@@ -199,6 +202,7 @@ pub(crate) mod tests_support {
             root: "/".into(),
             reboot: vec!["systemctl".into(), "reboot".into()],
             test_limit_s: 60,
+            sudo: Vec::new(),
             allow_exec: false,
             environment: BTreeMap::new(),
         }

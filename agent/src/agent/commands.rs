@@ -181,27 +181,28 @@ impl Commands {
     /// Stops the command with this id; without one, whatever runs.
     pub fn stop(&mut self, kill: &KillCommand) {
         let Some(id) = kill.command_id else { return self.stop_slot(kill.signal) };
-        if let Some(delivery) = self.deliveries.get(id).filter(|delivery| delivery.outcome.is_none()) {
-            ask_to_stop(delivery, kill.signal);
+        if let Some(delivery) = self.deliveries.get_mut(id).filter(|delivery| delivery.outcome.is_none()) {
+            delivery.ask_to_stop(kill.signal);
         } else {
             info!(command = %id, "not running, so not stopped");
         }
     }
 
     /// Stops what runs in the host's slot. Journals are stopped by their ids alone.
-    pub fn stop_slot(&self, signal: Signal) {
-        if let Some(delivery) = self.deliveries.running() {
-            ask_to_stop(delivery, signal);
+    pub fn stop_slot(&mut self, signal: Signal) {
+        let running = self.deliveries.running().map(Delivery::id);
+        if let Some(delivery) = running.and_then(|id| self.deliveries.get_mut(id)) {
+            delivery.ask_to_stop(signal);
         } else {
             info!("nothing to stop");
         }
     }
 
     /// Stops all journals: nobody has been there to read them for a long time.
-    pub fn stop_journals(&self) {
+    pub fn stop_journals(&mut self) {
         for id in self.deliveries.ids_of_journals() {
-            if let Some(delivery) = self.deliveries.get(id) {
-                ask_to_stop(delivery, Signal::Term);
+            if let Some(delivery) = self.deliveries.get_mut(id) {
+                delivery.ask_to_stop(Signal::Term);
             }
         }
     }
@@ -256,13 +257,6 @@ impl Commands {
         let pid = i32::try_from(std::process::id()).unwrap_or_default();
         let claim = serde_json::to_vec(&Claim { pid, boot: self.boot.clone(), at: Time::now() })?;
         durable::claim(&entry.file(STARTED), &claim).map(|_| ())
-    }
-}
-
-fn ask_to_stop(delivery: &Delivery, signal: Signal) {
-    info!(command = %delivery.id(), ?signal, "stopping");
-    if let Err(error) = delivery.entry().ask_to_stop(signal) {
-        warn!(command = %delivery.id(), %error, "the wish to stop can't be written");
     }
 }
 

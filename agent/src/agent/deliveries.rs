@@ -8,14 +8,15 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use nixfleet_protocol::agent::{AgentMessage, Output, Progress, Registered, Status, Stream, TestProgress};
+use nixfleet_protocol::agent::{AgentMessage, Output, Progress, Registered, Signal, Status, Stream, TestProgress};
 use nixfleet_protocol::{CommandId, Op, Time};
+use rustix::process::{Pid, kill_process};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::legacy;
-use crate::journal::entry::Entry;
+use crate::journal::entry::{Entry, Standing};
 use crate::link::Link;
 use crate::ops::{own, words};
 use crate::record::{Order, Outcome, ProgressRecord};
@@ -49,6 +50,8 @@ pub struct Delivery {
     status_sent: bool,
     looked: Instant,
     progress: Option<ProgressRecord>,
+    /// The wish to stop, while it could not be written down.
+    wish: Option<Signal>,
     /// Since when its folder can't be worked with, and why.
     trouble: Option<(Instant, String)>,
 }
@@ -70,6 +73,7 @@ impl Delivery {
             status_sent: false,
             looked: now,
             progress: None,
+            wish: None,
             trouble: None,
         }
     }
@@ -101,6 +105,34 @@ impl Delivery {
             self.looked = Instant::now();
         }
         due
+    }
+
+    /// Leaves the wish to stop for its runner.
+    pub fn ask_to_stop(&mut self, signal: Signal) {
+        info!(command = %self.id(), ?signal, "stopping");
+        self.wish = Some(signal);
+        self.repeat_wish();
+    }
+
+    /// A wish that can't be written down is not forgotten: a full disk takes no new file, perhaps. Then the runner is
+    /// told by a signal.
+    pub fn repeat_wish(&mut self) {
+        let Some(signal) = self.wish else { return };
+        let Err(error) = self.entry.ask_to_stop(signal) else {
+            self.wish = None;
+            return;
+        };
+        if self.is_new_trouble(&error) {
+            warn!(command = %self.id(), %error, "the wish to stop can't be written, so its runner is told by a signal");
+        }
+        // The lock says that this number is the runner's.
+        if self.entry.asked_to_stop().is_none()
+            && matches!(self.entry.standing(), Ok(Standing::Running))
+            && let Some(pid) = self.entry.claim().ok().flatten().and_then(|claim| Pid::from_raw(claim.pid))
+            && let Err(error) = kill_process(pid, rustix::process::Signal::USR1)
+        {
+            warn!(command = %self.id(), %error, "its runner can't be signalled");
+        }
     }
 
     /// For how long its folder could not be worked with.

@@ -7,9 +7,9 @@
 //! | any | any | yes | it ended |
 //! | yes | free | no | its runner died: interrupted, or the reboot that was asked for |
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nixfleet_protocol::agent::Signal;
@@ -30,8 +30,10 @@ pub const LOG: &str = "output.log";
 pub const RESULT: &str = "result.json";
 /// A result that nobody could read, kept for people.
 pub const UNREADABLE: &str = "result.unreadable";
-/// A wish to stop it.
+/// A wish to stop it. It says all by being there: an empty file can be made on a disk that is full.
 pub const STOP: &str = "stop";
+/// A wish to stop it without asking, beside the other.
+pub const STOP_AT_ONCE: &str = "stop-at-once";
 /// How far it is.
 pub const PROGRESS: &str = "progress.json";
 /// The result was acknowledged.
@@ -156,20 +158,21 @@ impl Entry {
 
     /// Leaves the wish to stop, on disk: it holds for a runner that has not begun yet, too.
     pub fn ask_to_stop(&self, signal: Signal) -> io::Result<()> {
-        let word = match signal {
-            Signal::Term => "SIGTERM",
-            Signal::Kill => "SIGKILL",
-        };
-        durable::write(&self.file(STOP), word.as_bytes())
+        let make = |name| OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(self.file(name));
+        match signal {
+            Signal::Term => {}
+            Signal::Kill => drop(make(STOP_AT_ONCE)?),
+        }
+        drop(make(STOP)?);
+        durable::sync_dir(&self.dir)
     }
 
     /// The wish to stop, when there is one.
     pub fn asked_to_stop(&self) -> Option<Signal> {
-        match fs::read(self.file(STOP)) {
-            Ok(word) if word == b"SIGKILL" => Some(Signal::Kill),
-            Ok(_) => Some(Signal::Term),
-            Err(_) => None,
+        if self.file(STOP_AT_ONCE).exists() {
+            return Some(Signal::Kill);
         }
+        self.file(STOP).exists().then_some(Signal::Term)
     }
 
     /// Whether the dashboard has the result.

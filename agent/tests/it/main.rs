@@ -18,6 +18,7 @@ mod links;
 mod ops;
 mod output;
 mod plans;
+mod reach;
 mod startup;
 mod stop;
 mod v2;

@@ -10,7 +10,7 @@ use crate::deploys::nixos;
 use crate::world::{AgentProcess, World, as_nobody, executable, new_id, processes_with, until};
 
 /// Stops a command that runs, and looks at what is left: nothing of it, and an agent that goes on.
-async fn stopped(world: &mut World, link: &mut Link, id: CommandId, trace: &str) {
+pub(crate) async fn stopped(world: &mut World, link: &mut Link, id: CommandId, trace: &str) {
     world.dashboard.stop(link, id).await;
     world.dashboard.until_ended(link, id).await;
     let result = world.dashboard.of(id).result();

@@ -182,6 +182,9 @@ fn give_away(path: &Path) {
     if meta.file_type().is_symlink() {
         return;
     }
+    if meta.permissions().mode() & 0o4000 != 0 {
+        return;
+    }
     chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     if meta.is_dir() {
         let mode = if path.ends_with("state") { 0o700 } else { 0o755 };
@@ -265,4 +268,33 @@ impl Drop for AgentProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A sudo that really makes root of nobody: a script in `bin`, around a setuid copy of `setpriv`. Where the tests are
+/// not root, or the file system honours no setuid, there is none.
+pub(crate) fn real_sudo(world: &World) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return false;
+    }
+    let root = world.path("bin/become-root");
+    fs::create_dir_all(root.parent().unwrap()).unwrap();
+    let found = Command::new("sh").args(["-c", "command -v setpriv"]).output().unwrap();
+    let program = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+    if program.is_empty() || fs::copy(&program, &root).is_err() {
+        return false;
+    }
+    executable(
+        &world.path("bin/our-sudo"),
+        &format!(
+            "#!/bin/sh\n[ \"$1\" = -n ] && shift\n[ \"$1\" = -- ] && shift\n\
+             exec {} --reuid=0 --regid=0 --clear-groups -- \"$@\"\n",
+            root.display()
+        ),
+    );
+    give_away(world.dir.path());
+    fs::set_permissions(world.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(&root, Some(0), Some(0)).unwrap();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o4755)).unwrap();
+    let who = Command::new(world.path("bin/our-sudo")).args(["id", "-u"]).uid(NOBODY).gid(NOBODY).output().unwrap();
+    who.stdout == b"0\n"
 }

@@ -187,6 +187,7 @@ impl Commands {
             return Ok(None);
         }
         if !has_result {
+            delivery.repeat_wish();
             let since = delivery.since;
             let order = entry.order().ok().flatten();
             match (entry.standing()?, &order) {
