@@ -158,10 +158,11 @@ impl Commands {
         if restart {
             return Answer::Restarting(id);
         }
-        if let Err(error) = self.start(&entry, &order) {
+        let launched = self.start(&entry, &order).unwrap_or_else(|error| {
             warn!(command = %id, %error, "the command can't be begun");
-        }
-        self.deliveries.add(Delivery::new(entry, &order));
+            None
+        });
+        self.follow(entry, &order, launched);
         Answer::Accepted(id)
     }
 

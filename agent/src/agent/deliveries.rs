@@ -9,6 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use nixfleet_protocol::agent::{AgentMessage, Output, Progress, Registered, Signal, Status, Stream, TestProgress};
+use nixfleet_protocol::log::Record;
 use nixfleet_protocol::{CommandId, Op, Time};
 use rustix::process::{Pid, kill_process};
 use serde_json::{Map, Value};
@@ -17,6 +18,7 @@ use tracing::{debug, info, warn};
 
 use super::legacy;
 use crate::journal::entry::{Entry, Standing};
+use crate::launch::Launched;
 use crate::link::Link;
 use crate::ops::{own, words};
 use crate::record::{Order, Outcome, ProgressRecord};
@@ -27,6 +29,8 @@ use crate::transcript::{Piece, Transcript};
 pub const WINDOW: u64 = 1024 * 1024;
 /// One read from a log.
 const READ: usize = 64 * 1024;
+/// A log that could not be read for so long, of a command that is over, is given up.
+const UNREADABLE_FOR: Duration = Duration::from_secs(30);
 /// How often a running command's lock is looked at.
 const LOCK_EVERY: Duration = Duration::from_millis(500);
 /// The most ids that a register names.
@@ -44,6 +48,8 @@ pub struct Delivery {
     pub since: Instant,
     /// Its ops, in order.
     pub ops: Vec<Op>,
+    /// What was started for it, until it began.
+    pub launched: Option<Launched>,
     transcript: Option<Transcript>,
     acknowledged: u64,
     sent: u64,
@@ -67,6 +73,7 @@ impl Delivery {
             outcome,
             since: now,
             ops: order.ops.clone(),
+            launched: None,
             transcript: None,
             acknowledged: 0,
             sent: 0,
@@ -163,10 +170,16 @@ impl Delivery {
         let pieces = match self.read() {
             Ok(pieces) => pieces,
             Err(error) => {
-                warn!(command = %self.id(), %error, "the log can't be read");
-                return false;
+                if self.is_new_trouble(&error) {
+                    warn!(command = %self.id(), %error, "the log can't be read");
+                }
+                if self.troubled_for().is_none_or(|span| span < UNREADABLE_FOR) {
+                    return false;
+                }
+                Vec::new()
             }
         };
+        let pieces = if pieces.is_empty() { Vec::from_iter(self.rest()) } else { pieces };
         let some = !pieces.is_empty();
         for piece in pieces {
             // A hole is led over, not carried: it does not count as being in flight.
@@ -182,6 +195,15 @@ impl Delivery {
             }
         }
         some
+    }
+
+    /// What leads over the rest of a log that ends before its result says so: nothing more will ever come, and the
+    /// dashboard takes the result at the log's end.
+    fn rest(&self) -> Option<Piece> {
+        let end = self.outcome.as_ref()?.output_end;
+        let missing = end.checked_sub(self.sent).filter(|missing| *missing > 0)?;
+        let record = Record::mark(Time::now(), end, format!("{missing} bytes of the log are lost"));
+        Some(Piece { offset: self.sent, end, record })
     }
 
     const fn in_flight(&self) -> u64 {
@@ -225,7 +247,8 @@ impl Delivery {
     fn status(&self, outcome: &Outcome, origin: &Origin, legacy: bool) -> Status {
         let v3 = |id| (!legacy).then_some(id);
         let mut details = outcome.details.clone();
-        if !legacy && self.word == "switch" && outcome.exit_code == 0 && origin.has_changed() {
+        let switched = self.ops.iter().any(|op| matches!(op, Op::Switch | Op::ForceRebuild));
+        if !legacy && switched && outcome.exit_code == 0 && origin.has_changed() {
             let object = details.get_or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(object) = object {
                 object.insert("restarting".to_owned(), Value::Bool(true));

@@ -86,7 +86,8 @@ pub enum Abandoned {
 pub fn judge(ops: &[Op], begun_in: Option<&BootId>, now_in: Option<&BootId>) -> Abandoned {
     let other_boot = begun_in.is_some() && now_in.is_some() && begun_in != now_in;
     match ops.last() {
-        Some(Op::Restart) => Abandoned::Restarted,
+        // At the end of other ops it is the agent's, after their result: then they are what did not come to its end.
+        Some(Op::Restart) if ops.len() == 1 => Abandoned::Restarted,
         Some(Op::Reboot) if other_boot => Abandoned::Rebooted,
         Some(Op::Reboot) => Abandoned::GoingDown,
         _ if other_boot => Abandoned::LostWithBoot,
@@ -223,6 +224,8 @@ mod tests {
             (&[Op::Restart], &a, &a, Abandoned::Restarted),
             (&[Op::Restart], &a, &b, Abandoned::Restarted),
             (&[Op::Pull, Op::Switch], &a, &b, Abandoned::LostWithBoot),
+            (&[Op::ForceRebuild, Op::Restart], &a, &a, Abandoned::RunnerDied),
+            (&[Op::ForceRebuild, Op::Restart], &a, &b, Abandoned::LostWithBoot),
             (&[], &a, &a, Abandoned::RunnerDied),
         ] {
             assert_eq!(judge(ops, begun.as_ref(), now.as_ref()), judged, "{ops:?} {begun:?} {now:?}");

@@ -29,6 +29,7 @@ use crate::ops::deployed::DeployedRecord;
 use crate::ops::plan::plan;
 use crate::ops::situation::{self, CheckoutState, Situation};
 use crate::ops::step::{Action, Invocation, Refusal, Remember, Step};
+use crate::ops::words;
 use crate::record::{HostSettings, Order, ProgressRecord, Stage};
 
 /// How long the host may take to go down after a reboot was asked for.
@@ -135,9 +136,9 @@ impl<'a> Execution<'a> {
     /// The sentence about a success.
     fn done(&self) -> String {
         let commit = git::head(&self.host().checkout).map_or_else(String::new, |commit| commit.short().to_owned());
-        match self.order.ops.last() {
+        match words::of_a_runner(&self.order.ops).last() {
             Some(Op::Pull) if !commit.is_empty() => format!("{commit} is checked out"),
-            Some(Op::Switch) if !commit.is_empty() => format!("{commit} is deployed"),
+            Some(Op::Switch | Op::ForceRebuild) if !commit.is_empty() => format!("{commit} is deployed"),
             Some(Op::Rollback) => "the generation before runs again".to_owned(),
             _ => format!("{} done", self.order.word),
         }
@@ -152,7 +153,7 @@ impl<'a> Execution<'a> {
         } else {
             None
         };
-        for op in &self.order.ops {
+        for op in words::of_a_runner(&self.order.ops) {
             self.environment = self.environment_now(*op);
             if super::own::carries_out(*op) {
                 self.heed_stop()?;

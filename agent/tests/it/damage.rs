@@ -81,6 +81,28 @@ async fn a_stage_of_a_newer_agent_is_no_reason_to_disbelieve_its_result() {
     assert_eq!((result.exit_code, result.stage.as_deref()), (Some(4), Some("other")), "{result:?}");
 }
 
+#[tokio::test]
+async fn a_log_that_is_shorter_than_its_result_says_is_led_over_with_a_mark() {
+    // As a power cut leaves it: half a record at its end, nothing at all, or no file.
+    for left in [Some("1 o hello\n2 o fro"), Some(""), None] {
+        let mut world = World::new().await;
+        let id = ended_alone(&mut world).await;
+        let log = world.folder(id).join("output.log");
+        match left {
+            Some(text) => fs::write(&log, text).unwrap(),
+            None => fs::remove_file(&log).unwrap(),
+        }
+        let _agent = world.start();
+        let mut link = world.dashboard.registered().await;
+        world.dashboard.until_ended(&mut link, id).await;
+        let kept = world.dashboard.of(id);
+        assert_eq!(kept.result().exit_code, Some(0), "{left:?}");
+        assert!(kept.text().contains("bytes of the log are lost"), "{left:?}: {}", kept.text());
+        assert_eq!(kept.lines(), if left.is_some_and(|text| !text.is_empty()) { vec!["hello"] } else { vec![] });
+        until("the acknowledgement is written", || world.folder(id).join("acknowledged").exists()).await;
+    }
+}
+
 /// The agent registers with what is there, and carries out a command.
 async fn works(world: &mut World, _agent: &AgentProcess) -> nixfleet_protocol::JournalId {
     let mut link = world.dashboard.registered().await;

@@ -61,6 +61,54 @@ async fn a_stop_that_reached_nobody_is_no_stop() {
     assert_eq!(kept.text().matches("a password is required").count(), 1, "{}", kept.text());
 }
 
+#[tokio::test]
+async fn what_ends_the_agents_group_does_not_end_a_runner_that_was_started_through_sudo() {
+    let world = nixos("#!/bin/sh\nexit 0\n").await;
+    // As sudo does: it passes on to its child what it is asked to do.
+    executable(
+        &world.path("bin/our-sudo"),
+        "#!/bin/sh\n[ \"$1\" = -n ] && shift\n[ \"$1\" = -- ] && shift\n\"$@\" &\nchild=$!\n\
+         trap 'kill -TERM $child' TERM\nwait\nwait\n",
+    );
+    executable(&world.path("bin/nix"), "#!/bin/sh\necho building >&2\nsleep 431111\n");
+    let mut world = world.with("NIXFLEET_SUDO", "our-sudo -n");
+    let mut agent = as_nobody(&world).start(&world);
+    let mut link = world.dashboard.registered().await;
+    world.dashboard.run(&mut link, "pull").await;
+    let id = new_id();
+    world.dashboard.order(&mut link, id, "switch").await;
+    world.dashboard.until_line(&mut link, id, "building").await;
+    // As launchd ends a service.
+    let group = rustix::process::Pid::from_raw(i32::try_from(agent.pid()).unwrap()).unwrap();
+    rustix::process::kill_process_group(group, rustix::process::Signal::TERM).unwrap();
+    agent.ended().await;
+    drop(link);
+    let _agent = as_nobody(&world).start(&world);
+    let mut link = world.dashboard.registered().await;
+    assert_eq!((link.register.running.as_slice(), link.register.results.as_slice()), (&[id][..], &[][..]));
+    world.dashboard.listen_for(&mut link, Duration::from_millis(700)).await;
+    assert!(world.dashboard.of(id).status.is_none(), "{:?}", world.dashboard.of(id).status);
+    stopped(&mut world, &mut link, id, "431111").await;
+}
+
+#[tokio::test]
+async fn a_sudo_that_refuses_ends_the_command_at_once_and_says_why() {
+    let world = nixos("#!/bin/sh\nexit 0\n").await;
+    executable(&world.path("bin/no-sudo"), "#!/bin/sh\necho 'no-sudo: a password is required' >&2\nexit 1\n");
+    let mut world = world.with("NIXFLEET_SUDO", "no-sudo -n");
+    let _agent = as_nobody(&world).start(&world);
+    let mut link = world.dashboard.registered().await;
+    world.dashboard.run(&mut link, "pull").await;
+    let begun = std::time::Instant::now();
+    let id = world.dashboard.run(&mut link, "switch").await;
+    assert!(begun.elapsed() < Duration::from_secs(20), "it waited for a runner that never comes");
+    let result = world.dashboard.of(id).result();
+    let message = result.message.as_ref().unwrap();
+    assert!(message.contains("no-sudo ended with code 1: no-sudo: a password is required"), "{message}");
+    assert!(message.contains("NIXFLEET_SUDO"), "{message}");
+    assert_eq!((result.exit_code, result.stage.as_deref()), (Some(127), Some("interrupted")));
+}
+
 /// Tools as on a NixOS with systemd: the activation runs for PID 1, here a process of the test.
 async fn with_systemd(activation: &str) -> (World, std::process::Child) {
     let world = nixos(

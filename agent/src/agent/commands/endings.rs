@@ -11,9 +11,10 @@ use nixfleet_protocol::{CommandId, Op, Time};
 use tracing::{info, warn};
 
 use super::super::deliveries::Delivery;
-use super::{Commands, remnant};
+use super::{Commands, remnant, words};
 use crate::durable;
 use crate::journal::entry::{Abandoned, Claim, Entry, GROUP, RESULT, STARTED, Standing, UNREADABLE, judge};
+use crate::launch::{self, Launched};
 use crate::ops;
 use crate::record::{Order, Outcome, Stage};
 use crate::runner::{facts_now, remains};
@@ -41,13 +42,14 @@ impl Commands {
             }
         }
         info!(command = %entry.id(), op = order.as_ref().map(|order| &order.word), ?standing, "found in the journal");
+        let mut launched = None;
         let settled = match (standing, &order) {
             (Ok(Standing::Running), _) => Ok(()),
             (Ok(Standing::Ended), _) => self.mend(&entry),
             (Ok(Standing::Startable), Some(order)) if order.ops == [Op::Restart] => {
                 Self::conclude(&entry, order, Abandoned::Restarted)
             }
-            (Ok(Standing::Startable), Some(order)) => self.start(&entry, order),
+            (Ok(Standing::Startable), Some(order)) => self.start(&entry, order).map(|it| launched = it),
             (Ok(Standing::Abandoned), Some(order)) => self.conclude_abandoned(&entry, order),
             (Ok(Standing::Startable | Standing::Abandoned), None) => self.conclude_unreadable_order(&entry),
             (Err(error), _) => Err(error),
@@ -56,7 +58,14 @@ impl Commands {
             warn!(command = %entry.id(), %error, "the command can't be settled yet");
         }
         let order = order.unwrap_or_else(|| self.unknown(&entry));
-        self.deliveries.add(Delivery::new(entry, &order));
+        self.follow(entry, &order, launched);
+    }
+
+    /// Follows a command; with what was started for it, when that was just now.
+    pub(super) fn follow(&mut self, entry: Entry, order: &Order, launched: Option<Launched>) {
+        let mut delivery = Delivery::new(entry, order);
+        delivery.launched = launched;
+        self.deliveries.add(delivery);
     }
 
     /// What stands for an order that nobody can read.
@@ -64,11 +73,15 @@ impl Commands {
         self.order(entry.id(), String::new(), Vec::new(), None, false)
     }
 
-    pub(super) fn start(&self, entry: &Entry, order: &Order) -> io::Result<()> {
+    /// Starts its runner, or ends it when that can't be done.
+    pub(super) fn start(&self, entry: &Entry, order: &Order) -> io::Result<Option<Launched>> {
         let needs_root = ops::needs_root(&order.ops, order.host.platform);
         match self.launcher.launch(entry, needs_root) {
-            Ok(()) => Ok(()),
-            Err(error) => self.conclude_unstarted(entry, order, &format!("its runner can't be started: {error}")),
+            Ok(launched) => Ok(Some(launched)),
+            Err(error) => {
+                self.conclude_unstarted(entry, order, &format!("its runner can't be started: {error}"))?;
+                Ok(None)
+            }
         }
     }
 
@@ -188,15 +201,26 @@ impl Commands {
         }
         if !has_result {
             delivery.repeat_wish();
-            let since = delivery.since;
+            let waited = delivery.since.elapsed() > PATIENCE;
+            // Asked before the folder is looked at: whoever ended before has claimed it by then, or never will.
+            let failed = delivery.launched.as_mut().and_then(Launched::failed);
             let order = entry.order().ok().flatten();
             match (entry.standing()?, &order) {
-                (Standing::Startable, Some(order)) if since.elapsed() > PATIENCE => {
-                    self.conclude_unstarted(&entry, order, "its runner never began")?;
+                (Standing::Startable, Some(order)) if failed.is_some() || waited => {
+                    let needs_root = ops::needs_root(&order.ops, order.host.platform);
+                    let why = words::not_begun(failed.as_ref(), launch::last_words(&entry).as_deref(), needs_root);
+                    self.conclude_unstarted(&entry, order, &why)?;
                 }
                 (Standing::Abandoned, Some(order)) => self.conclude_abandoned(&entry, order)?,
                 (Standing::Abandoned | Standing::Startable, None) => self.conclude_unreadable_order(&entry)?,
-                (Standing::Startable | Standing::Running, _) => return Ok(Some(false)),
+                (Standing::Startable, _) => return Ok(Some(false)),
+                (Standing::Running, _) => {
+                    // It began: whatever started it has done its work.
+                    if let Some(delivery) = self.deliveries.get_mut(id) {
+                        delivery.launched = None;
+                    }
+                    return Ok(Some(false));
+                }
                 (Standing::Ended, _) => {}
             }
         }
