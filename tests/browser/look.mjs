@@ -43,6 +43,19 @@ export async function accessible(page, what, within) {
   expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target).join(', ')}`), what).toEqual([]);
 }
 
+/** Pictures alone, in both themes, of what axe has seen elsewhere. */
+export async function snaps(page, name) {
+  for (const theme of ['light', 'dark']) {
+    await setTheme(page, theme);
+    for (const [width, height] of WIDTHS) {
+      await page.setViewportSize({ width, height });
+      await settled(page);
+      await snap(page, `${name}-${theme}-${width}`, false);
+      await narrowEnough(page, `${name} at ${width} px`);
+    }
+  }
+}
+
 /** `window`: only what is in the window is in the picture. */
 export async function look(page, name, theme, window = false) {
   await setTheme(page, theme);
