@@ -56,6 +56,9 @@ pub struct Delivery {
     status_sent: bool,
     looked: Instant,
     progress: Option<ProgressRecord>,
+    /// The dashboard knows of it on this link: the register named it, or it came over the link. What it says of others
+    /// may not be taken, so nothing of them is sent.
+    named: bool,
     /// The wish to stop, while it could not be written down.
     wish: Option<Signal>,
     /// Since when its folder can't be worked with, and why.
@@ -80,6 +83,7 @@ impl Delivery {
             status_sent: false,
             looked: now,
             progress: None,
+            named: true,
             wish: None,
             trouble: None,
         }
@@ -304,7 +308,10 @@ impl Deliveries {
     /// Follows one that the dashboard asked for again. What is followed already goes on as it is.
     pub fn add_again(&mut self, delivery: Delivery) {
         match self.all.get_mut(&delivery.id()) {
-            Some(known) if known.status_sent => known.restart_at(0),
+            Some(known) if known.status_sent || !known.named => {
+                known.named = true;
+                known.restart_at(0);
+            }
             Some(_) => {}
             None => self.add(delivery),
         }
@@ -335,6 +342,24 @@ impl Deliveries {
         self.ids(|delivery| delivery.outcome.is_some())
     }
 
+    /// What a register names: what runs, and what ended and was not acknowledged.
+    pub fn name(&mut self) -> (Vec<CommandId>, Vec<CommandId>) {
+        let (running, ended) = (self.ids_running(), self.ids_ended());
+        for (id, delivery) in &mut self.all {
+            delivery.named = running.contains(id) || ended.contains(id);
+        }
+        (running, ended)
+    }
+
+    /// Whether all results that were named are acknowledged, nothing runs, and there are more.
+    pub fn has_more_to_name(&self) -> bool {
+        self.all.values().any(|delivery| !delivery.named)
+            && !self
+                .all
+                .values()
+                .any(|delivery| delivery.named && (delivery.outcome.is_some() || delivery.takes_slot()))
+    }
+
     fn ids(&self, wanted: impl Fn(&Delivery) -> bool) -> Vec<CommandId> {
         // The newest: what the dashboard waits for is among them.
         self.all.values().rev().filter(|delivery| wanted(delivery)).map(Delivery::id).take(NAMED).collect()
@@ -347,11 +372,11 @@ impl Deliveries {
 
     /// Whether there is something that may have to be sent soon.
     pub fn is_busy(&self) -> bool {
-        self.all.values().any(|delivery| delivery.outcome.is_none() || !delivery.status_sent)
+        self.all.values().any(|delivery| delivery.outcome.is_none() || delivery.named && !delivery.status_sent)
     }
 
     /// Whether nothing takes the slot, and no such result waits to be acknowledged.
-    fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         !self.all.values().any(Delivery::takes_slot)
     }
 
@@ -368,6 +393,8 @@ impl Deliveries {
             let offset =
                 if legacy { delivery.sent } else { registered.offsets.get(&delivery.id()).copied().unwrap_or(0) };
             delivery.restart_at(offset);
+            // An old dashboard knows no names.
+            delivery.named |= legacy;
         }
     }
 
@@ -420,7 +447,7 @@ impl Deliveries {
         let mut in_flight: u64 = if legacy { 0 } else { self.all.values().map(Delivery::in_flight).sum() };
         // In turns: a journal that never ends does not hold up a command's result, nor the other way round.
         let mut turns: Vec<CommandId> =
-            self.all.values().filter(|delivery| !delivery.status_sent).map(Delivery::id).collect();
+            self.all.values().filter(|it| it.named && !it.status_sent).map(Delivery::id).collect();
         let next = turns.partition_point(|id| self.served.is_some_and(|served| *id <= served));
         turns.rotate_left(next);
         let mut told = Vec::new();
