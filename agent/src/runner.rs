@@ -58,7 +58,8 @@ pub enum RunnerError {
     Folder(String, #[source] io::Error),
 }
 
-/// Carries out the order of a folder. A folder that somebody else has claimed is left alone.
+/// Carries out the order of a folder. A folder that somebody else has claimed is left alone; but where its runner was
+/// root and was killed, the agent asks for another one, which ends what the agent itself may not end.
 pub async fn run(dir: &Path) -> Result<(), RunnerError> {
     // Fails only for a process that leads a group already, e.g. one that a person started from a shell.
     let _ = rustix::process::setsid();
@@ -74,8 +75,14 @@ pub async fn run(dir: &Path) -> Result<(), RunnerError> {
     let claim = Claim { pid, boot: system::boot_id(&order.host.root), at: started_at };
     let bytes = serde_json::to_vec(&claim).map_err(|error| RunnerError::Folder(name(), error.into()))?;
     let claimed = durable::claim(&entry.file(STARTED), &bytes).map_err(|error| RunnerError::Folder(name(), error))?;
-    let Some(_held_while_we_live) = claimed else { return Ok(()) };
-    if rustix::process::geteuid().is_root() {
+    let root = rustix::process::geteuid().is_root();
+    let Some(_held_while_we_live) = claimed else {
+        if root {
+            end_what_is_left(&entry);
+        }
+        return Ok(());
+    };
+    if root {
         // The agent's own user can't remove what earlier runners made as root. Tried again by the next one.
         let _ = crate::journal::sweep_as_root(&order.host.state_dir);
     }
@@ -101,6 +108,13 @@ pub async fn run(dir: &Path) -> Result<(), RunnerError> {
     until_done(dir, || durable::write_json(&entry.file(RESULT), &outcome))
         .await
         .map_err(|error| RunnerError::Folder(name(), error))
+}
+
+/// Ends the processes of a command whose runner is dead.
+fn end_what_is_left(entry: &Entry) {
+    if matches!(durable::is_locked(&entry.file(STARTED)), Ok(false)) {
+        remains::kill_all(entry.id(), None);
+    }
 }
 
 /// The verdict with the facts of this moment.

@@ -91,6 +91,7 @@ async fn what_a_runner_left_that_was_root_holds_up_nothing_and_the_next_one_remo
     world.dashboard.until_ended(&mut link, id).await;
     let result = world.dashboard.of(id).result();
     assert_eq!(result.stage.as_deref(), Some("interrupted"), "{result:?}");
+    until("nothing of it runs any more", || processes_with("431121").is_empty()).await;
     until("the acknowledgement is written", || folder.join("acknowledged").exists()).await;
     agent.kill();
     // Old enough to be deleted, which the agent's user can't do.

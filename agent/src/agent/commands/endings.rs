@@ -112,7 +112,13 @@ impl Commands {
             let carriers = remains::carriers(order.id);
             remains::kill_all(order.id, group.filter(|group| carriers.contains(group)));
         }
-        Self::conclude(entry, order, judged)
+        Self::conclude(entry, order, judged)?;
+        let needs_root = ops::needs_root(&order.ops, order.host.platform);
+        if judged == Abandoned::RunnerDied && needs_root && !self.launcher.root {
+            // Its processes are root's, and only root sees which they are.
+            self.launcher.launch(entry, needs_root)?;
+        }
+        Ok(())
     }
 
     fn conclude(entry: &Entry, order: &Order, judged: Abandoned) -> io::Result<()> {
