@@ -110,9 +110,10 @@ pub async fn run(dir: &Path) -> Result<(), RunnerError> {
         .map_err(|error| RunnerError::Folder(name(), error))
 }
 
-/// Ends the processes of a command whose runner is dead.
+/// Ends the processes of a command whose runner was killed. What a command left running that ended is left on purpose.
 fn end_what_is_left(entry: &Entry) {
-    if matches!(durable::is_locked(&entry.file(STARTED)), Ok(false)) {
+    let interrupted = matches!(entry.outcome(), Ok(Some(outcome)) if outcome.stage == Some(Stage::Interrupted));
+    if interrupted && matches!(durable::is_locked(&entry.file(STARTED)), Ok(false)) {
         remains::kill_all(entry.id(), None);
     }
 }

@@ -223,11 +223,11 @@ async fn more_results_than_a_register_names_all_arrive() {
         fs::create_dir(world.folder(*id)).unwrap();
         fs::copy(folder.join("started"), world.folder(*id).join("started")).unwrap();
         // 20 KiB of output each: of all together more than may be in flight.
-        let line = format!("1 o {}\n", "x".repeat(1019));
-        fs::write(world.folder(*id).join("output.log"), line.repeat(20)).unwrap();
+        let record = format!("1 o {}\n", "x".repeat(1019));
+        fs::write(world.folder(*id).join("output.log"), record.repeat(20)).unwrap();
         let mut result: serde_json::Value =
             serde_json::from_slice(&fs::read(folder.join("result.json")).unwrap()).unwrap();
-        result["output_end"] = (20 * line.len()).into();
+        result["output_end"] = (20 * record.len()).into();
         fs::write(world.folder(*id).join("result.json"), result.to_string()).unwrap();
         let order = fs::read_to_string(folder.join("command.json")).unwrap();
         fs::write(world.folder(*id).join("command.json"), order.replace(&done.to_string(), &id.to_string())).unwrap();

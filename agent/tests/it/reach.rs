@@ -2,6 +2,7 @@
 //! manager runs for a command. And what the end of a stop that reached nobody is called.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -85,7 +86,6 @@ async fn what_a_runner_left_that_was_root_holds_up_nothing_and_the_next_one_remo
     let claim: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("started")).unwrap()).unwrap();
     let runner = rustix::process::Pid::from_raw(i32::try_from(claim["pid"].as_i64().unwrap()).unwrap()).unwrap();
     rustix::process::kill_process(runner, rustix::process::Signal::KILL).unwrap();
-    use std::io::Write as _;
     fs::File::options().append(true).open(folder.join("output.log")).unwrap().write_all(b"7 o torn").unwrap();
     fs::write(folder.join("result.json.new"), "{").unwrap();
     world.dashboard.until_ended(&mut link, id).await;
