@@ -3,6 +3,7 @@
 mod past;
 mod runs;
 mod settings;
+mod story;
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 pub(super) use self::past::{dense, generations, past, week};
 pub(super) use self::runs::run;
 pub(super) use self::settings::settings;
+pub(super) use self::story::story;
 
 /// The moment of all samples.
 pub(super) const NOW: Time = Time::from_millis(1_795_240_944_007);
