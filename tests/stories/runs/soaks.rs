@@ -37,8 +37,9 @@ fn a_canary_that_is_changed_by_hand_in_its_soak_halts_the_run() {
     let id = soaking(&fleet, 600);
     let checkout = fleet.state_dir("hsb0").join("repo");
     let who = ["-c", "user.name=somebody", "-c", "user.email=somebody@example.org"];
-    let made = Command::new("git").arg("-C").arg(checkout).args(who).args(["commit", "--allow-empty", "-m", "by hand"]);
-    assert!(made.output().unwrap().status.success());
+    let mut commit = Command::new("git");
+    commit.arg("-C").arg(checkout).args(who).args(["commit", "--allow-empty", "-m", "by hand"]);
+    assert!(commit.output().unwrap().status.success());
     let run = until(&fleet, &id, "it halts", |run| run["state"] == "HALTED");
     assert_eq!((&run["halted"]["failed"], &run["halted"]["switched"]), (&json!(["hsb0"]), &json!(["hsb0"])), "{run:#}");
     assert_eq!(run["notes"]["hsb0"], "hsb0: its checkout was changed in the soak.");

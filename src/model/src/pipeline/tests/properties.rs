@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+const COMMITS: [&str; 3] = ["aaaaaaa", "bbbbbbb", "ccccccc"];
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const OVER: [CommandState; 8] = [
     CommandState::Success,
@@ -29,6 +30,10 @@ const OPEN: [CommandState; 5] = [
 enum Happens {
     Host(usize, Option<HostState>, bool, bool),
     Says(usize, u8),
+    /// What is checked out on a host.
+    Checks(usize, usize),
+    /// The head of the branch.
+    Head(usize),
     Passes(u64),
     Decides(usize),
     Cancels,
@@ -46,6 +51,8 @@ fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
         6 => (0..NAMES.len(), state, rarely(), rarely()).prop_map(|(at, state, busy, red)| Happens::Host(at, state, busy, red)),
         20 => (0..8_usize, any::<u8>()).prop_map(|(at, how)| Happens::Says(at, how)),
+        6 => (0..NAMES.len(), 0..3_usize).prop_map(|(at, commit)| Happens::Checks(at, commit)),
+        1 => (0..3_usize).prop_map(Happens::Head),
         8 => (0..400_u64).prop_map(Happens::Passes),
         4 => (0..4_usize).prop_map(Happens::Decides),
         1 => Just(Happens::Restarts),
@@ -113,6 +120,13 @@ fn look(world: &mut World) {
         let host = &planned.run.hosts[host];
         assert!(host.cells[begin.stage].is_ahead(), "it was begun before");
         assert!(host.group <= is.group, "its group has not come");
+        let pulled = is.pull_stage().is_some_and(|pull| (pull + 1..is.own_stages()).contains(&begin.stage));
+        let checkout = world.facts.hosts.get(&host.host).and_then(|fact| fact.checkout.as_ref());
+        if let Some(checkout) =
+            checkout.filter(|_| pulled && is.groups > 1 && host.group == is.group && is.soak.is_none())
+        {
+            assert!(is.heads.iter().any(|head| head.is(checkout)), "it gets what nobody has tried: {checkout}");
+        }
         if begin.stage < is.own_stages() {
             assert!(host.cells[..begin.stage].iter().all(Cell::passed), "a host that failed got a later stage");
             let others = planned.run.hosts.values().filter(|other| other.group == is.group);
@@ -135,7 +149,8 @@ fn look(world: &mut World) {
 fn happen(world: &mut World, what: &Happens) {
     match *what {
         Happens::Host(at, state, busy, red) => {
-            let fact = |state| HostFact { state, busy, red, ..online() };
+            let checkout = world.facts.hosts.get(&host(NAMES[at])).and_then(|fact| fact.checkout.clone());
+            let fact = |state| HostFact { state, busy, red, checkout, ..online() };
             match state {
                 Some(state) => world.facts.hosts.insert(host(NAMES[at]), fact(state)),
                 None => world.facts.hosts.remove(&host(NAMES[at])),
@@ -161,6 +176,12 @@ fn happen(world: &mut World, what: &Happens) {
                 world.facts.said.insert(*id, said);
             }
         }
+        Happens::Checks(at, commit) => {
+            if let Some(fact) = world.facts.hosts.get_mut(&host(NAMES[at])) {
+                fact.checkout = COMMITS[commit].parse().ok();
+            }
+        }
+        Happens::Head(commit) => world.facts.head = COMMITS[commit].parse().ok(),
         Happens::Passes(seconds) => world.now = world.now.plus(Duration::from_secs(seconds)),
         Happens::Decides(at) => {
             let now = world.now;
