@@ -8,7 +8,7 @@ mod story;
 use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
-use nixfleet_model::view::HostView;
+use nixfleet_model::view::{HostView, SystemNow};
 use nixfleet_protocol::agent::{DeviceType, Disk, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{
     Action, ActionKind, Category, Command, CommandState, Deployed, Event, Host, HostState, Level, Light, LightStatus,
@@ -270,7 +270,7 @@ pub(super) fn empty() -> FleetState {
 
 /// Puts a host into a state, in place of one of the same name.
 pub(super) fn put(state: &mut FleetState, host: Host) {
-    let view = HostView { host: Arc::new(host), refused: Arc::default() };
+    let view = HostView { host: Arc::new(host), refused: Arc::default(), system: SystemNow::Unknown };
     state.hosts.insert(view.host.id.clone(), Arc::new(view));
 }
 
