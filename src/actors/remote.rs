@@ -120,10 +120,12 @@ pub enum Msg {
 }
 
 /// What a webhook is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
     /// The tracked branch may have moved, and with it pull requests.
     Everything,
+    /// This branch was pushed to.
+    Branch(String),
     /// A pull request alone.
     PullRequests,
 }

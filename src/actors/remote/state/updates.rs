@@ -32,7 +32,8 @@ impl State {
             match effect {
                 Effect::Start(number) => {
                     let Some(forge) = self.args.settings.forge.clone() else { continue };
-                    let work = async move { forge.waiting().await };
+                    let before = self.record.pull_request.as_ref().map(|before| before.number);
+                    let work = async move { forge.waiting(before).await };
                     self.looking = Some(Job::start(myself, work, move |found| Msg::UpdatesRead(number, found)));
                 }
                 Effect::Wake(wait, generation) => {
