@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nixfleet_protocol::api::{RunOptions, RunState, Waves};
-use nixfleet_protocol::{HostId, RunId, Time};
+use nixfleet_protocol::{HostId, Op, RunId, Time};
 use serde_json::{Map, Value};
 
 use super::record::{Cell, Run, RunHost, RunRecord, Stage};
@@ -156,7 +156,10 @@ fn stages(known: &Known, options: &RunOptions, wrong: &mut Vec<String>) -> Vec<S
         if !known.stages.iter().any(|stage| stage.op == *op) {
             wrong.push(format!("options.args: {op} is no op of {}.", known.name));
         }
-        for name in given.keys().filter(|name| !spec(*op).args.iter().any(|arg| arg.name == name.as_str())) {
+        // What is merged is named as it was shown. No form asks for it, so the registry does not have it.
+        let shown = |name: &str| *op == Op::MergePr && matches!(name, "number" | "head");
+        let known = |name: &str| shown(name) || spec(*op).args.iter().any(|arg| arg.name == name);
+        for name in given.keys().filter(|name| !known(name)) {
             let name: String = name.chars().take(80).collect();
             wrong.push(format!("options.args: {op} takes no {name:?}."));
         }
