@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use nixfleet_model::remote::code::Code;
+use nixfleet_model::remote::updates::Found;
 use nixfleet_model::remote::wish::{Merge, Revert};
-use nixfleet_protocol::api::PullRequest;
 use nixfleet_protocol::{Commit, Time};
 
 use super::source::{Later, Unreadable};
@@ -57,7 +57,7 @@ pub struct NotDone {
 /// A place that has pull requests. What is dropped while it is under way may have happened or not.
 pub trait Forge: Send + Sync + 'static {
     /// The update that waits, if one does; `before`: the number of the one that waited at the last look.
-    fn waiting(&self, before: Option<u64>) -> Later<'_, Result<Option<PullRequest>, Unreadable>>;
+    fn waiting(&self, before: Option<u64>) -> Later<'_, Result<Found, Unreadable>>;
 
     /// For how long nothing should be asked by itself, because the forge said so.
     fn rest(&self) -> Option<Duration> {

@@ -20,9 +20,9 @@ mod revert;
 
 use std::time::Duration;
 
+use nixfleet_model::remote::updates::Found;
 use nixfleet_model::remote::wish::{Merge, Revert};
 use nixfleet_protocol::Commit;
-use nixfleet_protocol::api::PullRequest;
 use tokio::sync::Mutex;
 
 use self::api::Api;
@@ -86,7 +86,7 @@ impl Source for Github {
 }
 
 impl Forge for Github {
-    fn waiting(&self, before: Option<u64>) -> Later<'_, Result<Option<PullRequest>, Unreadable>> {
+    fn waiting(&self, before: Option<u64>) -> Later<'_, Result<Found, Unreadable>> {
         Box::pin(async move { self.update(before).await.map_err(|trouble| self.api.unreadable(&trouble)) })
     }
 

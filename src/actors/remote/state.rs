@@ -59,7 +59,7 @@ pub struct State {
     looking: Option<Job>,
     /// Why the last look for updates failed.
     updates_failed: Option<String>,
-    /// How often in a row nobody knew whether the update can be merged.
+    /// How often in a row nobody knew of an update whether it can be merged.
     open_answers: usize,
     /// Webhooks that were heard last, by the id of their delivery.
     deliveries: VecDeque<String>,

@@ -1,6 +1,6 @@
 //! Update pull requests: listed, and the newest ones looked at, since only the single one says whether it can be merged.
 
-use nixfleet_model::remote::updates::{self, Listed};
+use nixfleet_model::remote::updates::{self, Found, Listed};
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::PullRequest;
 use serde::Deserialize;
@@ -66,7 +66,7 @@ struct Label {
 }
 
 impl Github {
-    pub(super) async fn update(&self, before: Option<u64>) -> Result<Option<PullRequest>, Trouble> {
+    pub(super) async fn update(&self, before: Option<u64>) -> Result<Found, Trouble> {
         let mut numbers = Vec::new();
         let base = encoded(&self.branch).replace('/', "%2F");
         let path = format!("/pulls?state=open&base={base}&sort=created&direction=desc&per_page=100");

@@ -1,6 +1,7 @@
 //! Ops that concern no host: merges and reverts over a forge that does as the test says.
 
 use nixfleet_model::remote::code::Code;
+use nixfleet_model::remote::updates;
 use nixfleet_model::remote::wish::{Merge, Revert};
 use nixfleet_protocol::api::PullRequest;
 use serde_json::json;
@@ -70,9 +71,10 @@ impl FakeForge {
 }
 
 impl Forge for FakeForge {
-    fn waiting(&self, _before: Option<u64>) -> source::Later<'_, Result<Option<PullRequest>, Unreadable>> {
+    fn waiting(&self, _before: Option<u64>) -> source::Later<'_, Result<Found, Unreadable>> {
         *self.looks.lock().unwrap() += 1;
         let answer = self.waiting.lock().unwrap().clone().map_err(|why| Unreadable(why.to_owned()));
+        let answer = answer.map(|waits| updates::choose(waits.into_iter().collect(), None));
         Box::pin(async move { answer })
     }
 

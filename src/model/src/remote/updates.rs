@@ -62,11 +62,25 @@ pub fn mergeability(mergeable: Option<bool>, state: &str, branch: &str) -> (Opti
     }
 }
 
+/// What a look at the updates found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The one that waits.
+    pub waits: Option<PullRequest>,
+    /// Of one of them, whichever, nobody knows yet whether it can be merged.
+    pub open: bool,
+}
+
 /// The one that waits: the newest that can be merged, else the newest of which nobody knows yet, else the newest.
 ///
 /// The one that waited `before` stays as long as it may be merged and no newer one can: when it is pushed to, nobody
 /// knows for a moment whether it can, and an older one does not come instead for that moment.
-pub fn choose(mut updates: Vec<PullRequest>, before: Option<u64>) -> Option<PullRequest> {
+pub fn choose(updates: Vec<PullRequest>, before: Option<u64>) -> Found {
+    let open = updates.iter().any(|update| update.mergeable.is_none());
+    Found { waits: chosen(updates, before), open }
+}
+
+fn chosen(mut updates: Vec<PullRequest>, before: Option<u64>) -> Option<PullRequest> {
     updates.sort_by_key(|update| (update.created_at, update.number));
     let stays = updates.iter().position(|update| Some(update.number) == before && update.mergeable != Some(false));
     if let Some(stays) = stays {
@@ -81,9 +95,9 @@ pub fn choose(mut updates: Vec<PullRequest>, before: Option<u64>) -> Option<Pull
     })
 }
 
-/// How soon it is asked again after this many answers that said null; none: not before the next usual time.
-pub fn again(waiting: Option<&PullRequest>, asked: usize) -> Option<Duration> {
-    waiting.filter(|waiting| waiting.mergeable.is_none()).and_then(|_| AGAIN.get(asked).copied())
+/// How soon it is asked again after this many looks that were `open`; none: not before the next usual time.
+pub fn again(open: bool, asked: usize) -> Option<Duration> {
+    AGAIN.get(asked).copied().filter(|_| open)
 }
 
 #[cfg(test)]
@@ -158,7 +172,9 @@ mod tests {
             (vec![(1, Some(false)), (2, Some(false))], Some(2)),
         ] {
             let updates = given.iter().map(|(number, mergeable)| update(*number, *mergeable)).collect();
-            assert_eq!(choose(updates, None).map(|update| update.number), chosen, "{given:?}");
+            let open = given.iter().any(|(_, mergeable)| mergeable.is_none());
+            let found = choose(updates, None);
+            assert_eq!((found.waits.map(|update| update.number), found.open), (chosen, open), "{given:?}");
         }
     }
 
@@ -178,16 +194,14 @@ mod tests {
             ("the newest of newer ones", vec![(13, yes), (14, yes), (15, yes), (16, open)], 15),
         ] {
             let updates = given.iter().map(|(number, mergeable)| update(*number, *mergeable)).collect();
-            assert_eq!(choose(updates, Some(13)).map(|update| update.number), Some(chosen), "{what}");
+            assert_eq!(choose(updates, Some(13)).waits.map(|update| update.number), Some(chosen), "{what}");
         }
     }
 
     #[test]
     fn it_is_asked_again_soon_and_not_for_ever() {
-        let (open, known) = (update(1, None), update(1, Some(false)));
-        assert_eq!(again(Some(&open), 0), Some(Duration::from_secs(2)));
-        assert_eq!(again(Some(&open), AGAIN.len()), None);
-        assert_eq!(again(Some(&known), 0), None);
-        assert_eq!(again(None, 0), None);
+        assert_eq!(again(true, 0), Some(Duration::from_secs(2)));
+        assert_eq!(again(true, AGAIN.len()), None);
+        assert_eq!(again(false, 0), None);
     }
 }
