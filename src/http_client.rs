@@ -157,5 +157,8 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
         innermost = source;
     }
     let text = innermost.to_string();
+    if text.contains("invalid peer certificate") {
+        return format!("its certificate is not trusted; one of your own is named in SSL_CERT_FILE ({text})");
+    }
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

@@ -34,6 +34,7 @@ use nixfleet_protocol::{CommandId, Commit, RunId, Time};
 pub use self::alike::Alike;
 pub use self::beside::abandon;
 pub use self::door::{Act, ActRefused, Belongs, Effect, Input, Settings, Step, Submit, Submitted, WISH, Writes};
+pub use self::life::{command_event, finished_event};
 use self::shown::Kept;
 use crate::checks::Request;
 use crate::command::{self, Command};

@@ -120,7 +120,7 @@ pub(super) fn refused(host: &Host) -> Vec<(Op, String)> {
 }
 
 pub(super) fn light(status: LightStatus, message: &str, kind: ActionKind, op: Option<Op>, label: &str) -> Light {
-    let action = Action { kind, op, pipeline: None, command_id: None, label: label.to_owned() };
+    let action = Action { kind, op, pipeline: None, command_id: None, label: label.to_owned(), args: None };
     Light { status, message: message.to_owned(), action, also: Vec::new() }
 }
 
@@ -309,6 +309,7 @@ pub(super) fn state() -> FleetState {
             pipeline: None,
             command_id: None,
             label: "Try again".to_owned(),
+            args: None,
         },
         Action {
             kind: ActionKind::Op,
@@ -316,6 +317,7 @@ pub(super) fn state() -> FleetState {
             pipeline: None,
             command_id: None,
             label: "Roll back".to_owned(),
+            args: None,
         },
     ];
     failing.failed_units = vec!["caddy.service".to_owned()];

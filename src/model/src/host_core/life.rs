@@ -301,8 +301,9 @@ fn test_run(command: &Command, ok: bool, at: Time) -> TestRun {
     }
 }
 
-/// An event that tells of a command.
-pub(super) fn command_event(command: &Command, level: Level, action: &str, message: String, now: Time) -> NewEvent {
+/// An event that tells of a command, whoever carries it out. Its details are what readers go by: `command_id`, `op`,
+/// `state` and what more there is.
+pub fn command_event(command: &Command, level: Level, action: &str, message: String, now: Time) -> NewEvent {
     let mut event = NewEvent::new(now, Category::Audit, level, command.actor.clone(), action, message);
     event.host.clone_from(&command.host);
     let mut details = serde_json::json!({
@@ -321,7 +322,8 @@ pub(super) fn command_event(command: &Command, level: Level, action: &str, messa
     event
 }
 
-pub(super) fn finished_event(command: &Command, now: Time) -> NewEvent {
+/// The event that tells how a command ended, or that it was refused.
+pub fn finished_event(command: &Command, now: Time) -> NewEvent {
     let (level, word) = match command.state {
         CommandState::Success => (Level::Success, "succeeded"),
         CommandState::Blocked => (Level::Warn, "was refused"),

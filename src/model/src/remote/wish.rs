@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::RemoteState;
+use super::code::Code;
 use crate::checks::Refusal;
 use crate::compartments::{actions, sentence};
 
@@ -17,8 +18,8 @@ use crate::compartments::{actions, sentence};
 pub struct Merge {
     /// The pull request.
     pub number: u64,
-    /// Its head, as it was shown: another one is not merged. None: it does not wait here, so it is only looked whether
-    /// it is merged already.
+    /// Its head, as it was shown: another one is not merged. None: it does not wait here and nobody said what was shown,
+    /// so it is only looked whether it is merged already.
     #[serde(default)]
     pub head: Option<Commit>,
 }
@@ -38,6 +39,14 @@ impl From<&Merged> for Revert {
     fn from(merged: &Merged) -> Self {
         Self { number: merged.number, commit: merged.commit.clone(), title: merged.title.clone() }
     }
+}
+
+/// The arguments that have a pull request merged as it is shown, and no other.
+pub fn shown(waiting: &PullRequest) -> Map<String, Value> {
+    Map::from_iter([
+        ("number".to_owned(), Value::from(waiting.number)),
+        ("head".to_owned(), Value::from(waiting.head.as_str())),
+    ])
 }
 
 /// As arguments of a command.
@@ -100,8 +109,12 @@ fn asked(args: &Map<String, Value>) -> Result<Asked, Refusal> {
     Ok(Asked { number, head })
 }
 
+fn refusal(code: Code, message: impl Into<String>) -> Refusal {
+    Refusal::new(code.as_str(), message)
+}
+
 fn bad_args(why: &str) -> Refusal {
-    Refusal::new("bad_args", format!("The arguments are not good: {why}."))
+    refusal(Code::BadArgs, format!("The arguments are not good: {why}."))
 }
 
 /// What is merged: the update that waits, or the one that was asked for. Without `can`, pull requests are not seen here.
@@ -109,15 +122,16 @@ fn merge(args: &Map<String, Value>, waiting: Option<&PullRequest>, can: bool) ->
     let asked = asked(args)?;
     if !can {
         let message = "No update pull request waits: they are seen where NIXFLEET_GITHUB_REPO is set.";
-        return Err(Refusal::new("no_pending_pr", message));
+        return Err(refusal(Code::NoPendingPr, message));
     }
     match (asked.number, waiting) {
         (Some(number), Some(waiting)) if number == waiting.number => waiting_one(waiting, asked.head.as_ref()),
-        // Not the one that waits: it may be merged already, and that is as good.
-        (Some(number), _) => Ok(Merge { number, head: None }),
+        // Not the one that waits, or not any more: it may be merged already, and that is as good. What was shown of it
+        // is merged all the same, and nothing else.
+        (Some(number), _) => Ok(Merge { number, head: asked.head }),
         (None, Some(waiting)) => waiting_one(waiting, asked.head.as_ref()),
         (None, None) => {
-            Err(Refusal::new("no_pending_pr", "No update pull request waits.").offering(actions::start(Op::RefreshGit)))
+            Err(refusal(Code::NoPendingPr, "No update pull request waits.").offering(actions::start(Op::RefreshGit)))
         }
     }
 }
@@ -125,11 +139,11 @@ fn merge(args: &Map<String, Value>, waiting: Option<&PullRequest>, can: bool) ->
 fn waiting_one(waiting: &PullRequest, shown: Option<&Commit>) -> Result<Merge, Refusal> {
     let named = format!("#{} {}", waiting.number, sentence::quoted(&waiting.title));
     if waiting.mergeable == Some(false) {
-        return Err(Refusal::new("no_pending_pr", cant_be_merged(waiting, &named)));
+        return Err(refusal(Code::NoPendingPr, cant_be_merged(waiting, &named)));
     }
     if shown.is_some_and(|shown| !shown.is(&waiting.head)) {
         let message = format!("{named} has other commits than those that were shown: look at it again, then merge.");
-        return Err(Refusal::new("pr_changed", message));
+        return Err(refusal(Code::PrChanged, message));
     }
     Ok(Merge { number: waiting.number, head: Some(waiting.head.clone()) })
 }
@@ -145,7 +159,7 @@ pub(crate) fn cant_be_merged(waiting: &PullRequest, named: &str) -> String {
 /// What is reverted: the last merge from here.
 fn revert(args: &Map<String, Value>, remote: &RemoteState, can: bool) -> Result<Revert, Refusal> {
     let asked = asked(args)?;
-    let nothing = |message: String| Err(Refusal::new("nothing_to_revert", message));
+    let nothing = |message: String| Err(refusal(Code::NothingToRevert, message));
     let Some(merged) = &remote.merged else {
         return nothing("No pull request was merged from here that could be reverted.".to_owned());
     };
@@ -219,6 +233,8 @@ mod tests {
             ("as shown", json!({"number": 12, "head": "abcdef01"}), waits, "12 abcdef0"),
             ("moved since", json!({"head": "abcdef1"}), waits, "pr_changed"),
             ("another one", json!({"number": 11}), waits, "11 look"),
+            ("as shown, before a newer one came", json!({"number": 11, "head": "abcdef2"}), waits, "11 abcdef2"),
+            ("as shown, and gone since", json!({"number": 12, "head": "abcdef0"}), none, "12 abcdef0"),
             ("gone, perhaps merged", json!({"number": 12}), none, "12 look"),
             ("no number", json!({"number": "x"}), waits, "bad_args"),
             ("negative", json!({"number": -1}), waits, "bad_args"),

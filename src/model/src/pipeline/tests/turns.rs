@@ -209,6 +209,14 @@ fn a_dashboard_op_runs_once_and_stands_for_every_host() {
     refused.blocked("", "no_pending_pr");
     assert_eq!(refused.states("b"), [CommandState::Blocked, Skipped, Skipped, Skipped]);
     assert_eq!(refused.state(), RunState::Failed);
+
+    // Merged, and the head does not show it: who went on would deploy the old head, and call it done.
+    let mut unseen = World::new("merge-deploy", &["a", "b"], RunOptions::default());
+    assert_eq!(unseen.began(), "merge-pr");
+    unseen.ends("", CommandState::Partial);
+    assert_eq!(unseen.began(), "", "nothing is pulled");
+    assert_eq!(unseen.states("a"), [CommandState::Partial, Skipped, Skipped, Skipped]);
+    assert_eq!(unseen.state(), RunState::Failed);
 }
 
 #[test]
