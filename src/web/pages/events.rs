@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use askama::Template;
 use nixfleet_model::event::EventFilter;
-use nixfleet_protocol::EventId;
 use nixfleet_protocol::api::{Category, Event, Level};
+use nixfleet_protocol::{EventId, HostId};
 use serde_json::Value;
 
 use super::shell::{Shell, shell};
@@ -109,7 +109,7 @@ struct Page<'a> {
     export: String,
     is_all: bool,
     choices: [Choice; 3],
-    hosts: Vec<String>,
+    hosts: String,
 }
 
 /// A list to choose from.
@@ -160,9 +160,20 @@ pub fn events_page(fleet: &Fleet<'_>, page: EventsPage<'_>, session: Session<'_>
             chosen("level", "Outcome", &levels, filter.level.map_or("", Level::as_str)),
             chosen("within", "When", &WITHIN, within),
         ],
-        hosts: fleet.state.hosts.keys().map(ToString::to_string).collect(),
+        hosts: known_hosts(fleet),
         filter,
     })
+}
+
+#[derive(Template)]
+#[template(path = "known_hosts.html")]
+struct KnownHosts<'a> {
+    hosts: Vec<&'a str>,
+}
+
+/// The names that are offered for the filter's host.
+pub(super) fn known_hosts(fleet: &Fleet<'_>) -> String {
+    html(&KnownHosts { hosts: fleet.state.hosts.keys().map(HostId::as_str).collect() })
 }
 
 const fn category_name(category: Category) -> &'static str {

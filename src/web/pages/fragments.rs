@@ -66,6 +66,9 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
         }
         (PageKind::Fleet, Change::ServerUpdated(_)) => vec![morph("notices", fleet_room::notices(fleet))],
         (PageKind::Fleet, Change::Event(event)) => vec![first_event(fleet, event, events::FEW)],
+        (PageKind::Events | PageKind::Search(_), Change::HostAdded(_) | Change::HostRemoved(_)) => {
+            vec![morph("known-hosts", events::known_hosts(fleet))]
+        }
         (PageKind::Events, Change::Event(event)) => vec![first_line(fleet, event)],
         (PageKind::Search(filter), Change::Event(event)) if filter.takes(event) => vec![first_line(fleet, event)],
         (PageKind::Settings, Change::ServerUpdated(_)) => vec![morph("about", settings::about(fleet))],

@@ -129,7 +129,7 @@ fn a_page_that_was_given_every_change_is_a_fresh_one() {
     begun.commands.insert(over.id, Arc::clone(&over));
     changes.push((Change::CommandFinished(over), begun));
 
-    let pages = [&PageKind::Fleet, &page_of_host];
+    let pages = [&PageKind::Fleet, &PageKind::Events, &page_of_host];
     for ((change, state), kind) in changes.iter().flat_map(|change| pages.map(|page| (change, page))) {
         if matches!((change, kind), (Change::HostRemoved(_), PageKind::Host(_))) {
             continue; // there is no fresh one
