@@ -127,7 +127,7 @@ impl Agent {
         let lock = own(&state_dir)?.ok_or_else(|| AgentError::Taken(state_dir.clone()))?;
         let journal = Journal::open(&state_dir)?;
         let path = config.host.environment.get("PATH").cloned().unwrap_or_default();
-        let launcher = Launcher::here(config.sudo.clone(), path, config.host.environment.get("XDG_RUNTIME_DIR"))?;
+        let launcher = Launcher::here(config.host.sudo.clone(), path, config.host.environment.get("XDG_RUNTIME_DIR"))?;
         let identity = Identity {
             journal: journal.id(),
             instance: InstanceId::from_uuid(Uuid::new_v4()),

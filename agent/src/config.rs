@@ -125,8 +125,6 @@ pub struct Config {
     pub nixpkgs_version: Option<String>,
     /// Certificates to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
-    /// The program that makes us root, as an argument vector.
-    pub sudo: Vec<String>,
     /// The log.
     pub log: LogSettings,
 }
@@ -211,6 +209,7 @@ pub fn read(variables: &BTreeMap<String, String>, machine: &Machine) -> Result<(
         root,
         reboot,
         test_limit_s,
+        sudo,
         allow_exec,
         environment,
     };
@@ -227,7 +226,6 @@ pub fn read(variables: &BTreeMap<String, String>, machine: &Machine) -> Result<(
         tags,
         nixpkgs_version,
         ca_file,
-        sudo,
         log,
     };
     Ok((config, warnings))

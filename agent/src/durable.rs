@@ -37,7 +37,12 @@ fn replace(path: &Path, bytes: &[u8], synced: bool) -> io::Result<()> {
     let mut name = path.file_name().map(std::ffi::OsStr::to_owned).unwrap_or_default();
     name.push(".new");
     let fresh = path.with_file_name(name);
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh)?;
+    let open = || OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&fresh);
+    let mut file = match open() {
+        // Left half-written by a runner that was root: not ours to write, but ours to remove.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => fs::remove_file(&fresh).and_then(|()| open()),
+        opened => opened,
+    }?;
     file.write_all(bytes)?;
     if synced {
         file.sync_all()?;

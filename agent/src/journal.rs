@@ -21,6 +21,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nixfleet_protocol::{CommandId, JournalId, Time};
+use tracing::warn;
 use uuid::Uuid;
 
 use crate::durable;
@@ -59,6 +60,30 @@ pub enum Admission {
     Forgotten,
 }
 
+/// What the name of a folder begins with that is no command yet, and of one that is none any more.
+const NEW: &str = ".new-";
+const OLD: &str = ".old-";
+
+/// Removes what is left of deleted commands. A runner that is root does it for an agent that may not: what root made
+/// in a command's folder, only root can remove.
+pub fn sweep_as_root(state_dir: &Path) -> io::Result<()> {
+    sweep(&state_dir.join("commands"), &[OLD])
+}
+
+/// Removes all folders whose name begins so; the first error comes when all were tried.
+fn sweep(commands: &Path, kinds: &[&str]) -> io::Result<()> {
+    let mut swept = Ok(());
+    for found in fs::read_dir(commands)? {
+        let found = found?;
+        let name = found.file_name();
+        if kinds.iter().any(|kind| name.to_string_lossy().starts_with(kind)) {
+            let removed = fs::remove_dir_all(found.path());
+            swept = swept.and(removed);
+        }
+    }
+    swept
+}
+
 /// The journal of one state directory.
 #[derive(Debug)]
 pub struct Journal {
@@ -77,35 +102,37 @@ impl Journal {
         let known = KnownIds::open(&state_dir.join("ids")).map_err(JournalError::at(&state_dir.join("ids")))?;
         let past = PastCommands::open(&state_dir.join("past")).map_err(JournalError::at(&state_dir.join("past")))?;
         let journal = Self { id, commands, known, past };
-        journal.sweep()?;
+        journal.sweep();
         Ok(journal)
     }
 
+    /// The id of this state directory. A file that nobody can read is put aside, and this is another journal from now
+    /// on: the dashboard then calls what is not named by it orphaned, which is true.
     fn identity(path: &Path) -> Result<JournalId, JournalError> {
-        match fs::read_to_string(path) {
-            Ok(text) => text
-                .trim()
-                .parse()
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
-                .map_err(JournalError::at(path)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let id = JournalId::from_uuid(Uuid::new_v4());
-                durable::write(path, format!("{id}\n").as_bytes()).map_err(JournalError::at(path))?;
-                Ok(id)
-            }
-            Err(error) => Err(JournalError::at(path)(error)),
+        let unreadable = match fs::read_to_string(path) {
+            Ok(text) => match text.trim().parse() {
+                Ok(id) => return Ok(id),
+                Err(error) => Some(io::Error::new(io::ErrorKind::InvalidData, error)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => Some(error),
+        };
+        if let Some(error) = unreadable {
+            let aside = path.with_extension("unreadable");
+            warn!(%error, aside = %aside.display(), "the journal's id can't be read: it is put aside and a new one made");
+            fs::rename(path, &aside).map_err(JournalError::at(path))?;
         }
+        let id = JournalId::from_uuid(Uuid::new_v4());
+        durable::write(path, format!("{id}\n").as_bytes()).map_err(JournalError::at(path))?;
+        Ok(id)
     }
 
-    /// Removes folders that never became commands, or whose deletion was cut short.
-    fn sweep(&self) -> Result<(), JournalError> {
-        for found in fs::read_dir(&self.commands).map_err(JournalError::at(&self.commands))? {
-            let found = found.map_err(JournalError::at(&self.commands))?;
-            if found.file_name().to_string_lossy().starts_with('.') {
-                fs::remove_dir_all(found.path()).map_err(JournalError::at(&found.path()))?;
-            }
+    /// Removes folders that never became commands, or whose deletion was cut short. What a runner that was root left
+    /// there may be beyond us: the next such runner removes it ([`sweep_as_root`]).
+    fn sweep(&self) {
+        if let Err(error) = sweep(&self.commands, &[NEW, OLD]) {
+            warn!(%error, "what is left of deleted commands can't be removed");
         }
-        Ok(())
     }
 
     /// The id of this state directory.
@@ -150,7 +177,7 @@ impl Journal {
     /// The order is written in a folder of another name and comes into being whole, by the rename. One that can't be
     /// made durable is taken back: it is refused, so no later start of the agent may begin it.
     fn write(&self, order: &Order, folder: &Path, sync: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-        let fresh = self.commands.join(format!(".new-{}", order.id));
+        let fresh = self.commands.join(format!("{NEW}{}", order.id));
         durable::private_dir(&fresh)?;
         durable::write_json(&fresh.join(entry::ORDER), order)?;
         fs::rename(&fresh, folder)?;
@@ -158,7 +185,7 @@ impl Journal {
         match fs::rename(folder, &fresh).and_then(|()| fs::remove_dir_all(&fresh)) {
             // It stands there for every later start to see: then it is taken, and not yet safe from a power cut.
             Err(stays) if folder.exists() => {
-                tracing::warn!(command = %order.id, %error, %stays, "an order is not durable and can't be taken back");
+                warn!(command = %order.id, %error, %stays, "an order is not durable and can't be taken back");
                 Ok(())
             }
             Ok(()) | Err(_) => Err(error),
@@ -199,10 +226,11 @@ impl Journal {
         self.known.add(&doomed).map_err(JournalError::at(&self.commands))?;
         for id in &doomed {
             let folder = self.folder(*id);
-            // The rename first: half a folder must never look like a command.
-            let away = self.commands.join(format!(".old-{id}"));
-            fs::rename(&folder, &away).map_err(JournalError::at(&folder))?;
-            fs::remove_dir_all(&away).map_err(JournalError::at(&away))?;
+            // The rename first: half a folder must never look like a command. One that stays holds up no other.
+            let away = self.commands.join(format!("{OLD}{id}"));
+            if let Err(error) = fs::rename(&folder, &away).and_then(|()| fs::remove_dir_all(&away)) {
+                warn!(command = %id, %error, "the folder of an old command can't be removed");
+            }
         }
         Ok(doomed.len())
     }

@@ -7,12 +7,16 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use nixfleet_protocol::CommandId;
-use tokio::process::Command;
+use nixfleet_protocol::text::plain;
+use tokio::process::{Child, Command};
 
 use crate::journal::entry::Entry;
+
+/// What a runner, or what starts it, says before there is a log.
+pub const ERRORS: &str = "runner.err";
 
 /// The word that makes the binary a runner.
 pub const MODE: &str = "run-command";
@@ -80,16 +84,16 @@ impl Launcher {
         vector
     }
 
-    /// Starts it. What it says before it has a log goes into `runner.err` of its folder.
-    pub fn launch(&self, entry: &Entry, needs_root: bool) -> io::Result<()> {
+    /// Starts it. What it says before it has a log goes into [`ERRORS`] of its folder.
+    pub fn launch(&self, entry: &Entry, needs_root: bool) -> io::Result<Launched> {
         let vector = self.vector(entry.dir(), entry.id(), needs_root);
-        let (program, arguments) =
+        let (name, arguments) =
             vector.split_first().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no program"))?;
-        let program = crate::config::machine::find(&self.path, program)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{program} is not there")))?;
-        let errors = OpenOptions::new().create(true).append(true).mode(0o644).open(entry.file("runner.err"))?;
-        // Dropped at once: tokio reaps it when it ends, and never kills it.
-        Command::new(program)
+        let program = crate::config::machine::find(&self.path, name)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, format!("{name} is not there")))?;
+        let errors = OpenOptions::new().create(true).append(true).mode(0o644).open(entry.file(ERRORS))?;
+        let mut command = Command::new(&program);
+        command
             .args(arguments)
             .current_dir("/")
             .env_clear()
@@ -97,10 +101,39 @@ impl Launcher {
             .envs(self.user_manager.iter().map(|dir| ("XDG_RUNTIME_DIR", dir)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(errors)
-            .spawn()?;
-        Ok(())
+            .stderr(errors);
+        let direct = program == self.program;
+        if !direct {
+            // sudo passes on what ends it: what ends our group must not end the command. The runner itself makes a
+            // session, which the leader of a group may not.
+            command.process_group(0);
+        }
+        let name = if direct { "the runner".to_owned() } else { name.clone() };
+        Ok(Launched { program: name, child: command.spawn()? })
     }
+}
+
+/// What was started: a runner, or what starts it. When this is dropped tokio reaps it when it ends, and never kills it.
+#[derive(Debug)]
+pub struct Launched {
+    program: String,
+    child: Child,
+}
+
+impl Launched {
+    /// Its name and how it ended, if it ended without success.
+    pub fn failed(&mut self) -> Option<(String, ExitStatus)> {
+        let status = self.child.try_wait().ok().flatten()?;
+        (!status.success()).then(|| (self.program.clone(), status))
+    }
+}
+
+/// The last line that was said before there was a log.
+pub fn last_words(entry: &Entry) -> Option<String> {
+    let text = std::fs::read(entry.file(ERRORS)).ok()?;
+    let text = String::from_utf8_lossy(&text[text.len().saturating_sub(4096)..]).into_owned();
+    let line = text.lines().map(str::trim).rfind(|line| !line.is_empty())?;
+    Some(plain(line).chars().take(500).collect())
 }
 
 /// The path of this binary; through `/proc` when its file was replaced meanwhile.

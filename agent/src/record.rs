@@ -68,6 +68,9 @@ pub struct HostSettings {
     pub reboot: Vec<String>,
     /// The longest that one test may take, in seconds.
     pub test_limit_s: u64,
+    /// What makes us root, as an argument vector; empty where nothing does.
+    #[serde(default)]
+    pub sudo: Vec<String>,
     /// Whether `exec` is allowed.
     #[serde(default)]
     pub allow_exec: bool,
@@ -93,6 +96,9 @@ pub enum Stage {
     Interrupted,
     /// A person stopped it.
     Stopped,
+    /// A part that only a newer agent knows, which wrote this.
+    #[serde(other)]
+    Other,
 }
 
 impl Stage {
@@ -106,6 +112,7 @@ impl Stage {
             Self::Tests => "tests",
             Self::Interrupted => "interrupted",
             Self::Stopped => "stopped",
+            Self::Other => "other",
         }
     }
 }
@@ -195,6 +202,7 @@ pub(crate) mod tests_support {
             root: "/".into(),
             reboot: vec!["systemctl".into(), "reboot".into()],
             test_limit_s: 60,
+            sudo: Vec::new(),
             allow_exec: false,
             environment: BTreeMap::new(),
         }

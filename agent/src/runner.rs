@@ -14,6 +14,7 @@ pub mod clone;
 pub mod closures;
 pub mod execution;
 pub mod garbage;
+pub mod handed_over;
 pub mod lines;
 pub mod log;
 pub mod masked;
@@ -23,6 +24,7 @@ pub mod nix_reports;
 pub mod own;
 pub mod process;
 pub mod remains;
+pub mod stopping;
 pub mod suite;
 pub mod units;
 
@@ -39,6 +41,7 @@ use crate::journal::entry::{Claim, Entry, ORDER, RESULT, STARTED};
 use crate::ops::deployed::DeployedRecord;
 use crate::record::{Order, Outcome, Stage};
 use execution::{Execution, Verdict};
+use stopping::Wish;
 
 /// How often a result that can't be written is tried again, and for how long: a full disk may be emptied.
 const RETRY: (Duration, u32) = (Duration::from_secs(5), 720);
@@ -64,14 +67,19 @@ pub async fn run(dir: &Path) -> Result<(), RunnerError> {
         .map_err(|error| RunnerError::NoOrder(name(), Some(error)))?
         .ok_or_else(|| RunnerError::NoOrder(name(), None))?;
     let entry = Entry::at(dir.to_owned(), order.id);
+    let wish = Wish::listening(&entry).map_err(|error| RunnerError::Folder(name(), error))?;
     let started_at = Time::now();
     let pid = i32::try_from(std::process::id()).unwrap_or_default();
     let claim = Claim { pid, boot: system::boot_id(&order.host.root), at: started_at };
     let bytes = serde_json::to_vec(&claim).map_err(|error| RunnerError::Folder(name(), error.into()))?;
     let claimed = durable::claim(&entry.file(STARTED), &bytes).map_err(|error| RunnerError::Folder(name(), error))?;
     let Some(_held_while_we_live) = claimed else { return Ok(()) };
+    if rustix::process::geteuid().is_root() {
+        // The agent's own user can't remove what earlier runners made as root. Tried again by the next one.
+        let _ = crate::journal::sweep_as_root(&order.host.state_dir);
+    }
     let log = log::LogFile::create(dir, log::BOUNDS).map_err(|error| RunnerError::Folder(name(), error))?;
-    let (verdict, log) = Execution::new(&order, &entry, log).carry_out().await;
+    let (verdict, log) = Execution::new(&order, &entry, wish, log).carry_out().await;
     let (output_end, lost) = log.finish();
     let mut outcome = outcome(&order, started_at, output_end, verdict, lost);
     outcome.lock_local = lock_local::of(&order.host).await;

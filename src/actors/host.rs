@@ -30,7 +30,7 @@ use std::time::Duration;
 use nixfleet_model::checks::Refusal;
 use nixfleet_model::command::Command;
 use nixfleet_model::host::HostRecord;
-pub use nixfleet_model::host_core::{Act, ActRefused, Submit, Submitted};
+pub use nixfleet_model::host_core::{Act, ActRefused, Submit, Submitted, WISH};
 use nixfleet_model::host_core::{Core, Effect, Input, Step, Writes};
 use nixfleet_model::remote::RemoteState;
 use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
@@ -91,6 +91,8 @@ pub enum Msg {
     },
     /// Somebody wants an op.
     Submit {
+        /// The id that it gets, where none was chosen before.
+        id: CommandId,
         /// Which, and how.
         request: Box<Submit>,
         /// Answered when it is on disk and in the state that everyone sees.
@@ -98,6 +100,8 @@ pub enum Msg {
     },
     /// The store was asked for the id of a wish, and has answered.
     Sought {
+        /// Its id.
+        id: CommandId,
         /// The wish.
         request: Box<Submit>,
         /// What the store has of its id.
@@ -147,6 +151,11 @@ pub enum Msg {
         command: CommandId,
         /// How far.
         news: News,
+    },
+    /// The lengths of the logs that a register named are not waited for any longer.
+    MeasuredLongEnough {
+        /// On which link.
+        link: u64,
     },
     /// The store was asked for a command, and has answered.
     Found {
@@ -240,6 +249,8 @@ struct Measuring {
     link: u64,
     offsets: BTreeMap<CommandId, u64>,
     missing: Vec<CommandId>,
+    /// They have no longer than this.
+    _limit: OwnedTask,
 }
 
 /// The actor.
@@ -298,8 +309,8 @@ impl Actor for Host {
             }
             Msg::RemoteChanged(remote) => state.step(&myself, Input::Remote(remote)),
             Msg::RemoteAsked { number } => state.step(&myself, Input::RemoteAsked { number }),
-            Msg::Submit { request, reply } => state.submit(&myself, *request, reply),
-            Msg::Sought { request, known, reply } => state.sought(&myself, *request, known, reply),
+            Msg::Submit { id, request, reply } => state.submit(&myself, id, *request, reply),
+            Msg::Sought { id, request, known, reply } => state.sought(&myself, id, *request, known, reply),
             Msg::Reserve { run, reply } => state.reserve(&myself, run, reply),
             Msg::Owned(run) => state.step(&myself, Input::Owned(run)),
             Msg::Act { command, action, actor, reply } => state.act(&myself, command, action, actor, reply),
@@ -319,6 +330,7 @@ impl Actor for Host {
                 }
             }
             Msg::Log { command, news } => state.log_news(&myself, command, news),
+            Msg::MeasuredLongEnough { link } => state.measured_long_enough(link),
             Msg::Found { id, command } => state.step(&myself, Input::Found { id, command }),
             Msg::ReaderLeft { command } => state.step(&myself, Input::ReaderLeft { command }),
             Msg::Wake { generation } => {

@@ -64,6 +64,8 @@ pub enum Msg {
     Submit {
         /// Which host.
         host: HostId,
+        /// The command's id, where none was chosen before.
+        id: CommandId,
         /// Which op, and how.
         request: Box<Submit>,
         /// Answered when it is on disk and in the state that everyone sees.
@@ -287,10 +289,10 @@ impl Actor for Hosts {
                     tell(actor, host::Msg::RemoteAsked { number });
                 }
             }
-            Msg::Submit { host, request, reply } => match state.hosts.get(&host) {
+            Msg::Submit { host, id, request, reply } => match state.hosts.get(&host) {
                 None => answer(reply, Submitted::NoSuchHost),
                 Some(Entry { actor: None, .. }) => answer(reply, Submitted::Unavailable(restarting(&host))),
-                Some(Entry { actor: Some(actor), .. }) => tell(actor, host::Msg::Submit { request, reply }),
+                Some(Entry { actor: Some(actor), .. }) => tell(actor, host::Msg::Submit { id, request, reply }),
             },
             Msg::Reserve { run, hosts, reply } => state.reserve(&myself, run, hosts, reply),
             Msg::Reserved { run, refused, reply } => state.reserved(run, refused, reply),

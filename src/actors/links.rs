@@ -174,7 +174,7 @@ impl Actor for Links {
                 state.registered(&myself, link, register, attach);
             }
             Msg::News(LinkNews::Ended { link }) => state.ended(link),
-            Msg::OldAnswered { host, old, alive } => state.old_answered(&host, old, alive),
+            Msg::OldAnswered { host, old, alive } => state.old_answered(&myself, host, old, alive),
             Msg::CloseHost { host, code, reason } => {
                 if let Some(entry) = state.speaking.remove(&host) {
                     entry.link.close(code, &reason);
@@ -254,6 +254,11 @@ impl State {
             }
         };
         let waiting = Waiting { entry: Entry { link, claim: Claim::of(&register) }, register, attach };
+        self.decide(myself, host, waiting);
+    }
+
+    /// Between the link that speaks for a host now and one that wants to.
+    fn decide(&mut self, myself: &ActorRef<Msg>, host: HostId, waiting: Waiting) {
         let old = self.speaking.get(&host);
         match takeover::decide(old.map(|entry| &entry.claim), &waiting.entry.claim) {
             Decision::Accept => self.let_in(host, waiting),
@@ -275,12 +280,15 @@ impl State {
         }
     }
 
-    fn old_answered(&mut self, host: &HostId, old: u64, alive: bool) {
-        let Some(waiting) = self.doubted.remove(host) else { return };
-        let still_speaks = self.speaking.get(host).is_some_and(|entry| entry.link.id() == old);
-        match takeover::after_ping(alive && still_speaks) {
-            Verdict::Refuse => self.name_taken(host, &waiting),
-            Verdict::Replace => self.replace(host.clone(), waiting),
+    fn old_answered(&mut self, myself: &ActorRef<Msg>, host: HostId, old: u64, alive: bool) {
+        let Some(waiting) = self.doubted.remove(&host) else { return };
+        if self.speaking.get(&host).is_none_or(|entry| entry.link.id() != old) {
+            // The link that was pinged is gone, and another may speak for the host by now: it was not asked.
+            return self.decide(myself, host, waiting);
+        }
+        match takeover::after_ping(alive) {
+            Verdict::Refuse => self.name_taken(&host, &waiting),
+            Verdict::Replace => self.replace(host, waiting),
         }
     }
 

@@ -36,6 +36,7 @@ mod preview;
 mod rollout;
 mod row;
 mod runs;
+mod said;
 #[cfg(test)]
 mod sample;
 mod selection;

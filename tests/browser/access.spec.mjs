@@ -1,7 +1,7 @@
 // For everyone: every dialog, menu and popover of every page, the keyboard's way, forced colours, no motion, twice the
 // size and 320 px. Pages and dialogs are found, not listed: a new one is looked at by itself.
 import { test, expect, logIn } from './fleet.mjs';
-import { accessible, asked, narrowEnough, setTheme, settled, WIDTHS } from './look.mjs';
+import { accessible, asked, narrowEnough, snap, setTheme, settled, WIDTHS } from './look.mjs';
 
 /** Every page: those of the bar, a host's and a command's. → [name, path] */
 async function pages(page, demo) {
@@ -65,7 +65,7 @@ for (const theme of ['light', 'dark']) {
           await page.setViewportSize({ width, height });
           await settled(page);
           await openIt(page, id);
-          await page.screenshot({ path: `artefacts/${name}-${id}-${theme}-${width}.png` });
+          await snap(page, `${name}-${id}-${theme}-${width}`, false);
           await narrowEnough(page, `${id} at ${width} px`);
           // The page around it is looked at by itself (look.spec.mjs).
           if (asked(theme, width)) await accessible(page, `${id} on ${path}, ${theme}, ${width} px`, `[id="${id}"]`);
@@ -86,7 +86,7 @@ test('forced colours: all is there, and states differ by shape', async ({ page, 
       for (const [width, height] of WIDTHS) {
         await page.setViewportSize({ width, height });
         await settled(page);
-        await page.screenshot({ path: `artefacts/${name}-forced-${colorScheme}-${width}.png` });
+        await snap(page, `${name}-forced-${colorScheme}-${width}`);
         await narrowEnough(page, `${name} at ${width} px`);
       }
     }
@@ -126,7 +126,7 @@ test('320 px wide, and twice the size: nothing is cut off, nothing scrolls sidew
       else await context.addCookies(state.cookies);
       await tab.goto(demo.pageUrl + path);
       await settled(tab);
-      await tab.screenshot({ path: `artefacts/${name}-${what}.png` });
+      await snap(tab, `${name}-${what}`);
       await narrowEnough(tab, `${name}, ${what}`);
       // No text of a control is cut at the window's edge.
       const outside = await tab.evaluate(() => [...document.querySelectorAll('button, a, input, h1, h2')]

@@ -29,19 +29,26 @@ test('a command stands among the marks and in the list as soon as it runs, and i
   await idle(demo, host);
   await open(page, demo, host);
   const marks = page.locator('#host-past .pill');
-  await expect(marks.first()).toBeVisible();
+  const line = page.locator('#host-past .day-line').first();
+  await expect(marks.last()).toBeVisible();
   const before = await marks.count();
   await page.locator('#host-ops').getByRole('button', { name: 'Run tests' }).click();
   await expect(marks).toHaveCount(before + 1);
   await idle(demo, host);
   const { body } = await demo.api('GET', `/api/v1/commands?host=${host}&limit=1`);
   await expect(page.locator(`[id="command:${body.commands[0].id}"]`)).toContainText('3 of 3 tests passed');
+  // The line of the day has the same, says its sums, and its marks open the log too.
+  await expect(line.locator('.mark')).toHaveCount(await page.locator('#host-past .day').first().locator('.pill').count());
+  await expect(line).toHaveAttribute('aria-label', /^\d+ commands? from \d\d:\d\d to \d\d:\d\d UTC: .*\d+ Success/);
   const mark = marks.last();
   await expect(mark).toHaveAccessibleName(/^Run tests.*Success/);
   await expect(page.locator('.tests li')).toHaveCount(3);
   await page.locator('.dock [data-dock="close"]').click();
   await mark.click();
   await expect(page.locator('.dock .log-lines')).toContainText('test 1 of 3');
+  await page.locator('.dock [data-dock="close"]').click();
+  await line.locator('.mark').last().dispatchEvent('click');
+  await expect(page.locator('.dock .log-lines')).not.toBeEmpty();
   await sameAsFresh(page, context, demo, host);
 });
 

@@ -9,6 +9,12 @@ export async function settled(page) {
   await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 }
 
+/** How every picture is taken: nothing half-way, all rows drawn. */
+export const shoot = { animations: 'disabled', style: '.hosts .host { content-visibility: visible !important }' };
+
+/** A picture of the whole page, or of the window where something covers it. */
+export const snap = (page, name, fullPage = true) => page.screenshot({ path: `artefacts/${name}.png`, fullPage, ...shoot });
+
 export const setTheme = (page, theme) => page.evaluate((theme) => { document.documentElement.dataset.theme = theme; }, theme);
 
 export async function narrowEnough(page, what) {
@@ -32,12 +38,13 @@ export async function accessible(page, what, within) {
   expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target).join(', ')}`), what).toEqual([]);
 }
 
-export async function look(page, name, theme) {
+/** `window`: only what is in the window is in the picture. */
+export async function look(page, name, theme, window = false) {
   await setTheme(page, theme);
   for (const [width, height] of WIDTHS) {
     await page.setViewportSize({ width, height });
     await settled(page);
-    await page.screenshot({ path: `artefacts/${name}-${theme}-${width}.png` });
+    await snap(page, `${name}-${theme}-${width}`, !window);
     await narrowEnough(page, `${name} at ${width} px`);
     if (asked(theme, width)) await accessible(page, `${name}, ${theme}, ${width} px`);
   }

@@ -29,13 +29,16 @@ for (const theme of ['light', 'dark']) {
   test(`selected, filtered, close, and the card of a light, ${theme}`, async ({ page, demo }) => {
     await logIn(page, demo);
     await page.locator('tr.host .pick').nth(1).click();
-    await look(page, 'fleet-selected', theme);
+    await look(page, 'fleet-selected', theme, true);
     await page.keyboard.press('Escape');
     await page.locator('[data-menu="filters-box"]').click();
-    await look(page, 'fleet-filters', theme);
+    await look(page, 'fleet-filters', theme, true);
     await page.keyboard.press('Escape');
     await page.locator('tr.host .light.is-ok').first().click();
-    await look(page, 'fleet-card', theme);
+    await look(page, 'fleet-card', theme, true);
+    await page.keyboard.press('Escape');
+    await page.locator('tr.host .light.is-error').first().click();
+    await look(page, 'fleet-card-red', theme, true);
     await page.keyboard.press('Escape');
     await page.setViewportSize({ width: 1440, height: 900 });
     await page.locator('.density').click();
@@ -52,7 +55,7 @@ for (const theme of ['light', 'dark']) {
     // Where no button is half below it.
     await page.goto(`${demo.pageUrl}/events`);
     await expect(page.locator('.dock .ln').last()).toBeInViewport();
-    await look(page, 'dock', theme);
+    await look(page, 'dock', theme, true);
     await page.getByRole('button', { name: 'Close all logs' }).click();
     await page.setViewportSize({ width: 1440, height: 900 });
     await page.goto(`${demo.pageUrl}/commands/${failed.id}`);
@@ -61,7 +64,7 @@ for (const theme of ['light', 'dark']) {
     await page.keyboard.press('/');
     await page.keyboard.type('error');
     await expect(page.locator('.log-find output')).toContainText(' of ');
-    await look(page, 'log', theme);
+    await look(page, 'log', theme, true);
   });
 
   test(`no such page, ${theme}`, async ({ page, demo }) => {

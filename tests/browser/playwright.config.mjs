@@ -4,6 +4,7 @@ import { defineConfig } from '@playwright/test';
 export default defineConfig({
   testDir: '.',
   testMatch: '*.spec.mjs',
+  globalSetup: './begin.mjs',
   outputDir: 'test-results',
   timeout: 90_000,
   expect: { timeout: 20_000 },

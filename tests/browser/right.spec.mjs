@@ -1,6 +1,7 @@
 // Always right: a tab that stayed open shows what a fresh load shows, whatever happened meanwhile. The two are compared
 // element by element (picture.mjs). NIXFLEET_FLOOD_SECONDS=60 has the flood last a whole minute.
 import { expect, watch } from './fleet.mjs';
+import { snap } from './look.mjs';
 import { differences, picture } from './picture.mjs';
 import { flood, link, logIn, test } from './played.mjs';
 
@@ -302,7 +303,7 @@ test('the connection: quiet for a moment, then what, since when, and a way to tr
       await page.setViewportSize({ width, height });
       const wider = () => page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       await expect.poll(wider, `nothing is wider than ${width} px`).toBeLessThanOrEqual(0);
-      await page.screenshot({ path: `artefacts/reconnecting-${theme}-${width}.png` });
+      await snap(page, `reconnecting-${theme}-${width}`, false);
     }
   }
   // What is clicked now is not sent, and says so.
@@ -310,7 +311,7 @@ test('the connection: quiet for a moment, then what, since when, and a way to tr
   page.on('request', (request) => request.method() === 'POST' && sent.push(request.url()));
   await page.locator(`[id="host:${fleet.agents[0].name}"] button[data-post]:not([aria-disabled=true])`).first().evaluate((button) => button.click());
   await expect(page.locator('#toasts')).toContainText('was not sent: the dashboard can’t be reached');
-  await page.screenshot({ path: 'artefacts/not-sent-1440.png' });
+  await snap(page, 'not-sent-1440', false);
   expect(sent).toEqual([]);
   fleet.cable.plug();
   await page.getByRole('button', { name: 'Try now' }).click();

@@ -12,6 +12,9 @@ const runs = async (demo) => (await demo.api('GET', '/api/v1/runs')).body.runs;
 const over = (demo) =>
   expect.poll(async () => (await runs(demo)).every(({ finished_at: at }) => at), { timeout: 60_000 }).toBe(true);
 const open = (page) => page.locator('#runs > .run-item').first();
+/** Its hosts, which unfold below its line. */
+const unfold = (run) => run.locator('.run-more > summary').click();
+const top = (page) => page.locator('table.hosts').evaluate((table) => table.getBoundingClientRect().top + scrollY);
 
 /** The folder of a host's scripts, in its own checkout. */
 function scripts(demo, host) {
@@ -58,9 +61,12 @@ test('a run stands above the table while it goes on, each stage leads to its log
   await idle(demo);
   const [name] = demo.hosts;
   const held = heldTest(demo, name);
+  const before = await top(page);
   await doAll(page, [name]);
   const run = open(page);
   await expect(run).toContainText('Do all');
+  expect(await top(page) - before, 'whoever is about to click a row hits little else').toBeLessThan(64);
+  await unfold(run);
   const cell = run.getByRole('button', { name: `Run tests on ${name}: Running` });
   await expect(cell).toBeVisible({ timeout: 60_000 });
   await expect(page.locator('#counts')).toContainText('1 run');
@@ -84,8 +90,18 @@ test('the canary fails: the run halts, says why, and a person decides', async ({
   const held = heldTest(demo, canary, 1);
   held.open();
   await doAll(page, [canary, other], async (dialog) => dialog.getByLabel('or these hosts').fill(canary));
+  // In a line above the table; unfolded with what each would do.
+  const ask = open(page).locator('.run-ask');
+  await expect(ask).toContainText(`${canary} has failed.`, { timeout: 90_000 });
+  await expect(page.locator('#said')).toContainText(`Do all halted: ${canary} has failed.`);
+  for (const name of ['Go on', 'Retry the failed', 'Cancel the run']) {
+    await expect(ask.getByRole('button', { name: new RegExp(`^${name}`) })).toBeVisible();
+  }
+  for (const theme of ['light', 'dark']) await look(page, 'runs-asks', theme);
+  await unfold(open(page));
+  await expect(ask).toBeHidden();
   const halt = open(page).locator('.halt');
-  await expect(halt).toContainText(canary, { timeout: 90_000 });
+  await expect(halt).toContainText(canary);
   for (const name of ['Go on', 'Retry the failed', 'Cancel the run']) {
     await expect(halt.getByRole('button', { name: new RegExp(`^${name}`) })).toBeVisible();
   }
@@ -112,6 +128,7 @@ test('a run is cancelled: what runs ends by itself, and the consequence is said 
   const [name, other] = demo.hosts;
   const held = heldTest(demo, name);
   await doAll(page, [name, other], async (dialog) => dialog.getByLabel('or these hosts').fill(name));
+  await unfold(open(page));
   await expect(open(page).getByRole('button', { name: `Run tests on ${name}: Running` })).toBeVisible({ timeout: 60_000 });
   await open(page).getByRole('button', { name: /^Cancel/ }).click();
   await expect(page.locator('#ask')).toContainText('what has not begun never begins');
@@ -128,6 +145,7 @@ test('who is in a run is busy: the row says with what, and another run is refuse
   const [name] = demo.hosts;
   const held = heldTest(demo, name);
   await doAll(page, [name]);
+  await unfold(open(page));
   await expect(open(page).getByRole('button', { name: `Run tests on ${name}: Running` })).toBeVisible({ timeout: 60_000 });
   const { status, body } = await demo.api('POST', '/api/v1/pipelines/do-all/runs', { hosts: [name] });
   expect(status).toBe(409);

@@ -28,7 +28,7 @@ test('a token is made, shown once, used and ended', async ({ page, demo }) => {
   await dialog.getByRole('button', { name: 'Make the token' }).click();
   await expect(dialog.getByRole('alert'), 'what the dashboard says stands in the dialog').toContainText('scopes');
   await dialog.getByLabel('Look').check();
-  await dialog.getByLabel('It ends').selectOption({ label: 'in 30 days' });
+  await dialog.getByLabel('Expires').selectOption({ label: 'in 30 days' });
   await dialog.getByRole('button', { name: 'Make the token' }).click();
   const secret = dialog.locator('[data-result]');
   await expect(secret).toContainText(/^nfa_/);
@@ -105,7 +105,7 @@ test('events: filtered by the server, live, unfolded, older ones, exported', asy
   await filter.getByLabel('Host').fill(demo.hosts[0]);
   await filter.getByRole('button', { name: 'Show' }).focus();
   await page.keyboard.press('/');
-  await expect(filter.getByLabel('Words')).toBeFocused();
+  await expect(filter.getByLabel('Search')).toBeFocused();
   await page.keyboard.type('set-color');
   await page.keyboard.press('Enter');
   await page.waitForURL(/q=set-color/);
@@ -210,7 +210,7 @@ test('each form by keyboard alone: tags, colour, journal', async ({ page, demo }
   await expect(colour).toBeHidden();
   if (chosen) await expect(row(page, host).locator('.tile')).toHaveAttribute('fill', chosen);
 
-  await choose(page, host, 'Journal');
+  await choose(page, host, 'Read journal');
   const journal = page.locator('[id="form:journal"]');
   await journal.getByLabel('Unit').fill('-x');
   await page.keyboard.press('Enter');

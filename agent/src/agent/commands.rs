@@ -2,11 +2,11 @@
 //!
 //! The agent owns one. One command at a time; an id at most once; `accepted` only when the journal has it.
 
+mod endings;
 mod remnant;
 mod words;
 
 use std::io;
-use std::time::Duration;
 
 use nixfleet_protocol::agent::{AgentProgram, Command, CommandRejected, KillCommand, Signal, Status};
 use nixfleet_protocol::{BootId, CommandId, InstanceId, Op, Time};
@@ -17,18 +17,11 @@ use super::deliveries::{Deliveries, Delivery};
 use crate::durable;
 use crate::facts::Identity;
 use crate::facts::lights::Last;
-use crate::journal::entry::{Abandoned, Claim, Entry, GROUP, RESULT, STARTED, Standing, judge};
+use crate::journal::entry::{Claim, Entry, STARTED, Standing};
 use crate::journal::{Admission, Journal, JournalError};
 use crate::launch::Launcher;
 use crate::ops::{self, own};
 use crate::record::{HostSettings, Order, Outcome, Stage};
-use crate::runner::{facts_now, remains};
-
-/// A runner that has not claimed its folder after so long will never do it.
-const CLAIM_WITHIN: Duration = Duration::from_secs(30);
-
-/// A host that goes down ends the runner of its reboot before the agent: that is no failure yet.
-const DOWN_WITHIN: Duration = Duration::from_mins(6);
 
 /// So many journals may be read at once: each is a process on the host.
 const MOST_JOURNALS: usize = 8;
@@ -84,7 +77,7 @@ impl Commands {
             deliveries: Deliveries::default(),
         };
         for entry in commands.journal.entries()? {
-            commands.settle(entry).map_err(JournalError::at(commands.journal.commands_dir()))?;
+            commands.settle(entry);
         }
         Ok(commands)
     }
@@ -92,110 +85,6 @@ impl Commands {
     /// The journal.
     pub const fn journal_mut(&mut self) -> &mut Journal {
         &mut self.journal
-    }
-
-    /// At the start: each command goes on, is begun, or has ended.
-    fn settle(&mut self, entry: Entry) -> io::Result<()> {
-        let standing = entry.standing()?;
-        if standing == Standing::Ended
-            && let (Ok(Some(order)), Ok(Some(outcome))) = (entry.order(), entry.outcome())
-        {
-            // Oldest first: the newest is what is left.
-            self.note_last(&order.ops, &outcome);
-        }
-        if standing == Standing::Ended && entry.is_acknowledged() {
-            return Ok(());
-        }
-        let Some(order) = entry.order().ok().flatten() else {
-            warn!(command = %entry.id(), "the order can't be read");
-            return self.conclude_unreadable(&entry);
-        };
-        info!(command = %entry.id(), op = order.word, ?standing, "found in the journal");
-        let settled = match standing {
-            Standing::Startable if order.ops == [Op::Restart] => Self::conclude(&entry, &order, Abandoned::Restarted),
-            Standing::Startable => self.start(&entry, &order),
-            Standing::Abandoned => self.conclude_abandoned(&entry, &order),
-            Standing::Running | Standing::Ended => Ok(()),
-        };
-        if let Err(error) = settled {
-            // A full disk, perhaps. It is followed, and settled when that works again.
-            warn!(command = %entry.id(), %error, "the command can't be settled yet");
-        }
-        self.deliveries.add(Delivery::new(entry, &order));
-        Ok(())
-    }
-
-    fn start(&self, entry: &Entry, order: &Order) -> io::Result<()> {
-        let needs_root = ops::needs_root(&order.ops, order.host.platform);
-        match self.launcher.launch(entry, needs_root) {
-            Ok(()) => Ok(()),
-            Err(error) => self.conclude_unstarted(entry, order, &format!("its runner can't be started: {error}")),
-        }
-    }
-
-    /// Takes the folder from any runner that may still come, and ends the command.
-    fn conclude_unstarted(&self, entry: &Entry, order: &Order, why: &str) -> io::Result<()> {
-        let pid = i32::try_from(std::process::id()).unwrap_or_default();
-        let claim = serde_json::to_vec(&Claim { pid, boot: self.boot.clone(), at: Time::now() })?;
-        if durable::claim(&entry.file(STARTED), &claim)?.is_none() {
-            return Ok(());
-        }
-        let message = format!("the command was not begun: {why}");
-        durable::write_json(&entry.file(RESULT), &Outcome { message, exit_code: 127, ..facts_now(order) })
-    }
-
-    fn conclude_abandoned(&self, entry: &Entry, order: &Order) -> io::Result<()> {
-        let claim = entry.claim().ok().flatten();
-        let begun_in = claim.as_ref().and_then(|claim| claim.boot.clone());
-        let judged = judge(&order.ops, begun_in.as_ref(), self.boot.as_ref());
-        if judged == Abandoned::GoingDown
-            && claim.as_ref().is_some_and(|claim| Time::now().since(claim.at) < DOWN_WITHIN)
-        {
-            return Ok(());
-        }
-        if matches!(judged, Abandoned::RunnerDied | Abandoned::GoingDown) {
-            let group =
-                std::fs::read_to_string(entry.file(GROUP)).ok().and_then(|text| text.trim().parse::<i32>().ok());
-            // The number alone may belong to somebody else by now; the environment does not lie.
-            let carriers = remains::carriers(order.id);
-            remains::kill_all(order.id, group.filter(|group| carriers.contains(group)));
-        }
-        Self::conclude(entry, order, judged)
-    }
-
-    fn conclude(entry: &Entry, order: &Order, judged: Abandoned) -> io::Result<()> {
-        let claim = entry.claim().ok().flatten();
-        let (exit_code, stage, message) = match judged {
-            Abandoned::Restarted => (0, None, "the agent was restarted"),
-            Abandoned::Rebooted => (0, None, "the host was rebooted"),
-            Abandoned::GoingDown => (1, Some(Stage::Interrupted), "the host did not go down"),
-            Abandoned::LostWithBoot => (1, Some(Stage::Interrupted), "the command ended with a reboot of the host"),
-            Abandoned::RunnerDied => {
-                (1, Some(Stage::Interrupted), "the command was interrupted: its runner was killed")
-            }
-        };
-        info!(command = %entry.id(), exit_code, message, "concluded");
-        let outcome = Outcome {
-            exit_code,
-            stage,
-            message: message.into(),
-            started_at: claim.map(|claim| claim.at),
-            output_end: remnant::cut_log(entry)?,
-            ..facts_now(order)
-        };
-        durable::write_json(&entry.file(RESULT), &outcome)
-    }
-
-    /// Without an order nobody can say what it was; the dashboard is told that it ended.
-    fn conclude_unreadable(&mut self, entry: &Entry) -> io::Result<()> {
-        let order = self.order(entry.id(), String::new(), Vec::new(), None, false);
-        if entry.standing()? != Standing::Ended {
-            let message = "the command's order can't be read".to_owned();
-            let outcome = Outcome { message, output_end: remnant::cut_log(entry)?, ..facts_now(&order) };
-            durable::write_json(&entry.file(RESULT), &outcome)?;
-        }
-        self.deliveries.add(Delivery::new(entry.clone(), &order));
-        Ok(())
     }
 
     fn order(&self, id: CommandId, word: String, ops: Vec<Op>, args: Option<serde_json::Value>, legacy: bool) -> Order {
@@ -269,10 +158,11 @@ impl Commands {
         if restart {
             return Answer::Restarting(id);
         }
-        if let Err(error) = self.start(&entry, &order) {
+        let launched = self.start(&entry, &order).unwrap_or_else(|error| {
             warn!(command = %id, %error, "the command can't be begun");
-        }
-        self.deliveries.add(Delivery::new(entry, &order));
+            None
+        });
+        self.follow(entry, &order, launched);
         Answer::Accepted(id)
     }
 
@@ -292,27 +182,28 @@ impl Commands {
     /// Stops the command with this id; without one, whatever runs.
     pub fn stop(&mut self, kill: &KillCommand) {
         let Some(id) = kill.command_id else { return self.stop_slot(kill.signal) };
-        if let Some(delivery) = self.deliveries.get(id).filter(|delivery| delivery.outcome.is_none()) {
-            ask_to_stop(delivery, kill.signal);
+        if let Some(delivery) = self.deliveries.get_mut(id).filter(|delivery| delivery.outcome.is_none()) {
+            delivery.ask_to_stop(kill.signal);
         } else {
             info!(command = %id, "not running, so not stopped");
         }
     }
 
     /// Stops what runs in the host's slot. Journals are stopped by their ids alone.
-    pub fn stop_slot(&self, signal: Signal) {
-        if let Some(delivery) = self.deliveries.running() {
-            ask_to_stop(delivery, signal);
+    pub fn stop_slot(&mut self, signal: Signal) {
+        let running = self.deliveries.running().map(Delivery::id);
+        if let Some(delivery) = running.and_then(|id| self.deliveries.get_mut(id)) {
+            delivery.ask_to_stop(signal);
         } else {
             info!("nothing to stop");
         }
     }
 
     /// Stops all journals: nobody has been there to read them for a long time.
-    pub fn stop_journals(&self) {
+    pub fn stop_journals(&mut self) {
         for id in self.deliveries.ids_of_journals() {
-            if let Some(delivery) = self.deliveries.get(id) {
-                ask_to_stop(delivery, Signal::Term);
+            if let Some(delivery) = self.deliveries.get_mut(id) {
+                delivery.ask_to_stop(Signal::Term);
             }
         }
     }
@@ -361,49 +252,6 @@ impl Commands {
         }
     }
 
-    /// Notices which commands ended, and which were abandoned. True when one ended just now.
-    pub fn look(&mut self) -> bool {
-        let mut ended = false;
-        for id in self.deliveries.ids_running() {
-            match self.look_at(id) {
-                Ok(over) => ended |= over,
-                Err(error) => warn!(command = %id, %error, "the command's folder can't be read"),
-            }
-        }
-        ended
-    }
-
-    fn look_at(&mut self, id: CommandId) -> io::Result<bool> {
-        let Some(delivery) = self.deliveries.get_mut(id) else { return Ok(false) };
-        let entry = delivery.entry().clone();
-        if !entry.file(RESULT).exists() {
-            // The lock is asked for less often: it costs an open file.
-            if !delivery.is_due() {
-                return Ok(false);
-            }
-            let since = delivery.since;
-            let Some(order) = entry.order()? else { return Ok(false) };
-            match entry.standing()? {
-                Standing::Startable if since.elapsed() > CLAIM_WITHIN => {
-                    self.conclude_unstarted(&entry, &order, "its runner never began")?;
-                }
-                Standing::Abandoned => self.conclude_abandoned(&entry, &order)?,
-                Standing::Startable | Standing::Running => return Ok(false),
-                Standing::Ended => {}
-            }
-        }
-        if let Some(outcome) = entry.outcome()?
-            && let Some(delivery) = self.deliveries.get_mut(id)
-        {
-            info!(command = %id, exit_code = outcome.exit_code, message = outcome.message, "ended");
-            let ops = delivery.ops.clone();
-            delivery.outcome = Some(outcome.clone());
-            self.note_last(&ops, &outcome);
-            return Ok(true);
-        }
-        Ok(false)
-    }
-
     /// Marks a restart as begun: the next process will see that it is another.
     pub fn begin_restart(&self, id: CommandId) -> io::Result<()> {
         let Some(Admission::Known(entry)) = self.journal.find(id).map_err(|error| error.source)? else { return Ok(()) };
@@ -413,54 +261,5 @@ impl Commands {
     }
 }
 
-fn ask_to_stop(delivery: &Delivery, signal: Signal) {
-    info!(command = %delivery.id(), ?signal, "stopping");
-    if let Err(error) = delivery.entry().ask_to_stop(signal) {
-        warn!(command = %delivery.id(), %error, "the wish to stop can't be written");
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::facts::Identity;
-    use crate::record::tests_support::settings;
-    use nixfleet_protocol::agent::Platform;
-
-    #[test]
-    fn a_restart_whose_link_broke_before_the_agent_went_is_begun_when_it_comes_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let journal = Journal::open(dir.path()).unwrap();
-        let identity =
-            Identity { journal: journal.id(), instance: InstanceId::from_uuid(Uuid::from_u128(1)), boot: None };
-        let launcher = Launcher::here(Vec::new(), String::new(), None).unwrap();
-        let settings = settings(Platform::Script);
-        let mut commands = Commands::new(journal, launcher, settings, &identity, AgentProgram::default()).unwrap();
-        let id = CommandId::from_uuid(Uuid::from_u128(7));
-        let order = || Command { command: "restart".into(), command_id: Some(id), args: None, hard_limit_s: None };
-        assert!(matches!(commands.take(order(), false), Answer::Restarting(_)));
-        assert!(matches!(commands.take(order(), false), Answer::Restarting(_)), "the same id again, not begun yet");
-        commands.begin_restart(id).unwrap();
-        assert!(matches!(commands.take(order(), false), Answer::Accepted(_)), "an id runs at most once");
-    }
-
-    #[test]
-    fn an_id_of_which_nothing_else_is_known_is_said_to_be_forgotten() {
-        let dir = tempfile::tempdir().unwrap();
-        let id = CommandId::from_uuid(Uuid::from_u128(7));
-        let mut journal = Journal::open(dir.path()).unwrap();
-        let Admission::New(entry) = journal.admit(&crate::record::tests_support::order(id)).unwrap() else { panic!() };
-        // A result that nobody can read.
-        durable::write(&entry.file(RESULT), b"{}").unwrap();
-        entry.acknowledge(Time::from_millis(0)).unwrap();
-        assert_eq!(journal.prune(Time::from_millis(8 * 24 * 3600 * 1000)).unwrap(), 1);
-        let identity =
-            Identity { journal: journal.id(), instance: InstanceId::from_uuid(Uuid::from_u128(1)), boot: None };
-        let launcher = Launcher::here(Vec::new(), String::new(), None).unwrap();
-        let settings = settings(Platform::Script);
-        let mut commands = Commands::new(journal, launcher, settings, &identity, AgentProgram::default()).unwrap();
-        let order = Command { command: "switch".into(), command_id: Some(id), args: None, hard_limit_s: None };
-        let Answer::Rejected(answer) = commands.take(order, false) else { panic!("it is no new command") };
-        assert_eq!((answer.reason.as_str(), answer.command_id), ("forgotten", Some(id)));
-    }
-}
+mod tests;

@@ -8,14 +8,17 @@ use std::collections::BTreeMap;
 use std::io;
 use std::time::Duration;
 
-use nixfleet_protocol::agent::{AgentMessage, Output, Progress, Registered, Status, Stream, TestProgress};
+use nixfleet_protocol::agent::{AgentMessage, Output, Progress, Registered, Signal, Status, Stream, TestProgress};
+use nixfleet_protocol::log::Record;
 use nixfleet_protocol::{CommandId, Op, Time};
+use rustix::process::{Pid, kill_process};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 
 use super::legacy;
-use crate::journal::entry::Entry;
+use crate::journal::entry::{Entry, Standing};
+use crate::launch::Launched;
 use crate::link::Link;
 use crate::ops::{own, words};
 use crate::record::{Order, Outcome, ProgressRecord};
@@ -26,6 +29,8 @@ use crate::transcript::{Piece, Transcript};
 pub const WINDOW: u64 = 1024 * 1024;
 /// One read from a log.
 const READ: usize = 64 * 1024;
+/// A log that could not be read for so long, of a command that is over, is given up.
+const UNREADABLE_FOR: Duration = Duration::from_secs(30);
 /// How often a running command's lock is looked at.
 const LOCK_EVERY: Duration = Duration::from_millis(500);
 /// The most ids that a register names.
@@ -43,12 +48,18 @@ pub struct Delivery {
     pub since: Instant,
     /// Its ops, in order.
     pub ops: Vec<Op>,
+    /// What was started for it, until it began.
+    pub launched: Option<Launched>,
     transcript: Option<Transcript>,
     acknowledged: u64,
     sent: u64,
     status_sent: bool,
     looked: Instant,
     progress: Option<ProgressRecord>,
+    /// The wish to stop, while it could not be written down.
+    wish: Option<Signal>,
+    /// Since when its folder can't be worked with, and why.
+    trouble: Option<(Instant, String)>,
 }
 
 impl Delivery {
@@ -62,12 +73,15 @@ impl Delivery {
             outcome,
             since: now,
             ops: order.ops.clone(),
+            launched: None,
             transcript: None,
             acknowledged: 0,
             sent: 0,
             status_sent: false,
             looked: now,
             progress: None,
+            wish: None,
+            trouble: None,
         }
     }
 
@@ -100,6 +114,53 @@ impl Delivery {
         due
     }
 
+    /// Leaves the wish to stop for its runner.
+    pub fn ask_to_stop(&mut self, signal: Signal) {
+        info!(command = %self.id(), ?signal, "stopping");
+        self.wish = Some(signal);
+        self.repeat_wish();
+    }
+
+    /// A wish that can't be written down is not forgotten: a full disk takes no new file, perhaps. Then the runner is
+    /// told by a signal.
+    pub fn repeat_wish(&mut self) {
+        let Some(signal) = self.wish else { return };
+        let Err(error) = self.entry.ask_to_stop(signal) else {
+            self.wish = None;
+            return;
+        };
+        if self.is_new_trouble(&error) {
+            warn!(command = %self.id(), %error, "the wish to stop can't be written, so its runner is told by a signal");
+        }
+        // The lock says that this number is the runner's.
+        if self.entry.asked_to_stop().is_none()
+            && matches!(self.entry.standing(), Ok(Standing::Running))
+            && let Some(pid) = self.entry.claim().ok().flatten().and_then(|claim| Pid::from_raw(claim.pid))
+            && let Err(error) = kill_process(pid, rustix::process::Signal::USR1)
+        {
+            warn!(command = %self.id(), %error, "its runner can't be signalled");
+        }
+    }
+
+    /// For how long its folder could not be worked with.
+    pub fn troubled_for(&self) -> Option<Duration> {
+        self.trouble.as_ref().map(|(since, _)| since.elapsed())
+    }
+
+    /// Its folder can be worked with.
+    pub fn is_well(&mut self) {
+        self.trouble = None;
+    }
+
+    /// Its folder can't be worked with. True for a reason that was not told yet: it may stay for days.
+    pub fn is_new_trouble(&mut self, error: &io::Error) -> bool {
+        let why = error.to_string();
+        let (since, known) = self.trouble.take().unwrap_or_else(|| (Instant::now(), String::new()));
+        let new = known != why;
+        self.trouble = Some((since, why));
+        new
+    }
+
     fn restart_at(&mut self, offset: u64) {
         (self.acknowledged, self.sent, self.status_sent, self.progress) = (offset, offset, false, None);
     }
@@ -109,10 +170,16 @@ impl Delivery {
         let pieces = match self.read() {
             Ok(pieces) => pieces,
             Err(error) => {
-                warn!(command = %self.id(), %error, "the log can't be read");
-                return false;
+                if self.is_new_trouble(&error) {
+                    warn!(command = %self.id(), %error, "the log can't be read");
+                }
+                if self.troubled_for().is_none_or(|span| span < UNREADABLE_FOR) {
+                    return false;
+                }
+                Vec::new()
             }
         };
+        let pieces = if pieces.is_empty() { Vec::from_iter(self.rest()) } else { pieces };
         let some = !pieces.is_empty();
         for piece in pieces {
             // A hole is led over, not carried: it does not count as being in flight.
@@ -128,6 +195,15 @@ impl Delivery {
             }
         }
         some
+    }
+
+    /// What leads over the rest of a log that ends before its result says so: nothing more will ever come, and the
+    /// dashboard takes the result at the log's end.
+    fn rest(&self) -> Option<Piece> {
+        let end = self.outcome.as_ref()?.output_end;
+        let missing = end.checked_sub(self.sent).filter(|missing| *missing > 0)?;
+        let record = Record::mark(Time::now(), end, format!("{missing} bytes of the log are lost"));
+        Some(Piece { offset: self.sent, end, record })
     }
 
     const fn in_flight(&self) -> u64 {
@@ -171,7 +247,8 @@ impl Delivery {
     fn status(&self, outcome: &Outcome, origin: &Origin, legacy: bool) -> Status {
         let v3 = |id| (!legacy).then_some(id);
         let mut details = outcome.details.clone();
-        if !legacy && self.word == "switch" && outcome.exit_code == 0 && origin.has_changed() {
+        let switched = self.ops.iter().any(|op| matches!(op, Op::Switch | Op::ForceRebuild));
+        if !legacy && switched && outcome.exit_code == 0 && origin.has_changed() {
             let object = details.get_or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(object) = object {
                 object.insert("restarting".to_owned(), Value::Bool(true));

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use crate::durable;
 use crate::facts::git;
-use crate::journal::entry::{Entry, ORDER, STARTED};
-use crate::launch::Launcher;
+use crate::journal::entry::{Entry, ORDER, STARTED, Standing};
+use crate::launch::{self, Launched, Launcher};
 use crate::record::{HostSettings, Order};
 
 /// The pause before the second try; it doubles.
@@ -32,6 +32,7 @@ pub struct FirstClone {
     launcher: Launcher,
     running: Option<Entry>,
     since: Option<Instant>,
+    launched: Option<Launched>,
     /// A command took its place.
     aside: bool,
     again_at: Option<Instant>,
@@ -47,6 +48,7 @@ impl FirstClone {
             launcher,
             running: None,
             since: None,
+            launched: None,
             aside: false,
             again_at: None,
             failures: 0,
@@ -130,7 +132,7 @@ impl FirstClone {
         durable::write_json(&dir.join(ORDER), &order)?;
         let entry = Entry::at(dir, id);
         info!(checkout = %self.host.checkout.display(), "cloning");
-        self.launcher.launch(&entry, false)?;
+        self.launched = Some(self.launcher.launch(&entry, false)?);
         self.running = Some(entry);
         self.since = Some(Instant::now());
         self.aside = false;
@@ -147,6 +149,7 @@ impl FirstClone {
 
     /// Looks how it is going; begins again when it is time. True when something changed that people should see.
     pub fn look(&mut self) -> bool {
+        let failed = self.launched.as_mut().and_then(Launched::failed);
         let Some(entry) = &self.running else {
             if !self.error.is_empty() && git::head(&self.host.checkout).is_some() {
                 self.error.clear();
@@ -180,13 +183,17 @@ impl FirstClone {
                     self.since = None;
                     self.stop();
                 }
-                let abandoned =
-                    entry.standing().is_ok_and(|standing| standing == crate::journal::entry::Standing::Abandoned);
-                if abandoned {
-                    self.running = None;
-                    self.failed("the clone was interrupted".into());
-                }
-                abandoned
+                let why = match entry.standing() {
+                    Ok(Standing::Abandoned) => "the clone was interrupted".to_owned(),
+                    Ok(Standing::Startable) if failed.is_some() => {
+                        let said = launch::last_words(entry).unwrap_or_default();
+                        format!("the clone was not begun: {said}")
+                    }
+                    Ok(Standing::Startable | Standing::Running | Standing::Ended) | Err(_) => return false,
+                };
+                self.running = None;
+                self.failed(why);
+                true
             }
             Err(error) => {
                 let error = format!("the clone's result can't be read: {error}");

@@ -7,9 +7,9 @@
 //! | any | any | yes | it ended |
 //! | yes | free | no | its runner died: interrupted, or the reboot that was asked for |
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nixfleet_protocol::agent::Signal;
@@ -28,8 +28,12 @@ pub const STARTED: &str = "started";
 pub const LOG: &str = "output.log";
 /// How it ended.
 pub const RESULT: &str = "result.json";
-/// A wish to stop it.
+/// A result that nobody could read, kept for people.
+pub const UNREADABLE: &str = "result.unreadable";
+/// A wish to stop it. It says all by being there: an empty file can be made on a disk that is full.
 pub const STOP: &str = "stop";
+/// A wish to stop it without asking, beside the other.
+pub const STOP_AT_ONCE: &str = "stop-at-once";
 /// How far it is.
 pub const PROGRESS: &str = "progress.json";
 /// The result was acknowledged.
@@ -82,7 +86,8 @@ pub enum Abandoned {
 pub fn judge(ops: &[Op], begun_in: Option<&BootId>, now_in: Option<&BootId>) -> Abandoned {
     let other_boot = begun_in.is_some() && now_in.is_some() && begun_in != now_in;
     match ops.last() {
-        Some(Op::Restart) => Abandoned::Restarted,
+        // At the end of other ops it is the agent's, after their result: then they are what did not come to its end.
+        Some(Op::Restart) if ops.len() == 1 => Abandoned::Restarted,
         Some(Op::Reboot) if other_boot => Abandoned::Rebooted,
         Some(Op::Reboot) => Abandoned::GoingDown,
         _ if other_boot => Abandoned::LostWithBoot,
@@ -154,20 +159,21 @@ impl Entry {
 
     /// Leaves the wish to stop, on disk: it holds for a runner that has not begun yet, too.
     pub fn ask_to_stop(&self, signal: Signal) -> io::Result<()> {
-        let word = match signal {
-            Signal::Term => "SIGTERM",
-            Signal::Kill => "SIGKILL",
-        };
-        durable::write(&self.file(STOP), word.as_bytes())
+        let make = |name| OpenOptions::new().write(true).create(true).truncate(false).mode(0o644).open(self.file(name));
+        match signal {
+            Signal::Term => {}
+            Signal::Kill => drop(make(STOP_AT_ONCE)?),
+        }
+        drop(make(STOP)?);
+        durable::sync_dir(&self.dir)
     }
 
     /// The wish to stop, when there is one.
     pub fn asked_to_stop(&self) -> Option<Signal> {
-        match fs::read(self.file(STOP)) {
-            Ok(word) if word == b"SIGKILL" => Some(Signal::Kill),
-            Ok(_) => Some(Signal::Term),
-            Err(_) => None,
+        if self.file(STOP_AT_ONCE).exists() {
+            return Some(Signal::Kill);
         }
+        self.file(STOP).exists().then_some(Signal::Term)
     }
 
     /// Whether the dashboard has the result.
@@ -218,6 +224,8 @@ mod tests {
             (&[Op::Restart], &a, &a, Abandoned::Restarted),
             (&[Op::Restart], &a, &b, Abandoned::Restarted),
             (&[Op::Pull, Op::Switch], &a, &b, Abandoned::LostWithBoot),
+            (&[Op::ForceRebuild, Op::Restart], &a, &a, Abandoned::RunnerDied),
+            (&[Op::ForceRebuild, Op::Restart], &a, &b, Abandoned::LostWithBoot),
             (&[], &a, &a, Abandoned::RunnerDied),
         ] {
             assert_eq!(judge(ops, begun.as_ref(), now.as_ref()), judged, "{ops:?} {begun:?} {now:?}");

@@ -136,6 +136,14 @@ pub enum Action {
     AwaitReboot,
 }
 
+impl Action {
+    /// Whether a stop can still prevent something when it comes before this. What only looks at what was done, or
+    /// writes it down, does not change the truth by being left out; and a host that goes down goes down.
+    pub const fn may_be_stopped(&self) -> bool {
+        !matches!(self, Self::Expect(_) | Self::Remember(_) | Self::AwaitReboot)
+    }
+}
+
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {

@@ -38,6 +38,11 @@ pub fn implied(word: &str) -> Option<Value> {
     (word == "update").then(|| json!({ "inputs": "all" }))
 }
 
+/// The ops that a runner carries out: a restart at their end is the agent's own, when it has told their result.
+pub fn of_a_runner(ops: &[Op]) -> &[Op] {
+    if restarts_afterwards(ops) { &ops[..ops.len() - 1] } else { ops }
+}
+
 /// Whether the agent makes room for a new process when a command with these ops has ended well.
 pub fn restarts_afterwards(ops: &[Op]) -> bool {
     ops.len() > 1 && ops.last() == Some(&Op::Restart)
@@ -77,5 +82,8 @@ mod tests {
     fn a_restart_at_the_end_of_several_ops_comes_after_them() {
         assert!(restarts_afterwards(&[Op::ForceRebuild, Op::Restart]));
         assert!(!restarts_afterwards(&[Op::Restart]) && !restarts_afterwards(&[Op::Pull, Op::Switch]));
+        assert_eq!(of_a_runner(&[Op::ForceRebuild, Op::Restart]), [Op::ForceRebuild]);
+        assert_eq!(of_a_runner(&[Op::Pull, Op::Switch]), [Op::Pull, Op::Switch]);
+        assert_eq!(of_a_runner(&[]), []);
     }
 }

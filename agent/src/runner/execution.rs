@@ -13,10 +13,12 @@ use nixfleet_protocol::text::plain;
 use nixfleet_protocol::{Op, Time};
 use serde_json::Value;
 
+use super::handed_over::Units;
 use super::log::LogFile;
 use super::masked::masked;
 use super::nix::Built;
 use super::process::{self, End, Ended, Surroundings};
+use super::stopping::{Help, Wish};
 use super::{remains, suite};
 use crate::config::machine::is_executable;
 use crate::durable;
@@ -27,6 +29,7 @@ use crate::ops::deployed::DeployedRecord;
 use crate::ops::plan::plan;
 use crate::ops::situation::{self, CheckoutState, Situation};
 use crate::ops::step::{Action, Invocation, Refusal, Remember, Step};
+use crate::ops::words;
 use crate::record::{HostSettings, Order, ProgressRecord, Stage};
 
 /// How long the host may take to go down after a reboot was asked for.
@@ -82,6 +85,7 @@ impl From<Refusal> for Verdict {
 pub struct Execution<'a> {
     pub(super) order: &'a Order,
     pub(super) entry: &'a Entry,
+    wish: Wish,
     pub(super) log: LogFile,
     pub(super) work_dir: PathBuf,
     environment: BTreeMap<String, String>,
@@ -92,11 +96,12 @@ pub struct Execution<'a> {
 
 impl<'a> Execution<'a> {
     /// Begins with an empty log.
-    pub fn new(order: &'a Order, entry: &'a Entry, log: LogFile) -> Self {
+    pub fn new(order: &'a Order, entry: &'a Entry, wish: Wish, log: LogFile) -> Self {
         let work_dir = entry.file("work");
         Self {
             order,
             entry,
+            wish,
             log,
             work_dir,
             environment: BTreeMap::new(),
@@ -131,9 +136,9 @@ impl<'a> Execution<'a> {
     /// The sentence about a success.
     fn done(&self) -> String {
         let commit = git::head(&self.host().checkout).map_or_else(String::new, |commit| commit.short().to_owned());
-        match self.order.ops.last() {
+        match words::of_a_runner(&self.order.ops).last() {
             Some(Op::Pull) if !commit.is_empty() => format!("{commit} is checked out"),
-            Some(Op::Switch) if !commit.is_empty() => format!("{commit} is deployed"),
+            Some(Op::Switch | Op::ForceRebuild) if !commit.is_empty() => format!("{commit} is deployed"),
             Some(Op::Rollback) => "the generation before runs again".to_owned(),
             _ => format!("{} done", self.order.word),
         }
@@ -148,7 +153,7 @@ impl<'a> Execution<'a> {
         } else {
             None
         };
-        for op in &self.order.ops {
+        for op in words::of_a_runner(&self.order.ops) {
             self.environment = self.environment_now(*op);
             if super::own::carries_out(*op) {
                 self.heed_stop()?;
@@ -191,8 +196,8 @@ impl<'a> Execution<'a> {
         }
     }
 
-    fn heed_stop(&self) -> Result<(), Verdict> {
-        if self.entry.asked_to_stop().is_some() { Err(Verdict::stopped()) } else { Ok(()) }
+    pub(super) fn heed_stop(&self) -> Result<(), Verdict> {
+        if self.wish.asked().is_some() { Err(Verdict::stopped()) } else { Ok(()) }
     }
 
     /// The environment of this op's programs, made anew: the commit may have changed since the last op.
@@ -239,7 +244,7 @@ impl<'a> Execution<'a> {
 
     async fn clone_is_broken(&mut self, before: &Situation) -> bool {
         let ours = matches!(before.checkout, CheckoutState::Present { ours: true });
-        if !ours || self.entry.asked_to_stop().is_some() {
+        if !ours || self.wish.asked().is_some() {
             return false;
         }
         let examination = checkout::examination(self.host());
@@ -248,7 +253,9 @@ impl<'a> Execution<'a> {
 
     async fn walk(&mut self, steps: &[Step]) -> Result<(), Verdict> {
         for step in steps {
-            self.heed_stop()?;
+            if step.action.may_be_stopped() {
+                self.heed_stop()?;
+            }
             self.progress(&ProgressRecord { phase: step.phase.to_owned(), ..ProgressRecord::default() });
             self.step(step).await?;
         }
@@ -308,11 +315,24 @@ impl<'a> Execution<'a> {
         stage: Stage,
         reader: Option<&mut dyn process::Reader>,
     ) -> Result<Ended, Verdict> {
-        let around = Surroundings { entry: self.entry, work_dir: &self.work_dir, environment: &self.environment };
+        let help = self.help();
+        let units = if stage == Stage::Activation { Units::of_activation(self.host(), &help) } else { None };
+        let around = Surroundings {
+            entry: self.entry,
+            work_dir: &self.work_dir,
+            environment: &self.environment,
+            wish: &self.wish,
+            help: &help,
+            units: units.as_ref(),
+        };
         let ended = process::run(invocation, &around, &mut self.log, reader)
             .await
             .map_err(|error| Verdict::failed(127, stage, error.to_string()))?;
         if ended.end == End::Stopped { Err(Verdict::stopped()) } else { Ok(ended) }
+    }
+
+    pub(super) fn help(&self) -> Help {
+        Help::of(self.host(), &self.environment)
     }
 
     /// Writes into the log what is run.
@@ -387,8 +407,11 @@ impl<'a> Execution<'a> {
     async fn await_reboot(&mut self) -> Result<(), Verdict> {
         self.log.note("waiting for the host to go down");
         let until = tokio::time::Instant::now() + GOING_DOWN;
+        let mut said = false;
         while tokio::time::Instant::now() < until {
-            self.heed_stop()?;
+            if self.wish.asked().is_some() && !std::mem::replace(&mut said, true) {
+                self.log.note("the host goes down already: a reboot that was asked for can't be stopped");
+            }
             tokio::time::sleep(LOCK_RETRY).await;
         }
         Err(Verdict::failed(1, Stage::Activation, "the host did not go down within 5 minutes"))

@@ -4,12 +4,15 @@
 //! The kinds of failures are told apart by what happened, since exit codes tell nothing: did nix come so far that it
 //! built, did the tool end by itself, what does the profile name now, and what runs.
 
+use std::time::Duration;
+
 use nixfleet_protocol::Op;
 use nixfleet_protocol::agent::Platform;
 use nixfleet_protocol::agent::details::{ActivationReport, Details, RollbackReport};
 use serde_json::Value;
 
 use super::execution::{Execution, Verdict, judged};
+use super::handed_over::Units;
 use super::masked::masked;
 use super::nix_log::NixLog;
 use super::process::{self, End};
@@ -19,6 +22,9 @@ use crate::ops::nix::NIX;
 use crate::ops::situation::{NixVersion, Situation};
 use crate::ops::step::{Action, Expectation, Invocation};
 use crate::record::Stage;
+
+/// How often it is looked whether another activation is over.
+const OTHERS: Duration = Duration::from_secs(1);
 
 /// What was built by this command.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,17 +91,40 @@ impl Execution<'_> {
 
     /// Runs what activates. When it fails, the verdict says what runs and what the profile names.
     pub(super) async fn activate(&mut self, invocation: &Invocation) -> Result<(), Verdict> {
+        self.wait_for_others().await?;
         self.tell(invocation);
         let mut log = NixLog::of_activation(self.entry.file(PROGRESS));
         let ended = self.program(invocation, Stage::Activation, Some(&mut log)).await;
         log.finish();
-        let mut ended = ended?;
+        // A stop, too, leaves the host somewhere.
+        let mut ended = ended.map_err(|verdict| self.half_way(verdict))?;
         // What nix calls an error says more than the tool's last line.
         ended.reason = log.error().or(ended.reason);
         judged(invocation, &ended, Stage::Activation).map_err(|verdict| self.half_way(verdict))
     }
 
-    /// Adds to a failed activation how it left the host.
+    /// An activation that somebody else began, or whose runner died, may still be under way in the service manager's
+    /// hands, and two at once must not be.
+    async fn wait_for_others(&mut self) -> Result<(), Verdict> {
+        let Some(units) = Units::of_activation(self.host(), &self.help()) else { return Ok(()) };
+        let mut said = false;
+        loop {
+            match units.living().await {
+                Ok(living) if living.is_empty() => return Ok(()),
+                Ok(living) if !said => self.log.note(&format!("waiting for {} to end", living.join(", "))),
+                Ok(_) => {}
+                Err(why) => {
+                    self.log.note(&format!("whether another activation is under way is not known: {why}"));
+                    return Ok(());
+                }
+            }
+            said = true;
+            self.heed_stop()?;
+            tokio::time::sleep(OTHERS).await;
+        }
+    }
+
+    /// Adds to an activation that failed or was stopped how it left the host.
     fn half_way(&mut self, mut verdict: Verdict) -> Verdict {
         let host = self.host();
         let report = ActivationReport {

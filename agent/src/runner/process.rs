@@ -1,9 +1,8 @@
 //! Runs one program in a process group of its own and writes what it prints into the log.
 //!
-//! Who uses it: the execution of a plan. While the program runs it looks ten times a second for the wish to stop.
-//! A stop is SIGTERM to the group, three seconds later SIGKILL, and at the end a look for processes of this
-//! command that left the group, found by their environment or because they descend from us. When the program has ended and something that it left behind holds its pipes
-//! open, what is in them is read, and then nobody waits.
+//! Who uses it: the execution of a plan. While the program runs it looks ten times a second for the wish to stop, and
+//! then goes on reading what is printed until the stop is through ([`super::stopping`]). When the program has ended
+//! and something that it left behind holds its pipes open, what is in them is read, and then nobody waits.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -11,21 +10,19 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use nixfleet_protocol::CommandId;
 use nixfleet_protocol::agent::{Signal, Stream};
 use nixfleet_protocol::text::plain;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::handed_over::Units;
 use super::lines::Lines;
 use super::log::LogFile;
-use super::remains;
+use super::stopping::{Help, Stopping, Wish};
 use crate::journal::entry::{Entry, GROUP};
 use crate::ops::step::Invocation;
 
-/// How long a group may take to end by itself after SIGTERM.
-const MERCY: Duration = Duration::from_secs(3);
 /// How often the wish to stop is looked for.
 const LOOK: Duration = Duration::from_millis(100);
 /// After the program's end: a pipe that says nothing for so long is given up …
@@ -83,6 +80,18 @@ pub struct Surroundings<'a> {
     pub work_dir: &'a Path,
     /// The environment.
     pub environment: &'a BTreeMap<String, String>,
+    /// Whether it is to be stopped.
+    pub wish: &'a Wish,
+    /// Who helps to stop what is beyond us.
+    pub help: &'a Help,
+    /// What the program hands its work to, where that is no process of ours.
+    pub units: Option<&'a Units>,
+}
+
+impl Surroundings<'_> {
+    fn stopping(&self, group: i32, why: End) -> Stopping {
+        Stopping::begin(group, self.entry.id(), why, self.help.clone())
+    }
 }
 
 /// Runs a program to its end. With a reader that captures, standard output is kept, and only standard error is logged.
@@ -103,40 +112,54 @@ pub async fn run(
     let deadline = invocation.limit.map(|limit| Instant::now() + limit);
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let (mut end, mut kill_at) = (None, None::<Instant>);
-    let status = loop {
+    let (mut status, mut stopping) = (None, None::<Stopping>);
+    loop {
         tokio::select! {
             biased;
             // Reading first: what is printed is in the log before the end is looked at.
             count = out.read(), if out.open => out.take(count, log, &mut ended, &mut reader),
             count = err.read(), if err.open => err.take(count, log, &mut ended, &mut reader),
-            status = child.wait() => break status?,
+            gone = child.wait(), if status.is_none() => {
+                status = Some(gone?);
+                if stopping.is_none() {
+                    break;
+                }
+                look.reset_immediately();
+            }
             _ = look.tick() => {
                 if let Some(reader) = &mut reader {
                     reader.tick();
                 }
-                if end.is_none() && let Some(signal) = around.entry.asked_to_stop() {
-                    end = Some(End::Stopped);
+                let asked = around.wish.asked();
+                if asked.is_some() && stopping.is_none() {
                     log.note("stopping");
-                    kill_at = Some(begin_to_stop(pid, signal));
+                    stopping = Some(around.stopping(pid, End::Stopped));
+                }
+                if let Some(stopping) = &mut stopping {
+                    if asked == Some(Signal::Kill) {
+                        stopping.at_once();
+                    }
+                    if stopping.go_on(status.is_some(), log).await {
+                        break;
+                    }
                 }
             }
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() && end.is_none() => {
-                end = Some(End::TimedOut);
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() && stopping.is_none() => {
                 log.note("the time limit is over");
-                kill_at = Some(begin_to_stop(pid, Signal::Term));
-            }
-            () = sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
-                remains::signal_group(pid, remains::Force::Kill);
-                kill_at = None;
+                stopping = Some(around.stopping(pid, End::TimedOut));
+                look.reset_immediately();
             }
         }
-    };
-    if end.is_some() {
-        finish_stop(pid, kill_at, around.entry.id()).await;
+    }
+    if stopping.is_some()
+        && let Some(units) = around.units
+    {
+        // Before its pipes are given up: what writes into a broken pipe dies in the middle of its work.
+        units.stop(log).await;
     }
     drain(&mut out, &mut err, log, &mut ended, &mut reader).await;
-    ended.end = end.unwrap_or_else(|| End::Exited(code(status)));
+    let by_itself = End::Exited(status.map_or(1, code));
+    ended.end = stopping.and_then(|stopping| stopping.end()).unwrap_or(by_itself);
     Ok(ended)
 }
 
@@ -176,28 +199,6 @@ pub fn ending_signal(code: i32) -> Option<&'static str> {
         143 => Some("SIGTERM"),
         _ => None,
     }
-}
-
-fn begin_to_stop(pid: i32, signal: Signal) -> Instant {
-    match signal {
-        Signal::Term => {
-            remains::signal_group(pid, remains::Force::Ask);
-            Instant::now() + MERCY
-        }
-        Signal::Kill => Instant::now(),
-    }
-}
-
-/// The program is gone; its children may not be.
-async fn finish_stop(pid: i32, kill_at: Option<Instant>, id: CommandId) {
-    if let Some(kill_at) = kill_at {
-        while remains::group_lives(pid) && Instant::now() < kill_at {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            remains::reap(pid);
-        }
-    }
-    remains::kill_all(id, Some(pid));
-    remains::kill_family();
 }
 
 async fn drain(

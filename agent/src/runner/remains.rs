@@ -14,8 +14,10 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use nixfleet_protocol::CommandId;
+use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitOptions, getpgrp, kill_process, kill_process_group, test_kill_process_group, waitpid,
+    Pid, Signal, WaitOptions, getpgrp, kill_process, kill_process_group, test_kill_process, test_kill_process_group,
+    waitpid,
 };
 
 /// The variable that names the command.
@@ -37,6 +39,14 @@ impl Force {
             Self::Kill => Signal::KILL,
         }
     }
+
+    /// The signal's name, as `kill -s` takes it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ask => "TERM",
+            Self::Kill => "KILL",
+        }
+    }
 }
 
 /// A group that may be signalled: never ours, never everybody's.
@@ -45,16 +55,54 @@ fn group(pid: i32) -> Option<Pid> {
     (pid.as_raw_nonzero().get() > 1 && pid != getpgrp()).then_some(pid)
 }
 
+/// Whom a signal reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// At least one process.
+    Somebody,
+    /// Those who are there belong to another user, or nobody is.
+    Nobody,
+}
+
 /// Sends a signal to a process group. One that is gone already is fine.
-pub fn signal_group(pid: i32, force: Force) {
-    if let Some(group) = group(pid) {
-        let _ = kill_process_group(group, force.signal());
+pub fn signal_group(pid: i32, force: Force) -> Reach {
+    let sent = group(pid).is_some_and(|group| kill_process_group(group, force.signal()).is_ok());
+    if sent { Reach::Somebody } else { Reach::Nobody }
+}
+
+/// Whether anybody is left in a process group, whoever that is.
+pub fn group_lives(pid: i32) -> bool {
+    group(pid).is_some_and(|group| matches!(test_kill_process_group(group), Ok(()) | Err(Errno::PERM)))
+}
+
+/// What is left of a command and belongs to another user: a signal of ours does not reach it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Beyond {
+    /// In the command's process group.
+    pub in_group: bool,
+    /// Descendants of ours outside of it.
+    pub others: BTreeSet<i32>,
+}
+
+impl Beyond {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        !self.in_group && self.others.is_empty()
     }
 }
 
-/// Whether anybody is left in a process group.
-pub fn group_lives(pid: i32) -> bool {
-    group(pid).is_some_and(|group| test_kill_process_group(group).is_ok())
+/// Looks for what belongs to another user.
+pub fn beyond(pid: i32) -> Beyond {
+    let processes = processes();
+    let is_beyond = |pid: i32| Pid::from_raw(pid).is_some_and(|pid| matches!(test_kill_process(pid), Err(Errno::PERM)));
+    let mut found = Beyond::default();
+    // Where processes can't be listed, the group alone tells: and only when nobody of it is ours.
+    found.in_group = group(pid).is_some_and(|group| matches!(test_kill_process_group(group), Err(Errno::PERM)))
+        || processes.iter().any(|process| process.group == pid && is_beyond(process.pid));
+    let in_group = |other: i32| processes.iter().any(|process| process.pid == other && process.group == pid);
+    let family = descendants(&parents_of(&processes), i32::try_from(std::process::id()).unwrap_or_default());
+    found.others = family.into_iter().filter(|other| !in_group(*other) && is_beyond(*other)).collect();
+    found
 }
 
 /// Makes this process the parent of everything that its children leave behind. Only the runner asks for it.
@@ -79,7 +127,7 @@ pub fn reap(group: i32) {
 pub fn kill_family() {
     // What forks while we look is found the next time; what comes from a killed one becomes our child.
     for _ in 0..20 {
-        let family = descendants(&parents(), i32::try_from(std::process::id()).unwrap_or_default());
+        let family = descendants(&parents_of(&processes()), i32::try_from(std::process::id()).unwrap_or_default());
         if family.is_empty() {
             return;
         }
@@ -91,8 +139,19 @@ pub fn kill_family() {
     }
 }
 
-/// Each living process with its parent.
-fn parents() -> Vec<(i32, i32)> {
+/// A living process.
+struct Process {
+    pid: i32,
+    parent: i32,
+    group: i32,
+}
+
+fn parents_of(processes: &[Process]) -> Vec<(i32, i32)> {
+    processes.iter().map(|process| (process.pid, process.parent)).collect()
+}
+
+/// All living processes, where they can be listed.
+fn processes() -> Vec<Process> {
     fs::read_dir("/proc")
         .into_iter()
         .flatten()
@@ -100,11 +159,12 @@ fn parents() -> Vec<(i32, i32)> {
         .filter_map(|process| {
             let pid: i32 = process.file_name().to_str()?.parse().ok()?;
             let stat = fs::read_to_string(process.path().join("stat")).ok()?;
-            // `pid (name) state parent …`, and the name may hold anything.
+            // `pid (name) state parent group …`, and the name may hold anything.
             let mut rest = stat.rsplit_once(')')?.1.split_whitespace();
             let state = rest.next()?;
             let parent = rest.next()?.parse().ok()?;
-            (state != "Z").then_some((pid, parent))
+            let group = rest.next()?.parse().ok()?;
+            (state != "Z").then_some(Process { pid, parent, group })
         })
         .collect()
 }

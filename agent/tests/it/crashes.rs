@@ -250,15 +250,56 @@ async fn a_reboot_runs_the_configured_program_and_is_over_with_the_next_boot() {
 }
 
 #[tokio::test]
+async fn a_reboot_that_is_under_way_can_not_be_stopped_and_is_no_killed_command() {
+    let world = World::new().await;
+    let boot_id = world.path("root/proc/sys/kernel/random/boot_id");
+    fs::create_dir_all(boot_id.parent().unwrap()).unwrap();
+    fs::write(&boot_id, "boot-one\n").unwrap();
+    crate::world::executable(&world.path("bin/reboot-for-tests"), "#!/bin/sh\necho going down\n");
+    let root = world.path("root").display().to_string();
+    let mut world = world.with("NIXFLEET_ROOT", root).with("NIXFLEET_REBOOT_COMMAND", "reboot-for-tests");
+    let agent = world.start();
+    let mut link = world.dashboard.registered().await;
+    let id = new_id();
+    world.dashboard.order(&mut link, id, "reboot").await;
+    world.dashboard.until_line(&mut link, id, "waiting for the host to go down").await;
+    world.dashboard.stop(&mut link, id).await;
+    world.dashboard.until_line(&mut link, id, "goes down already").await;
+    world.dashboard.listen_for(&mut link, Duration::from_millis(500)).await;
+    assert!(world.dashboard.of(id).status.is_none(), "{:?}", world.dashboard.of(id).status);
+    agent.kill();
+    for pid in processes_with(&world.folder(id).display().to_string()) {
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), rustix::process::Signal::KILL);
+    }
+    fs::write(&boot_id, "boot-two\n").unwrap();
+    let _agent = world.start();
+    let mut link = world.dashboard.registered().await;
+    world.dashboard.until_ended(&mut link, id).await;
+    assert_eq!(world.dashboard.of(id).result().exit_code, Some(0));
+}
+
+#[tokio::test]
 async fn a_switch_that_brought_another_agent_makes_the_agent_restart() {
-    let mut world = World::new().await;
+    let script = format!("#!/bin/sh\n{ANOTHER_AGENT}");
+    let world = World::new().await;
+    world.commit(&[("hosts/h1/switch", &script)]);
+    brings_another_agent(world, "switch").await;
+}
+
+#[tokio::test]
+async fn a_rebuild_past_the_caches_that_brought_another_agent_makes_the_agent_restart() {
+    let world = crate::deploys::nixos(&format!("{}{ANOTHER_AGENT}", crate::deploys::ACTIVATES)).await;
+    brings_another_agent(world, "force-rebuild").await;
+}
+
+/// What replaces the agent, as a switch does.
+const ANOTHER_AGENT: &str = "cp \"$HOME/bin/nixfleet-agent\" \"$HOME/new\"\necho >> \"$HOME/new\"\nmv \"$HOME/new\" \"$HOME/bin/nixfleet-agent\"\n";
+
+async fn brings_another_agent(mut world: World, op: &str) {
     let place = world.path("bin/nixfleet-agent");
     fs::create_dir_all(place.parent().unwrap()).unwrap();
     fs::copy(env!("CARGO_BIN_EXE_nixfleet-agent"), &place).unwrap();
-    world.commit(&[(
-        "hosts/h1/switch",
-        "#!/bin/sh\ncp \"$HOME/bin/nixfleet-agent\" \"$HOME/new\"\necho >> \"$HOME/new\"\nmv \"$HOME/new\" \"$HOME/bin/nixfleet-agent\"\n",
-    )]);
     let described = world.agent_command();
     let mut command = std::process::Command::new(&place);
     command.env_clear().envs(described.get_envs().filter_map(|(name, value)| Some((name, value?))));
@@ -266,7 +307,7 @@ async fn a_switch_that_brought_another_agent_makes_the_agent_restart() {
     let mut link = world.dashboard.registered().await;
     let instance = link.register.instance;
     world.dashboard.run(&mut link, "pull").await;
-    let id = world.dashboard.run(&mut link, "switch").await;
+    let id = world.dashboard.run(&mut link, op).await;
     let details = world.dashboard.of(id).status.clone().unwrap().details;
     assert_eq!(details.unwrap()["restarting"], true, "the dashboard is told to wait for the new agent");
     let close = world.dashboard.until_closed(&mut link).await.expect("no close frame");

@@ -279,7 +279,7 @@ echo '[{{\"drvPath\":\"/nix/store/abc.drv\",\"outputs\":{{\"out\":\"{new}\"}}}}]
     world.with("NIXFLEET_PLATFORM", "nixos").with("NIXFLEET_ROOT", root.display().to_string())
 }
 
-const ACTIVATES: &str = "#!/bin/sh
+pub(crate) const ACTIVATES: &str = "#!/bin/sh
 echo \"activating $*\"
 case \"$2\" in --rollback) target=old; n=9;; *) target=new; n=10;; esac
 ln -sfn ROOT/store/$target ROOT/nix/var/nix/profiles/system-$n-link

@@ -9,6 +9,7 @@
 )]
 
 mod crashes;
+mod damage;
 mod dashboard;
 mod deploys;
 mod disk;
@@ -17,6 +18,7 @@ mod links;
 mod ops;
 mod output;
 mod plans;
+mod reach;
 mod startup;
 mod stop;
 mod v2;

@@ -1,18 +1,16 @@
 //! A stop at every moment of a command: no process is left, the agent is alive, idle, and takes the next command.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown};
-use std::os::unix::process::CommandExt as _;
 
 use nixfleet_protocol::CommandId;
 use nixfleet_protocol::agent::{DashboardMessage, KillCommand};
 
 use crate::dashboard::Link;
 use crate::deploys::nixos;
-use crate::world::{AgentProcess, World, executable, new_id, processes_with, until};
+use crate::world::{AgentProcess, World, as_nobody, executable, new_id, processes_with, until};
 
 /// Stops a command that runs, and looks at what is left: nothing of it, and an agent that goes on.
-async fn stopped(world: &mut World, link: &mut Link, id: CommandId, trace: &str) {
+pub(crate) async fn stopped(world: &mut World, link: &mut Link, id: CommandId, trace: &str) {
     world.dashboard.stop(link, id).await;
     world.dashboard.until_ended(link, id).await;
     let result = world.dashboard.of(id).result();
@@ -173,18 +171,8 @@ async fn a_runner_that_was_started_through_sudo_is_stopped_and_its_result_is_rea
     );
     executable(&world.path("bin/nix"), "#!/bin/sh\necho building >&2\nsleep 424208\n");
     let mut world = world.with("NIXFLEET_SUDO", "our-sudo -n");
-    // Where the test is root, the agent is somebody else: root needs no sudo.
-    let agent = world.path("agent-for-tests");
-    fs::copy(env!("CARGO_BIN_EXE_nixfleet-agent"), &agent).unwrap();
-    let described = world.agent_command();
-    let mut command = std::process::Command::new(&agent);
-    command.env_clear().envs(described.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    if rustix::process::geteuid().is_root() {
-        give_away(world.dir.path());
-        command.uid(65534).gid(65534);
-    }
-    let log = fs::OpenOptions::new().create(true).append(true).open(world.path("agent.log")).unwrap();
-    let mut child = command.stderr(log).spawn().unwrap();
+    // Root needs no sudo.
+    let _agent = as_nobody(&world).start(&world);
     let mut link = world.dashboard.registered().await;
     let pull = world.dashboard.run(&mut link, "pull").await;
     assert_eq!(world.dashboard.of(pull).result().exit_code, Some(0), "{}", world.dashboard.of(pull).text());
@@ -195,21 +183,6 @@ async fn a_runner_that_was_started_through_sudo_is_stopped_and_its_result_is_rea
     let asked = fs::read_to_string(world.path("sudo.log")).unwrap();
     assert!(asked.starts_with("-n ") && asked.contains("run-command"), "{asked}");
     stopped(&mut world, &mut link, id, "424208").await;
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
-
-/// Everything below a directory belongs to nobody.
-fn give_away(path: &std::path::Path) {
-    let meta = path.symlink_metadata().unwrap();
-    if meta.file_type().is_symlink() {
-        return;
-    }
-    chown(path, Some(65534), Some(65534)).unwrap();
-    if meta.is_dir() {
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        fs::read_dir(path).unwrap().flatten().for_each(|entry| give_away(&entry.path()));
-    }
 }
 
 #[tokio::test]

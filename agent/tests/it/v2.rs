@@ -293,6 +293,24 @@ async fn a_reboot_by_an_old_dashboard_waits_for_nothing_and_ends_with_the_next_b
 }
 
 #[tokio::test]
+async fn a_force_update_rebuilds_and_then_the_agent_makes_room_for_a_new_process() {
+    let world = crate::deploys::nixos(crate::deploys::ACTIVATES).await;
+    let _agent = world.start();
+    let mut old = Old::meet(&world).await;
+    old.run("pull").await;
+    let status = old.run("force-update").await;
+    assert_eq!((&status["status"], &status["exit_code"]), (&json!("ok"), &json!(0)), "{status}");
+    let lines: Vec<&str> = old.told.iter().filter_map(|(_, payload)| payload["line"].as_str()).collect();
+    assert!(lines.iter().any(|line| line.starts_with("activating switch")), "{lines:?}");
+    old.until_gone().await;
+    let mut again = Old::meet(&world).await;
+    assert_ne!(again.register["instance"], old.register["instance"]);
+    again.until("heartbeat").await;
+    again.until("heartbeat").await;
+    assert_eq!(again.count("status"), 0, "it was told once");
+}
+
+#[tokio::test]
 async fn a_result_for_an_old_dashboard_outlives_a_dropped_link() {
     let world = World::new().await;
     world.commit(&[("hosts/h1/switch", SLOW)]);

@@ -1,7 +1,8 @@
 //! A host for a test: a remote repository, a state directory, and agents that can be started and killed.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -175,6 +176,54 @@ impl Drop for World {
     }
 }
 
+/// Everything below a directory belongs to nobody.
+fn give_away(path: &Path) {
+    let meta = path.symlink_metadata().unwrap();
+    if meta.file_type().is_symlink() {
+        return;
+    }
+    if meta.permissions().mode() & 0o4000 != 0 {
+        return;
+    }
+    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if meta.is_dir() {
+        let mode = if path.ends_with("state") { 0o700 } else { 0o755 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        fs::read_dir(path).unwrap().flatten().for_each(|entry| give_away(&entry.path()));
+    }
+}
+
+const NOBODY: u32 = 65534;
+
+/// An agent that is not root, whoever runs the tests; everything in the world that is there by now belongs to it.
+pub(crate) struct Nobody(PathBuf);
+
+pub(crate) fn as_nobody(world: &World) -> Nobody {
+    let agent = world.path("agent-for-tests");
+    if !agent.exists() {
+        fs::copy(world.agent_command().get_program(), &agent).unwrap();
+    }
+    if rustix::process::geteuid().is_root() {
+        give_away(world.dir.path());
+    }
+    Nobody(agent)
+}
+
+impl Nobody {
+    /// Starts it in a process group of its own, as service managers do.
+    pub(crate) fn start(&self, world: &World) -> AgentProcess {
+        let described = world.agent_command();
+        let mut command = Command::new(&self.0);
+        command.env_clear().envs(described.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if rustix::process::geteuid().is_root() {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let log = fs::OpenOptions::new().create(true).append(true).open(world.path("agent.log")).unwrap();
+        command.process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        AgentProcess { child: command.spawn().unwrap() }
+    }
+}
+
 pub(crate) struct AgentProcess {
     child: Child,
 }
@@ -219,4 +268,33 @@ impl Drop for AgentProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// A sudo that really makes root of nobody: a script in `bin`, around a setuid copy of `setpriv`. Where the tests are
+/// not root, or the file system honours no setuid, there is none.
+pub(crate) fn real_sudo(world: &World) -> bool {
+    if !rustix::process::geteuid().is_root() {
+        return false;
+    }
+    let root = world.path("bin/become-root");
+    fs::create_dir_all(root.parent().unwrap()).unwrap();
+    let found = Command::new("sh").args(["-c", "command -v setpriv"]).output().unwrap();
+    let program = String::from_utf8(found.stdout).unwrap().trim().to_owned();
+    if program.is_empty() || fs::copy(&program, &root).is_err() {
+        return false;
+    }
+    executable(
+        &world.path("bin/our-sudo"),
+        &format!(
+            "#!/bin/sh\n[ \"$1\" = -n ] && shift\n[ \"$1\" = -- ] && shift\n\
+             exec {} --reuid=0 --regid=0 --clear-groups -- \"$@\"\n",
+            root.display()
+        ),
+    );
+    give_away(world.dir.path());
+    fs::set_permissions(world.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    chown(&root, Some(0), Some(0)).unwrap();
+    fs::set_permissions(&root, fs::Permissions::from_mode(0o4755)).unwrap();
+    let who = Command::new(world.path("bin/our-sudo")).args(["id", "-u"]).uid(NOBODY).gid(NOBODY).output().unwrap();
+    who.stdout == b"0\n"
 }

@@ -1,6 +1,7 @@
 //! The shell's side of the agent: what is sent to it, in which order, and where its output goes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use nixfleet_model::host_core::Input;
 use nixfleet_protocol::agent::{DashboardMessage, Output, OutputAck, Register, Registered};
@@ -11,6 +12,10 @@ use super::log::log_path;
 use super::writer::{News, Writer};
 use super::{HostRef, Link, Measuring, Msg, State, tell};
 use crate::actors::links::link::LinkRef;
+use crate::actors::owned::OwnedTask;
+
+/// How long the logs that a register names may take to say how long they are.
+const MEASURE: Duration = Duration::from_secs(10);
 
 impl State {
     pub(super) fn link_up(&mut self, myself: &HostRef, link: LinkRef, register: Box<Register>) {
@@ -41,7 +46,20 @@ impl State {
         for command in &commands {
             self.log(myself, *command).flush();
         }
-        self.measuring = Some(Measuring { link, offsets: BTreeMap::new(), missing: commands });
+        let myself = myself.clone();
+        let limit = OwnedTask::start(async move {
+            tokio::time::sleep(MEASURE).await;
+            tell(&myself, Msg::MeasuredLongEnough { link });
+        });
+        self.measuring = Some(Measuring { link, offsets: BTreeMap::new(), missing: commands, _limit: limit });
+    }
+
+    /// A log that says nothing keeps no host out. Of what is not named its agent sends everything again.
+    pub(super) fn measured_long_enough(&mut self, link: u64) {
+        if let Some(measured) = self.measuring.take_if(|measuring| measuring.link == link) {
+            tracing::warn!(host = %self.host, logs = ?measured.missing, "registered without the lengths of these logs");
+            self.registered(measured.link, measured.offsets);
+        }
     }
 
     pub(super) fn registered(&mut self, link: u64, offsets: BTreeMap<CommandId, u64>) {
@@ -79,6 +97,7 @@ impl State {
 
     pub(super) fn log_news(&mut self, myself: &HostRef, command: CommandId, news: News) {
         match news {
+            News::Damaged(why) => self.step(myself, Input::LogDamaged { command, why }),
             News::Grew(bytes) => {
                 if let Some(link) = self.core.link().filter(|_| self.core.protocol() >= Some(PROTOCOL)) {
                     let ack = OutputAck { command_id: command, offset: bytes };

@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use nixfleet_model::host_core::Effect;
-use nixfleet_protocol::CommandId;
+use nixfleet_model::host_core::{Effect, Input};
+use nixfleet_protocol::{CommandId, Time};
 use ractor::ActorStatus;
 
 use super::{AskRemote, HostRef, Msg, REMOVED, State, Waiting, log, readers, tell};
@@ -24,6 +24,11 @@ impl State {
             match effect {
                 Effect::Registered { link, commands } => self.measure(myself, link, commands),
                 Effect::Send { link, message } => self.send(link, message),
+                Effect::Order { command, link, message, by } => {
+                    if self.may_begin(myself, command, by) {
+                        self.send(link, message);
+                    }
+                }
                 Effect::CloseLink { link, reason } => {
                     if let Some(current) = self.link.as_ref().filter(|current| current.link.id() == link) {
                         current.link.close(close::RESTART, reason);
@@ -60,7 +65,11 @@ impl State {
                     let task = readers::watch(command, self.log(myself, command).end(), myself.clone());
                     self.readers.insert(command, task);
                 }
-                Effect::Wake(addresses) => (self.world.wake)(addresses),
+                Effect::Wake { command, addresses, by } => {
+                    if self.may_begin(myself, command, by) {
+                        (self.world.wake)(addresses);
+                    }
+                }
                 Effect::AutoTest => self.auto_test(myself),
                 Effect::LogOver(command) => {
                     self.readers.remove(&command);
@@ -78,6 +87,16 @@ impl State {
                 }
             }
         }
+    }
+}
+
+impl State {
+    /// Whether what waited for the disk may begin now: it is not over, and somebody still waits for it.
+    fn may_begin(&mut self, myself: &HostRef, command: CommandId, by: Option<Time>) -> bool {
+        if by.is_some_and(|by| self.world.clock.now() > by) {
+            self.step(myself, Input::TooLate { command });
+        }
+        self.core.command(command).is_some()
     }
 }
 

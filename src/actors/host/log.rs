@@ -51,6 +51,13 @@ pub fn log_path(data_dir: &Path, host: &HostId, command: CommandId) -> PathBuf {
     data_dir.join("logs").join(host.as_str()).join(format!("{command}.log"))
 }
 
+/// Where a log, or its compressed form, is put aside when it can't be read.
+pub fn damaged_path(log: &Path) -> PathBuf {
+    let mut name = log.as_os_str().to_owned();
+    name.push(".damaged");
+    name.into()
+}
+
 /// Beginning of the names of folders whose host was removed.
 const REMOVED: &str = ".removed-";
 

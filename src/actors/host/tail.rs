@@ -16,7 +16,7 @@ use nixfleet_protocol::text::only_sgr;
 use nixfleet_protocol::{CommandId, HostId, Time};
 use rustix::fs::{FlockOperation, flock};
 
-use super::log::{log_path, read_at, sealed};
+use super::log::{self, log_path, read_at, sealed};
 
 /// How much of a file's end is proven when it is opened: more than was ever written at once.
 const PROVEN: u64 = 8 * 1024 * 1024;
@@ -179,6 +179,36 @@ pub(super) fn end_of(path: &Path) -> io::Result<u64> {
     }
 }
 
+/// Whether an error in opening a log is the log's own, and not one of a disk that is full or of a machine that is short
+/// of something: those are over one day.
+pub(super) fn is_damage(error: &io::Error) -> bool {
+    use io::ErrorKind as Kind;
+    let short = [rustix::io::Errno::MFILE, rustix::io::Errno::NFILE, rustix::io::Errno::NOBUFS];
+    let passes = matches!(
+        error.kind(),
+        Kind::StorageFull
+            | Kind::QuotaExceeded
+            | Kind::ReadOnlyFilesystem
+            | Kind::OutOfMemory
+            | Kind::WouldBlock
+            | Kind::Interrupted
+            | Kind::StaleNetworkFileHandle
+    );
+    !passes && !short.iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+/// Puts aside what there is of a log, for who wants to look into it; the janitor removes it with its command.
+pub(super) fn put_aside(path: &Path) -> io::Result<()> {
+    for there in [path.to_owned(), sealed::sealed_path(path)] {
+        match std::fs::rename(&there, log::damaged_path(&there)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
+}
+
 /// Bytes that follow on each other.
 struct Run {
     offset: u64,
@@ -258,7 +288,6 @@ fn proven_end(file: &File, length: u64) -> io::Result<(u64, u64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::actors::host::log;
 
     fn output(line: &str, offset: Option<u64>, end: Option<u64>) -> (Output, Time) {
         let time = Some(Time::from_millis(7));

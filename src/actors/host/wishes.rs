@@ -14,13 +14,14 @@ use super::{DISK_HANGS, HostRef, Msg, State, Waiting, tell};
 use crate::actors::slot::answer;
 
 impl State {
-    pub(super) fn submit(&mut self, myself: &HostRef, request: Submit, reply: RpcReplyPort<Submitted>) {
+    pub(super) fn submit(&mut self, myself: &HostRef, id: CommandId, request: Submit, reply: RpcReplyPort<Submitted>) {
         if let Some(why) = self.disk_hangs() {
             return answer(reply, Submitted::Unavailable(why));
         }
-        match request.id {
-            Some(id) if self.core.command(id).is_none() => self.seek(myself, id, request, reply),
-            id => self.begin(myself, id, request, reply),
+        if request.id.is_some() && self.core.command(id).is_none() {
+            self.seek(myself, id, request, reply);
+        } else {
+            self.begin(myself, id, request, reply);
         }
     }
 
@@ -29,7 +30,7 @@ impl State {
         let (store, myself, request) = (self.world.store.clone(), myself.clone(), Box::new(request));
         tokio::spawn(async move {
             match store.command(id).await {
-                Ok(known) => tell(&myself, Msg::Sought { request, known: known.map(Box::new), reply }),
+                Ok(known) => tell(&myself, Msg::Sought { id, request, known: known.map(Box::new), reply }),
                 Err(error) => answer(reply, Submitted::Unavailable(error.to_string())),
             }
         });
@@ -38,6 +39,7 @@ impl State {
     pub(super) fn sought(
         &mut self,
         myself: &HostRef,
+        id: CommandId,
         request: Submit,
         known: Option<Box<Command>>,
         reply: RpcReplyPort<Submitted>,
@@ -46,15 +48,18 @@ impl State {
             return answer(reply, Submitted::Accepted(Box::new(command_view(&known))));
         }
         // It came and ended between the question and its answer, and its end is on its way to the disk.
-        if request.id.is_some_and(|id| self.core.was_given(id) && self.core.command(id).is_none()) {
+        if self.core.was_given(id) && self.core.command(id).is_none() {
             return answer(reply, Submitted::Unavailable("its record is being written".to_owned()));
         }
-        self.begin(myself, request.id, request, reply);
+        self.begin(myself, id, request, reply);
     }
 
-    fn begin(&mut self, myself: &HostRef, id: Option<CommandId>, request: Submit, reply: RpcReplyPort<Submitted>) {
+    fn begin(&mut self, myself: &HostRef, id: CommandId, request: Submit, reply: RpcReplyPort<Submitted>) {
+        // It lay here for so long that who wished it was told that it is not done.
+        if reply.is_closed() {
+            return;
+        }
         let ask = self.ask(Waiting::Submit(reply));
-        let id = id.unwrap_or_else(|| CommandId::from_uuid(Uuid::now_v7()));
         self.step(myself, Input::Submit { ask, id, request });
     }
 
@@ -89,7 +94,8 @@ impl State {
         self.next_ask
     }
 
-    /// Who wishes something of a host whose records can't be written is told so, and it is not done later.
+    /// Who wishes something of a host whose records can't be written is told so. What was begun
+    /// before, and does not reach the disk in time, is not done later either: see `Effect::Order`.
     pub(super) fn disk_hangs(&self) -> Option<String> {
         let since = self.committing_since.filter(|since| since.elapsed() > DISK_HANGS)?;
         Some(format!("the store has not answered for {} seconds: nothing was begun", since.elapsed().as_secs()))

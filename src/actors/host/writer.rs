@@ -3,9 +3,12 @@
 //!
 //! The queue needs no bound of its own: each line holds its permit of the link until it is on disk, and the link
 //! is not read while all permits are out. When the actor dies the queue ends, and the task after what is in it.
-//! A disk that can't be written is tried again; until then nothing is acknowledged.
+//! A disk that can't be written is tried again; until then nothing is acknowledged. A log that can't be read is no such
+//! disk: it is put aside, and begins anew. Its agent has what was in it until the result is acknowledged, and sends it
+//! again.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nixfleet_protocol::agent::Output;
@@ -21,8 +24,10 @@ const BATCH: usize = 4096;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// What a writer tells.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum News {
+    /// What there was of the log can't be read, and why; it was put aside.
+    Damaged(String),
     /// The log on disk reaches to here.
     Grew(u64),
     /// Everything that was put in before the question is on disk, to here.
@@ -103,13 +108,23 @@ async fn write(
                 Entry::Flush => flushes += 1,
             }
         }
+        let mut said = false;
         let bytes = loop {
             let (tried, from, kept) = attempt(tail.take(), path.clone(), lines).await;
             (tail, lines) = (from, kept);
             match tried {
-                Ok(bytes) => break bytes,
+                Ok((bytes, damage)) => {
+                    if let Some(why) = damage {
+                        tracing::error!(%command, why, "log can't be read, it was put aside");
+                        tell(News::Damaged(why));
+                    }
+                    break bytes;
+                }
                 Err(error) => {
-                    tracing::warn!(%command, %error, "log can't be written, trying again");
+                    // Once for each batch: a disk that is full for a night would fill the log too.
+                    if !std::mem::replace(&mut said, true) {
+                        tracing::warn!(%command, %error, "log can't be written, tried again until it can");
+                    }
                     tokio::time::sleep(AGAIN).await;
                 }
             }
@@ -129,7 +144,9 @@ async fn write(
     }
 }
 
-type Attempt = (std::io::Result<u64>, Option<Tail>, Vec<(Output, Time)>);
+/// How far the log is now, and why what there was of it was put aside, if it was.
+type Written = (u64, Option<String>);
+type Attempt = (io::Result<Written>, Option<Tail>, Vec<(Output, Time)>);
 
 /// Opens what is not open, and appends; off the runtime's threads.
 async fn attempt(tail: Option<Tail>, path: PathBuf, lines: Vec<(Output, Time)>) -> Attempt {
@@ -141,16 +158,31 @@ async fn attempt(tail: Option<Tail>, path: PathBuf, lines: Vec<(Output, Time)>) 
     match blocking.await {
         Ok(attempt) => attempt,
         // A panic in there lost the lines with it; the agent has them, and sends what was not acknowledged.
-        Err(error) => (Err(std::io::Error::other(error)), None, Vec::new()),
+        Err(error) => (Err(io::Error::other(error)), None, Vec::new()),
     }
 }
 
-fn append(tail: &mut Option<Tail>, path: &std::path::Path, lines: &[(Output, Time)]) -> std::io::Result<u64> {
+fn append(tail: &mut Option<Tail>, path: &Path, lines: &[(Output, Time)]) -> io::Result<Written> {
+    let mut damage = None;
     if tail.is_none() {
-        *tail = if lines.is_empty() { Tail::open(path)? } else { Some(Tail::make(path)?) };
+        let open = || if lines.is_empty() { Tail::open(path) } else { Tail::make(path).map(Some) };
+        // One that was compressed stays so until there is something to add.
+        let sealed = |open: &Option<Tail>| if open.is_none() { tail::end_of(path) } else { Ok(0) };
+        let opened = open().and_then(|open| sealed(&open).map(|end| (open, end)));
+        let (opened, end) = match opened {
+            Err(error) if tail::is_damage(&error) => {
+                tail::put_aside(path)?;
+                damage = Some(error.to_string());
+                (open()?, 0)
+            }
+            other => other?,
+        };
+        *tail = opened;
+        if tail.is_none() {
+            return Ok((end, damage));
+        }
     }
-    // One that was compressed stays so until there is something to add.
-    let Some(tail) = tail else { return tail::end_of(path) };
+    let Some(tail) = tail else { return Ok((0, damage)) };
     tail.append(lines.iter())?;
-    Ok(tail.end())
+    Ok((tail.end(), damage))
 }

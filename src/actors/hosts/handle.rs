@@ -10,14 +10,13 @@ use nixfleet_model::checks::Refusal;
 use nixfleet_model::remote::RemoteState;
 use nixfleet_protocol::{CommandId, HostId, RunId, api};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::{Created, Health, Msg};
 use crate::actors::host::log::LogEnd;
-use crate::actors::host::{Act, ActRefused, Submit, Submitted};
+use crate::actors::host::{Act, ActRefused, Submit, Submitted, WISH};
 use crate::actors::slot::{Slot, Unanswered};
 
-/// How long an answer to a person's wish may take: a pull asks the remote first, and the disk may be slow.
-const WISH: Duration = Duration::from_secs(20);
 /// How long a look may take.
 const LOOK: Duration = Duration::from_secs(3);
 
@@ -35,8 +34,19 @@ impl HostsHandle {
 
     /// An op on a host.
     pub async fn submit(&self, host: HostId, request: Submit) -> Submitted {
-        let asked = self.slot.call(|reply| Msg::Submit { host, request: Box::new(request), reply }, WISH).await;
-        asked.unwrap_or_else(|error| Submitted::Unavailable(error.to_string()))
+        let id = request.id.unwrap_or_else(|| CommandId::from_uuid(Uuid::now_v7()));
+        let asked = self.slot.call(|reply| Msg::Submit { host, id, request: Box::new(request), reply }, WISH).await;
+        asked.unwrap_or_else(|error| match error {
+            Unanswered::Gone(_) => Submitted::Unavailable(error.to_string()),
+            Unanswered::Late(_, within) => {
+                let why = format!(
+                    "its record was not on disk within {} seconds, and so it does not begin: see whether the \
+                     dashboard's disk has room, and start it again",
+                    within.as_secs()
+                );
+                Submitted::Late { id, why }
+            }
+        })
     }
 
     /// Takes hosts for a run: all of them, or none. Answers those that can't be had, and why.

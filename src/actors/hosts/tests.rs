@@ -124,6 +124,66 @@ async fn a_person_is_told_when_the_disk_hangs_and_nothing_is_done_later() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_command_that_was_answered_with_not_now_does_not_begin_when_the_disk_has_room_again() {
+    for comes_anew in [false, true] {
+        let bench = Bench::new().await;
+        let mut link = bench.link("hsb0", 3).await;
+        link.next().await;
+        bench.world_mut().failing = true;
+        let Submitted::Late { id, why } = bench.handle.submit(host("hsb0"), wish(Op::Switch)).await else { panic!() };
+        assert!(why.contains("start it again"), "{why}");
+        if comes_anew {
+            link = bench.link("hsb0", 3).await;
+        }
+        bench.world_mut().failing = false;
+        tokio::time::sleep(Duration::from_secs(15)).await;
+        while let Some(frame) = link.try_next() {
+            assert!(!format!("{frame:?}").contains("Command("), "{frame:?}");
+        }
+        let stored = bench.world().commands[&id].clone();
+        assert_eq!((stored.state, stored.code.as_deref()), (CommandState::Blocked, Some("not_started")));
+        assert_eq!(bench.seen(&host("hsb0")).unwrap().command, None, "and the host is free");
+        assert!(matches!(bench.handle.submit(host("hsb0"), wish(Op::Switch)).await, Submitted::Accepted(_)));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_can_not_be_read_is_put_aside_and_its_host_registers() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("hsb0", 3).await;
+    link.next().await;
+    let Submitted::Accepted(command) = bench.handle.submit(host("hsb0"), wish(Op::Test)).await else { panic!() };
+    let path = log::log_path(bench.data_dir(), &host("hsb0"), command.id);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    std::fs::write(log::sealed::sealed_path(&path), "junk").unwrap();
+    let mut link = bench.link_with("hsb0", 3, |register| register.results = vec![command.id]).await;
+    let DashboardMessage::Registered(registered) = link.next().await else { panic!() };
+    assert_eq!(registered.offsets.get(&command.id), Some(&0), "the agent sends all of it again");
+    let end = link.print(command.id, 0, &["one"]).await;
+    link.say(status(command.id, "test", 0, end)).await;
+    while !matches!(link.next().await, DashboardMessage::StatusAck(_)) {}
+    assert!(log::damaged_path(&log::sealed::sealed_path(&path)).exists(), "for who wants to look into it");
+    assert!(bench.world().events.iter().any(|event| event == "log_damaged"), "{:?}", bench.world().events);
+    assert_eq!(log::read(&path, 0, 1000).unwrap().lines.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_says_nothing_keeps_no_host_out() {
+    let bench = Bench::new().await;
+    let mut link = bench.link("hsb0", 3).await;
+    link.next().await;
+    let Submitted::Accepted(command) = bench.handle.submit(host("hsb0"), wish(Op::Test)).await else { panic!() };
+    // Somebody holds its lock for good, as a disk that hangs holds whoever opens it.
+    let path = log::log_path(bench.data_dir(), &host("hsb0"), command.id);
+    std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+    let held = std::fs::File::create(&path).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let mut link = bench.link_with("hsb0", 3, |register| register.running = vec![command.id]).await;
+    let DashboardMessage::Registered(registered) = link.next().await else { panic!() };
+    assert_eq!(registered.offsets.get(&command.id), None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dead_host_comes_back_from_the_store_and_its_neighbours_do_not_notice() {
     let bench = Bench::new().await;
     let mut one = bench.link("one", 3).await;

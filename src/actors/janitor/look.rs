@@ -12,7 +12,7 @@ use nixfleet_protocol::{CommandId, EventId, HostId};
 use serde::Serialize;
 
 use super::Args;
-use crate::actors::host::log::{log_path, sealed::sealed_path};
+use crate::actors::host::log::{damaged_path, log_path, sealed::sealed_path};
 use crate::actors::host::tail::{Seal, seal};
 use crate::actors::store::check::{disk_use, logs_in};
 use crate::actors::store::{Batch, Compacted, StoreError, Write};
@@ -131,7 +131,8 @@ async fn remove_logs(args: &Args, old: Vec<Sketch>, done: &mut Done) -> Result<(
 /// Removes a log in every form that it has. Gives the room that it took; none: there was none.
 fn remove_log(plain: &Path) -> io::Result<Option<u64>> {
     let mut freed = None;
-    for path in [plain.to_owned(), sealed_path(plain)] {
+    let sealed = sealed_path(plain);
+    for path in [damaged_path(plain), damaged_path(&sealed), plain.to_owned(), sealed] {
         let size = disk_use(&path);
         match std::fs::remove_file(&path) {
             Ok(()) => freed = Some(freed.unwrap_or_default() + size),

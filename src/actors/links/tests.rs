@@ -247,6 +247,34 @@ async fn another_machine_takes_over_from_one_that_is_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_machine_that_comes_back_while_its_old_link_is_pinged_keeps_its_name() {
+    for old_ends in [false, true] {
+        let bench = bench().await;
+        let mut old = bench.register("a", Some(1)).await;
+        beat(&mut old).await;
+        bench.until_heard(1).await;
+        // Half open: nobody reads it, and so nobody answers the ping.
+        let mut other = bench.register("a", Some(2)).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if old_ends {
+            // Its end is noticed before the ping's.
+            let link = bench.up.lock().unwrap()[0].id();
+            bench.links.cast(Msg::News(LinkNews::Ended { link })).unwrap();
+        }
+        let mut back = bench.register("a", Some(1)).await;
+        beat(&mut back).await;
+        bench.until_heard(2).await;
+        let (code, ()) = tokio::join!(closed(&mut other), async {
+            assert!(matches!(back.next().await, Some(Ok(Message::Ping(_)))), "the link that is good is asked itself");
+            back.flush().await.unwrap();
+        });
+        assert_eq!(code, close::NAME_TAKEN);
+        beat(&mut back).await;
+        bench.until_heard(3).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_flood_stops_at_the_socket() {
     let bench = bench().await;
     let mut agent = bench.register("a", Some(1)).await;

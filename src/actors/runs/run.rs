@@ -416,7 +416,7 @@ impl State {
             Submitted::NoSuchHost => {
                 self.said.insert(id, Said::Never("The host was removed.".to_owned()));
             }
-            Submitted::Unavailable(why) => {
+            Submitted::Unavailable(why) | Submitted::Late { why, .. } => {
                 tracing::debug!(run = %self.run.record.id, %id, why, "asked again");
                 again();
             }

@@ -145,8 +145,8 @@ impl Actor for FakeHosts {
             hosts::Msg::Own { run, hosts } => fleet.owners.extend(hosts.into_iter().map(|host| (host, run))),
             hosts::Msg::Release(run) => fleet.owners.retain(|_, owner| *owner != run),
             hosts::Msg::OpenRuns(runs) => fleet.owners.retain(|_, owner| runs.contains(owner)),
-            hosts::Msg::Submit { host, request, reply } => {
-                let id = request.id.expect("a run chooses its ids");
+            hosts::Msg::Submit { host, id, request, reply } => {
+                assert_eq!(request.id, Some(id), "a run chooses its ids");
                 if let Some(known) = fleet.commands.get(&id) {
                     answer(reply, Submitted::Accepted(Box::new(command_view(known))));
                 } else if request.only_known {

@@ -384,7 +384,8 @@ pub(crate) fn logs_in(data_dir: &Path) -> Vec<(HostId, CommandId, PathBuf)> {
         for file in fs::read_dir(folder.path()).into_iter().flatten().flatten() {
             let name = file.file_name();
             let Some((id, end)) = name.to_str().and_then(|name| name.split_once('.')) else { continue };
-            if let (Ok(command), "log" | "log.zst") = (id.parse::<CommandId>(), end) {
+            if let (Ok(command), "log" | "log.zst" | "log.damaged" | "log.zst.damaged") = (id.parse::<CommandId>(), end)
+            {
                 of_host.insert(command);
             }
         }

@@ -257,6 +257,10 @@ pub fn step(command: &mut Command, input: Input, now: Time) -> Vec<Effect> {
             reconnect::revived(command, last_heard.unwrap_or(now).min(now), now);
             Vec::new()
         }
+        Input::TooLate => {
+            limits::too_late(command, now);
+            Vec::new()
+        }
         Input::Timer { kill_at_limit } => limits::timer(command, kill_at_limit, now),
         Input::Stop => stop(command, now),
         Input::ReaderLeft => reader_left(command, now),

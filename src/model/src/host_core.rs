@@ -15,6 +15,7 @@ mod alike;
 pub mod auto_test;
 mod beside;
 mod door;
+mod echo;
 mod life;
 mod owner;
 mod results;
@@ -32,7 +33,7 @@ use nixfleet_protocol::{CommandId, Commit, RunId, Time};
 
 pub use self::alike::Alike;
 pub use self::beside::abandon;
-pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, Writes};
+pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, WISH, Writes};
 use self::shown::Kept;
 use crate::checks::Request;
 use crate::command::{self, Command};
@@ -100,6 +101,8 @@ struct Link {
     fresh: bool,
     /// Commands whose output is taken: those that the register named, and those sent since.
     commands: BTreeSet<CommandId>,
+    /// Results of an old agent.
+    echo: echo::Echo,
 }
 
 /// A command that waits for the remote before its checks.
@@ -174,6 +177,7 @@ impl Core {
             Input::Heard { link, message } => self.heard(link, message, now, &mut step),
             Input::LogGrew { command, bytes } => self.log_grew(command, bytes, now, &mut step),
             Input::LogFlushed { command, bytes } => self.log_flushed(command, bytes, now, &mut step),
+            Input::LogDamaged { command, why } => self.log_damaged(command, &why, now, &mut step),
             Input::Found { id, command } => self.found(id, command, now, &mut step),
             Input::Remote(remote) => {
                 self.remote = remote;
@@ -188,6 +192,7 @@ impl Core {
             Input::Act { ask, command, action, actor } => self.act(ask, command, action, actor, now, &mut step),
             Input::ReaderLeft { command } => self.drive_one(command, command::Input::ReaderLeft, now, &mut step),
             Input::AutoTest { id } => self.auto_test(id, now, &mut step),
+            Input::TooLate { command } => self.drive_one(command, command::Input::TooLate, now, &mut step),
             Input::Timer => self.timer(now, &mut step),
         }
         self.close_step(&mut step, now);

@@ -162,5 +162,6 @@ fn judge(host: Option<&HostId>, submitted: Submitted) -> Result<Command, Refused
         Submitted::NotNow(refusal) => Err(Refused::by_check(refusal, None)),
         Submitted::NoSuchHost => Err(host.map_or_else(Refused::no_such_path, Refused::no_such_host)),
         Submitted::Unavailable(why) => Err(Refused::unavailable(why)),
+        Submitted::Late { id, why } => Err(Refused { command_id: Some(id), ..Refused::unavailable(why) }),
     }
 }

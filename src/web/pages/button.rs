@@ -51,6 +51,13 @@ pub(super) struct Does {
 impl askama::filters::HtmlSafe for Does {}
 
 impl Does {
+    /// The same on what is no button: it is found by where it leads.
+    #[must_use]
+    pub(super) fn at(mut self, page: String) -> Self {
+        self.go = page;
+        self
+    }
+
     /// Go to a page.
     pub(super) fn go(url: String) -> Self {
         Self { go: url, ..Self::default() }
@@ -248,6 +255,11 @@ pub(super) struct Button {
 impl askama::filters::HtmlSafe for Button {}
 
 impl Button {
+    /// Whether it starts this op, now.
+    pub(super) fn starts(&self, op: Op) -> bool {
+        self.does.not.is_empty() && self.does.post.ends_with(&format!("/ops/{op}"))
+    }
+
     pub(super) fn new(label: &str, look: &'static str, does: Does) -> Self {
         Self { label: label.to_owned(), of: String::new(), icon: "", look, does }
     }

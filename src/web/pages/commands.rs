@@ -1,6 +1,7 @@
 //! A command: its line in the lists, and its own page.
 
 use askama::Template;
+use nixfleet_protocol::Op;
 use nixfleet_protocol::api::{Command, CommandState};
 
 use super::button::{Button, Does, Offer};
@@ -40,7 +41,7 @@ pub(super) fn title(fleet: &Fleet<'_>, command: &Command) -> String {
 }
 
 pub(super) fn item(fleet: &Fleet<'_>, command: &Command) -> Item {
-    let (look, word) = words::command(command.state);
+    let (look, word) = words::ended(command);
     Item {
         id: item_id(command),
         look,
@@ -60,8 +61,8 @@ pub(super) fn item(fleet: &Fleet<'_>, command: &Command) -> Item {
 pub(super) fn text(command: &Command) -> String {
     match (&command.message, &command.progress) {
         // "Stopped stopped" says nothing more.
-        (Some(message), _) if !message.is_empty() && !message.eq_ignore_ascii_case(words::command(command.state).1) => {
-            message.clone()
+        (Some(message), _) if !message.is_empty() && !message.eq_ignore_ascii_case(words::ended(command).1) => {
+            words::without_op(command.op, message).to_owned()
         }
         (_, Some(progress)) if !command.state.is_final() && !progress.text.is_empty() => progress.text.clone(),
         (_, Some(progress)) if !command.state.is_final() => progress.phase.clone(),
@@ -70,23 +71,6 @@ pub(super) fn text(command: &Command) -> String {
             _ => String::new(),
         },
     }
-}
-
-#[derive(Template)]
-#[template(path = "said.html")]
-struct Said {
-    text: String,
-}
-
-/// What is told to those who can't see it: the command that ended last, and how. One that was refused never began;
-/// who asked for it is told by the answer.
-pub(super) fn said(fleet: &Fleet<'_>) -> String {
-    let ended = fleet.state.commands.values().filter(|command| command.sent_at.is_some() && command.state.is_final());
-    let last = ended.max_by_key(|command| (command.finished_at, command.id));
-    let text = |command: &std::sync::Arc<Command>| {
-        format!("{}: {}. {}", title(fleet, command), words::command(command.state).1, text(command))
-    };
-    html(&Said { text: last.map(text).unwrap_or_default() })
 }
 
 fn took(command: &Command) -> String {
@@ -108,15 +92,23 @@ pub(super) struct Head {
     text: String,
     done: Option<Done>,
     buttons: Vec<Button>,
-    facts: Vec<(&'static str, String)>,
+    facts: Vec<Fact>,
     created: words::Ago,
     /// What its state means and what to do next.
-    meaning: Option<&'static str>,
+    meaning: String,
     /// Since when its host is away.
     waiting: Option<words::Ago>,
 }
 
 impl askama::filters::HtmlSafe for Head {}
+
+/// Something that is known of a command.
+struct Fact {
+    name: String,
+    text: String,
+    /// Where it leads.
+    link: Option<String>,
+}
 
 pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
     let (look, word) = verdict(command);
@@ -135,27 +127,37 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
     }
     let stage = command.stage.as_deref().filter(|_| look != "ok" && command.state.is_final());
     let stage = stage.and_then(words::stage).map(|(_, meaning)| meaning);
-    let mut facts = vec![("Started by", words::by(fleet, &command.actor))];
-    let mut fact = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+    let mut meaning = stage.or_else(|| words::meaning(command.state)).unwrap_or_default().to_owned();
+    if command.stage.as_deref() == Some("activation") && look != "ok" && command.state.is_final() {
+        let back = buttons.iter().any(|button| button.starts(Op::Rollback));
+        meaning.push_str(if back { " Go back, or fix it and try again." } else { " Fix it and try again." });
+    }
+    let text = text(command);
+    let run = command.run_id.map(|run| format!("/runs/{run}"));
+    let mut facts = vec![Fact { name: "Started by".to_owned(), text: words::by(fleet, &command.actor), link: run }];
+    let mut fact = |name: &str, text: Option<String>| {
+        facts.extend(text.map(|text| Fact { name: name.to_owned(), text, link: None }));
+    };
     fact("Exit code", command.exit_code.map(|code| code.to_string()));
     fact("Took", Some(took(command)).filter(|took| !took.is_empty()));
-    fact("Reason", command.code.clone());
+    // A sentence says it better, where there is one.
+    fact("Reason", command.code.as_deref().filter(|_| text.is_empty()).map(words::named));
     fact("Forced", command.force.then(|| "yes".to_owned()));
-    fact("Run", command.run_id.map(|run| run.to_string()));
-    let given = command.args.as_object().is_some_and(|args| !args.is_empty());
-    fact("Arguments", given.then(|| command.args.to_string()));
+    for (name, given) in words::arguments(fleet.op(command.op), &command.args) {
+        fact(&name, Some(given));
+    }
     fact("Log", Some(words::bytes(command.log_bytes)));
     Head {
         look,
         word,
         description: fleet.op(command.op).map(|entry| entry.description.clone()).unwrap_or_default(),
         host: command.host.as_ref().map(ToString::to_string).unwrap_or_default(),
-        text: text(command),
+        text,
         done: done(command),
         buttons,
         facts,
         created: words::ago(command.created_at, fleet.now),
-        meaning: stage.or_else(|| words::meaning(command.state)),
+        meaning,
         waiting: command.waiting_since.map(|since| words::ago(since, fleet.now)),
         label,
     }

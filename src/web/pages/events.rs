@@ -1,13 +1,16 @@
 //! Events: a line in the lists of other pages, and the page of the audit log with its filter.
 
+mod told;
+
 use std::sync::Arc;
 
 use askama::Template;
 use nixfleet_model::event::EventFilter;
 use nixfleet_protocol::api::{Category, Event, Level};
 use nixfleet_protocol::{EventId, HostId};
-use serde_json::Value;
 
+use self::told::Detail;
+pub(super) use self::told::told;
 use super::shell::{Shell, shell};
 use super::{Fleet, PageKind, Session, html, words};
 
@@ -39,7 +42,7 @@ pub(super) fn item(fleet: &Fleet<'_>, event: &Event) -> Item {
         id: item_id(event),
         look: words::level(event.level),
         host: event.host.as_ref().map(ToString::to_string).unwrap_or_default(),
-        message: event.message.clone(),
+        message: told(fleet, event),
         when: words::ago(event.time, fleet.now),
     }
 }
@@ -51,35 +54,32 @@ pub(super) struct Line {
     item: Item,
     category: &'static str,
     level: &'static str,
+    by: String,
     actor: String,
+    /// Those by the same.
+    same: String,
     action: String,
     time: String,
     command: String,
-    details: Vec<(String, String)>,
+    details: Vec<Detail>,
 }
 
 impl askama::filters::HtmlSafe for Line {}
 
 pub(super) fn line(fleet: &Fleet<'_>, event: &Event) -> Line {
-    let text = |value: &Value| match value {
-        Value::String(text) => text.clone(),
-        Value::Array(_) | Value::Object(_) => serde_json::to_string_pretty(value).unwrap_or_default(),
-        Value::Null | Value::Bool(_) | Value::Number(_) => value.to_string(),
-    };
-    let command = ["command_id", "command"].into_iter().find_map(|name| event.details.get(name)?.as_str());
-    // Only what is an id becomes a link; what is a link needs no line of its own.
-    let command = command.filter(|id| id.parse::<nixfleet_protocol::CommandId>().is_ok()).unwrap_or_default();
-    let details = event.details.as_object().into_iter().flatten();
-    let details = details.filter(|(_, value)| !value.is_null() && (command.is_empty() || **value != command));
+    let mut same = form_urlencoded::Serializer::new(String::new());
+    same.append_pair("actor", &event.actor);
     Line {
         item: item(fleet, event),
-        category: event.category.as_str(),
-        level: event.level.as_str(),
+        category: category_name(event.category),
+        level: level_name(event.level),
+        by: told::by(fleet, event),
         actor: event.actor.clone(),
+        same: format!("/events?{}", same.finish()),
         action: event.action.clone(),
-        time: event.time.to_string(),
-        command: command.to_owned(),
-        details: details.map(|(name, value)| (name.clone(), text(value))).collect(),
+        time: words::second(event.time),
+        command: told::command(event).map(|id| id.to_string()).unwrap_or_default(),
+        details: told::details(fleet, event),
     }
 }
 

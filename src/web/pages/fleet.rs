@@ -33,7 +33,6 @@ struct Page<'a> {
     rollout: String,
     pipelines: Vec<PipelineItem>,
     picked: String,
-    said: String,
     commands: String,
     events: String,
     names: [(&'static str, &'static str); 5],
@@ -68,7 +67,6 @@ pub fn fleet_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
         rollout: rollout::form(fleet),
         pipelines: rollout::menu(fleet),
         picked: selection::bar(fleet),
-        said: commands::said(fleet),
         commands: command_list(fleet, None),
         events: events::list(fleet, events::FEW, None),
         names: NAMES,
@@ -148,7 +146,7 @@ pub(super) fn target(fleet: &Fleet<'_>) -> String {
         source,
         error: remote.error.as_deref().unwrap_or_default(),
         refresh: Button::new(
-            "Ask again",
+            "Check for commits",
             "ghost",
             Does::post("/api/v1/remote/refresh".to_owned(), "Remote".to_owned()),
         )

@@ -11,12 +11,18 @@ use nixfleet_protocol::browser::{Change, Fragment, Place};
 use super::row::{cells, row, row_id, same_shell, standing};
 use super::{
     Fleet, PageKind, commands, events, filters as filters_room, fleet as fleet_room, host as host_room, html, rank,
-    rollout, runs, settings, shell, update,
+    rollout, runs, said, settings, shell, update,
 };
 
 /// The fragments of one change for one kind of page. `fleet` has the change in it already. `before` is the host as
 /// it was, for `HostUpdated` and `HostRemoved`; without it whole rows are sent instead of cells.
 pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
+    let mut all = of_page(change, before, fleet, page);
+    all.extend(said::differs(change, before, fleet).then(|| said(fleet)));
+    all
+}
+
+fn of_page(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
     match (page, change) {
         (PageKind::Fleet, Change::HostAdded(host)) => {
             vec![insert(fleet, host), any(fleet), counts(fleet), filters(fleet), tags(fleet), update(fleet)]
@@ -27,9 +33,8 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
             vec![row, any(fleet), counts(fleet), filters(fleet), tags(fleet), update(fleet)]
         }
         (PageKind::Fleet, Change::CommandStarted(command)) => vec![first_command(fleet, command)],
-        (PageKind::Fleet, Change::CommandProgress(command)) => vec![command_changed(fleet, command)],
-        (PageKind::Fleet, Change::CommandFinished(command)) => {
-            vec![command_changed(fleet, command), morph("said", commands::said(fleet))]
+        (PageKind::Fleet, Change::CommandProgress(command) | Change::CommandFinished(command)) => {
+            vec![command_changed(fleet, command)]
         }
         (PageKind::Fleet, Change::RunStarted(_) | Change::RunFinished(_)) => {
             vec![morph("runs", runs::list(fleet)), morph("past-runs", runs::history(fleet)), counts(fleet)]
@@ -141,7 +146,7 @@ pub fn fragments(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page
 /// The fragments of every live region of a page, for `init` and `full_state`, and which build made them.
 pub fn full_fragments(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
     let mut all = regions(fleet, page);
-    all.push(morph("build", shell::build()));
+    all.extend([morph("build", shell::build()), said(fleet)]);
     all
 }
 
@@ -158,7 +163,6 @@ fn regions(fleet: &Fleet<'_>, page: &PageKind) -> Vec<Fragment> {
             morph("hosts", fleet_room::hosts(fleet)),
             morph("runs", runs::list(fleet)),
             morph("past-runs", runs::history(fleet)),
-            morph("said", commands::said(fleet)),
             morph("commands", fleet_room::command_list(fleet, None)),
             morph("events", events::list(fleet, events::FEW, None)),
         ],
@@ -193,6 +197,10 @@ fn morph(id: impl Into<String>, html: String) -> Fragment {
 /// Something changed that the state does not have: the page asks for the region.
 fn ask(id: &str) -> Fragment {
     Fragment { id: id.to_owned(), place: Place::Ask, html: String::new() }
+}
+
+fn said(fleet: &Fleet<'_>) -> Fragment {
+    morph("said", said::said(fleet))
 }
 
 fn any(fleet: &Fleet<'_>) -> Fragment {
@@ -312,7 +320,7 @@ fn host_changed(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
     all
 }
 
-fn all_are_full(fleet: &Fleet<'_>) -> bool {
+pub(super) fn all_are_full(fleet: &Fleet<'_>) -> bool {
     fleet.state.events.len() >= RECENT_EVENTS
 }
 

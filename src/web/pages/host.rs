@@ -62,8 +62,9 @@ impl HostPart {
 
 #[derive(Template)]
 #[template(path = "host.html")]
-struct Page {
+struct Page<'a> {
     shell: Shell,
+    name: &'a str,
     notices: String,
     head: String,
     lights: String,
@@ -80,6 +81,7 @@ struct Page {
 /// The page `/hosts/{host}`.
 pub fn host_page(fleet: &Fleet<'_>, host: &Host, stored: &Stored<'_>, session: Session<'_>) -> String {
     html(&Page {
+        name: host.id.as_str(),
         shell: shell(fleet, host.id.as_str(), &PageKind::Host(host.id.clone()), session),
         notices: notices(fleet, host),
         head: head(fleet, host),

@@ -2,11 +2,12 @@
 
 use askama::Template;
 use nixfleet_protocol::api::{Action, ActionKind, Command, CommandState, Host, HostState, Light, LightStatus};
-use nixfleet_protocol::{HostId, Op};
+use nixfleet_protocol::{HostId, Op, Time};
 
+use super::Fleet;
 use super::button::{Button, Does, op_icon};
 use super::row::{Meter, meters};
-use super::{Fleet, words};
+use super::words::{self, Told};
 
 /// One light.
 #[derive(Template)]
@@ -15,6 +16,9 @@ pub(super) struct LightView {
     name: &'static str,
     letter: &'static str,
     status: &'static str,
+    /// The status in words.
+    word: &'static str,
+    now: Time,
     pub(super) message: String,
     action: String,
     as_of: &'static str,
@@ -46,6 +50,8 @@ pub(super) fn lights(fleet: &Fleet<'_>, host: &Host) -> Vec<LightView> {
                 name,
                 letter,
                 status: words::status(light.status),
+                word: words::status_word(light.status),
+                now: fleet.now,
                 message: light.message.clone(),
                 action: light.action.label.clone(),
                 as_of,
@@ -131,6 +137,15 @@ impl LightView {
 
     pub(super) fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// The sentence, with how long ago it was in the place of a moment.
+    pub(super) fn told(&self) -> Told {
+        words::told(&self.message, self.now)
+    }
+
+    pub(super) fn word(&self) -> &'static str {
+        self.word
     }
 
     pub(super) fn status(&self) -> &'static str {

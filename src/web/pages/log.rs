@@ -67,7 +67,7 @@ pub fn log_head(fleet: &Fleet<'_>, command: &Command) -> String {
 
 /// A command's look and its verdict in a word or two: what failed, where the agent says so.
 pub(super) fn verdict(command: &Command) -> (&'static str, String) {
-    let (look, word) = words::command(command.state);
+    let (look, word) = words::ended(command);
     let stage = command.stage.as_deref().filter(|_| command.state.is_final()).and_then(words::stage);
     (look, stage.map_or(word, |(word, _)| word).to_owned())
 }

@@ -46,7 +46,11 @@ fn every_page_renders() {
     let session = Session { csrf_token: "preview" };
     let commands = sample::week();
     let of = |name: &str| {
-        let commands = if name == "nuc-den" { Vec::new() } else { commands.clone() };
+        let commands = match name {
+            "nuc-den" => Vec::new(),
+            "hsb8" => sample::dense(),
+            _ => commands.clone(),
+        };
         host_page(
             &fleet,
             &state.hosts[&name.parse().unwrap()].host,
@@ -72,6 +76,7 @@ fn every_page_renders() {
         ("many", fleet_page(&view(&many, &ops), session)),
         ("host", of("csb0")),
         ("host-busy", of("hsb1")),
+        ("host-dense", of("hsb8")),
         ("host-new", of("nuc-den")),
         ("host-quiet", of("hsb0")),
         ("host-away", of("mba-air")),

@@ -242,7 +242,8 @@ pub(super) fn off(host: &Host, refused: &[(Op, String)]) -> String {
     why.into_iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// The words that the search finds a row by: its name, and `key:value` for the filters.
+/// The words that the search finds a row by, in small letters: its name, `key:value` for the filters, its commits, the
+/// version of its system, what was written about it.
 fn search(host: &Host) -> String {
     let (place, system) = (words::location(host.location).0, words::system(host.host_type).0);
     let device = words::device(host.device_type).0;
@@ -255,6 +256,16 @@ fn search(host: &Host) -> String {
     }
     for tag in &host.tags {
         let _ = write!(words, " tag:{}", filters::slug(tag));
+    }
+    let (runs, checkout) = (host.deployed.as_ref().map(|deployed| &deployed.commit), host.generation.as_ref());
+    for commit in runs.into_iter().chain(checkout.filter(|commit| runs != Some(commit))) {
+        let _ = write!(words, " {commit}");
+    }
+    // What people and agents write is no filter.
+    for text in host.os_version.iter().chain(&host.comment) {
+        for word in text.to_lowercase().replace(':', " ").split_whitespace() {
+            let _ = write!(words, " {word}");
+        }
     }
     words
 }

@@ -3,7 +3,7 @@
 
 use askama::Template;
 
-use super::{Fleet, PageKind, Session, asset_url, assets, forms, html};
+use super::{Fleet, PageKind, Session, asset_url, assets, forms, html, said};
 
 /// The parts before and after a page's own content.
 pub(super) struct Shell {
@@ -25,6 +25,7 @@ struct Top<'a> {
     on_settings: bool,
     product: &'a str,
     build: String,
+    said: String,
 }
 
 #[derive(Template)]
@@ -85,6 +86,7 @@ pub(super) fn shell(fleet: &Fleet<'_>, title: &str, page: &PageKind, session: Se
         on_settings: *page == PageKind::Settings,
         product: &fleet.state.server.version,
         build: build(),
+        said: said::said(fleet),
     });
     Shell { top, bottom: html(&Bottom { forms: &FORMS, source: source(fleet) }) }
 }

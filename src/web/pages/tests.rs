@@ -2,7 +2,9 @@
 
 mod applied;
 mod clicks;
+mod events;
 mod runs;
+mod said;
 pub(super) mod update;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -19,8 +21,8 @@ use nixfleet_protocol::{Op, Version};
 use nixfleet_model::event::EventFilter;
 
 use super::{
-    EventsPage, Fleet, PageKind, Session, Stored, command_page, events_page, fleet_page, fragments, full_fragments,
-    host, host_page, run_page, sample, settings_page,
+    Fleet, PageKind, Session, Stored, command_page, fleet_page, fragments, full_fragments, host, host_page, run_page,
+    sample, settings_page,
 };
 
 const SESSION: Session<'static> = Session { csrf_token: "session-secret" };
@@ -44,19 +46,12 @@ pub(super) fn page(fleet: &Fleet<'_>, kind: &PageKind) -> String {
             let commands = host::past::of_state(fleet, id);
             host_page(fleet, fleet.host(id).unwrap(), &Stored { commands: &commands, ..Stored::default() }, SESSION)
         }
-        PageKind::Events => events(fleet, &EventFilter::default()),
-        PageKind::Search(filter) => events(fleet, filter),
+        PageKind::Events => events::shown(fleet, &EventFilter::default()),
+        PageKind::Search(filter) => events::shown(fleet, filter),
         PageKind::Settings => settings_page(fleet, sample::settings(), SESSION),
         PageKind::Command(id) => command_page(fleet, fleet.command(*id).unwrap(), SESSION),
         PageKind::Run(id) => run_page(fleet, fleet.run(*id).unwrap(), SESSION),
     }
-}
-
-/// The page of events, of those that the state has.
-fn events(fleet: &Fleet<'_>, filter: &EventFilter) -> String {
-    let found: Vec<_> = fleet.state.events.iter().filter(|event| filter.takes(event)).cloned().collect();
-    let page = EventsPage { filter, within: "", before: None, events: &found, next: None };
-    events_page(fleet, page, SESSION)
 }
 
 /// The element with this id as it stands in a page.
@@ -454,51 +449,4 @@ fn a_command_that_was_refused_gets_a_place_although_nobody_saw_it_begin() {
     let page = PageKind::Host("hsb0".parse().unwrap());
     let made = fragments(&Change::CommandFinished(refused), None, &view(&state, &ops), &page);
     assert_eq!((made[0].place.clone(), ids(&made)), (Place::Ask, vec!["host-past", "host-ops"]));
-}
-
-#[test]
-fn a_filtered_page_is_told_of_what_its_filter_takes_and_of_nothing_else() {
-    let ops = sample::op_entries();
-    let state = sample::state();
-    let fleet = view(&state, &ops);
-    let page = PageKind::search(EventFilter { words: vec!["caddy".to_owned()], ..EventFilter::default() });
-    for (message, told) in [("The unit caddy.service failed.", 1), ("Another one failed.", 0)] {
-        let event = Arc::new(sample::event(10, 0, Level::Error, None, "command_finished", message));
-        assert_eq!(fragments(&Change::Event(event), None, &fleet, &page).len(), told, "{message}");
-    }
-}
-
-#[test]
-fn an_event_unfolds_its_details_and_leads_to_its_command() {
-    let ops = sample::op_entries();
-    let mut state = sample::state();
-    let mut event = sample::event(10, 0, Level::Error, Some("csb0"), "command_finished", "Switch failed.");
-    let id = "01920000-0000-7000-8000-000000000002";
-    event.details = serde_json::json!({ "command_id": id, "exit_code": 4, "state": null, "args": { "unit": "a" } });
-    state.events.push_front(Arc::new(event));
-    let page = page(&view(&state, &ops), &PageKind::Events);
-    let line = element(&page, "event:10").unwrap();
-    assert!(line.contains(&format!("href=\"/commands/{id}\"")) && line.contains("href=\"/hosts/csb0\""), "{line}");
-    assert!(line.contains("<dt>exit_code</dt><dd><pre>4</pre>") && line.contains("&#34;unit&#34;"), "{line}");
-    assert!(!line.contains("<dt>state</dt>"), "{line}");
-}
-
-#[test]
-fn the_settings_read_themselves_anew_when_tokens_or_sessions_changed() {
-    let ops = sample::op_entries();
-    let state = sample::state();
-    let fleet = view(&state, &ops);
-    for (action, told) in [("token_created", 1), ("session_ended", 1), ("login", 1), ("command_finished", 0)] {
-        let event = Arc::new(sample::event(10, 0, Level::Info, None, action, "It happened."));
-        let made = fragments(&Change::Event(event), None, &fleet, &PageKind::Settings);
-        assert_eq!(made.len(), told, "{action}");
-        assert!(made.iter().all(|fragment| fragment.html.contains("data-stale")), "{action}");
-    }
-    let page = page(&fleet, &PageKind::Settings);
-    assert!(!page.contains("data-stale"));
-    for part in
-        ["this one", "End all others", "NIXFLEET_TOTP_SECRET", "otpauth://totp/", "30 days", "data-method=\"DELETE\""]
-    {
-        assert!(page.contains(part), "{part}");
-    }
 }

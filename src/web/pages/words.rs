@@ -2,8 +2,9 @@
 
 use askama::Template;
 use nixfleet_protocol::agent::{DeviceType, HostType, Location};
-use nixfleet_protocol::api::{CommandState, HostState, Level, LightStatus, Remote, RunState};
-use nixfleet_protocol::{Commit, RunId, Time};
+use nixfleet_protocol::api::{Command, CommandState, HostState, Level, LightStatus, OpEntry, Remote, RunState};
+use nixfleet_protocol::{Commit, Op, RunId, Time};
+use serde_json::Value;
 
 use super::Fleet;
 
@@ -85,6 +86,41 @@ pub(super) fn sentence(text: &str) -> String {
     rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
+/// A name from a record, as people write it: `exit_code` is "Exit code".
+pub(super) fn named(name: &str) -> String {
+    sentence(&name.replace('_', " "))
+}
+
+/// A value of JSON, as people write it.
+pub(super) fn value(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::Array(all) if all.iter().all(|one| one.is_string() || one.is_number()) => {
+            all.iter().map(self::value).collect::<Vec<_>>().join(" ")
+        }
+        Value::Array(_) | Value::Object(_) => serde_json::to_string_pretty(value).unwrap_or_default(),
+        Value::Null | Value::Number(_) => value.to_string(),
+    }
+}
+
+/// What an op was given, each by the name that its form has for it.
+pub(super) fn arguments(entry: Option<&OpEntry>, given: &Value) -> Vec<(String, String)> {
+    let label = |name: &str| {
+        let field = entry.and_then(|entry| entry.args.iter().find(|arg| arg.name == name));
+        field.map_or_else(|| named(name), |field| field.label.clone())
+    };
+    let all = given.as_object().into_iter().flatten().filter(|(_, one)| !one.is_null());
+    all.map(|(name, one)| (label(name), value(one))).collect()
+}
+
+/// What an agent says of an op, beside its name: of "switch ended with code 1" the code.
+pub(super) fn without_op(op: Op, message: &str) -> &str {
+    let rest = message.strip_prefix(op.as_str()).and_then(|rest| rest.strip_prefix(" ended with "));
+    rest.unwrap_or(message)
+}
+
 /// A length of time: `8 s`, `3 min 5 s`, `2 h 4 min`.
 pub(super) fn span(from: Time, to: Time) -> String {
     match to.since(from).as_secs() {
@@ -103,6 +139,36 @@ pub(super) fn day(time: Time) -> String {
 pub(super) fn moment(time: Time) -> String {
     let text = time.to_string().replace('T', " ");
     format!("{} UTC", text.chars().take(16).collect::<String>())
+}
+
+/// A moment to the second: `2026-11-21 13:05:09 UTC`.
+pub(super) fn second(time: Time) -> String {
+    let text = time.to_string().replace('T', " ");
+    format!("{} UTC", text.chars().take(19).collect::<String>())
+}
+
+/// A sentence in which a moment stands: in its place comes how long ago that was.
+#[derive(Template)]
+#[template(source = "{{ before }}{% if let Some(at) = at %}{{ at }}{% endif %}{{ after }}", ext = "html")]
+pub(super) struct Told {
+    before: String,
+    at: Option<Ago>,
+    after: String,
+}
+
+impl askama::filters::HtmlSafe for Told {}
+
+/// Looks for the first `2026-11-21 13:05 UTC`.
+pub(super) fn told(text: &str, now: Time) -> Told {
+    let found = text.match_indices(" UTC").find_map(|(end, unit)| {
+        let start = end.checked_sub(16)?;
+        let (day, minute) = text.get(start..end)?.split_once(' ')?;
+        let time: Time = format!("{day}T{minute}:00Z").parse().ok()?;
+        Some((text.get(..start)?, time, text.get(end + unit.len()..)?))
+    });
+    let (before, at, after) =
+        found.map_or((text, None, ""), |(before, time, after)| (before, Some(ago(time, now)), after));
+    Told { before: before.to_owned(), at, after: after.to_owned() }
 }
 
 /// Bytes as people read them.
@@ -167,6 +233,17 @@ pub(super) const fn status(status: LightStatus) -> &'static str {
     }
 }
 
+/// A light's status as the counts above the table have it.
+pub(super) const fn status_word(status: LightStatus) -> &'static str {
+    match status {
+        LightStatus::Ok => "ok",
+        LightStatus::Outdated => "to do",
+        LightStatus::Error => "failing",
+        LightStatus::Working => "busy",
+        LightStatus::Unknown => "unknown",
+    }
+}
+
 pub(super) const fn location(location: Location) -> (&'static str, &'static str) {
     match location {
         Location::Home => ("home", "At home"),
@@ -216,6 +293,14 @@ pub(super) const fn command(state: CommandState) -> (&'static str, &'static str)
         CommandState::Orphaned => ("unknown", "Orphaned"),
         CommandState::Cancelled => ("unknown", "Cancelled"),
         CommandState::Skipped => ("unknown", "Skipped"),
+    }
+}
+
+/// The same of a command as it stands: who was refused because all is done already has nothing to do.
+pub(super) fn ended(of: &Command) -> (&'static str, &'static str) {
+    match (of.state, of.code.as_deref()) {
+        (CommandState::Blocked, Some("already_current")) => ("unknown", "Nothing to do"),
+        (state, _) => command(state),
     }
 }
 
@@ -279,9 +364,7 @@ pub(super) fn stage(stage: &str) -> Option<(&'static str, &'static str)> {
         "checkout" => ("Failed in the checkout", "Nothing was built: the host runs what it ran before."),
         "evaluation" => ("Failed in the evaluation", "Nothing was built: the host runs what it ran before."),
         "build" => ("Failed in the build", "Nothing was activated: the host runs what it ran before."),
-        "activation" => {
-            ("Failed in the activation", "The host may run part of the new system. Go back, or fix it and try again.")
-        }
+        "activation" => ("Failed in the activation", "The host may run part of the new system."),
         "tests" => ("Tests failed", "The log of each test says why."),
         "interrupted" => {
             ("Interrupted", "Its runner ended before it did, with a reboot perhaps. Nobody can say how far it came.")
@@ -292,7 +375,7 @@ pub(super) fn stage(stage: &str) -> Option<(&'static str, &'static str)> {
 
 pub(super) const fn level(level: Level) -> &'static str {
     match level {
-        Level::Info => "unknown",
+        Level::Info => "waits",
         Level::Warn => "outdated",
         Level::Error => "error",
         Level::Success => "ok",
@@ -333,6 +416,29 @@ mod tests {
         let hosts: Vec<nixfleet_protocol::HostId> = (0..10).map(|n| format!("h{n}").parse().unwrap()).collect();
         assert_eq!([names(&hosts[..0]), names(&hosts[..1]), names(&hosts[..2])], ["no host", "h0", "h0 and h1"]);
         assert_eq!(names(&hosts), "h0, h1, h2, h3, h4, h5, h6, h7 and 2 more");
+    }
+
+    #[test]
+    fn a_moment_in_a_sentence_becomes_how_long_ago_it_was() {
+        let now = "2026-11-21T18:00:00Z".parse().unwrap();
+        let told = |text: &str| told(text, now).render().unwrap();
+        let time = "<time datetime=\"2026-11-21T17:40:00.000Z\" data-ago>20 min ago</time>";
+        assert_eq!(told("All passed, 2026-11-21 17:40 UTC."), format!("All passed, {time}."));
+        for plain in ["All passed.", " UTC", "é 99-99-99 17:40 UTC", "since 14:02 UTC: <b>", "ä026-11-21 17:40 UTC"] {
+            assert!(!told(plain).contains("<time") && !told(plain).contains("<b>"), "{plain}");
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_said_in_words() {
+        assert_eq!(named("exit_code"), "Exit code");
+        assert_eq!(without_op(Op::Switch, "switch ended with code 1: no"), "code 1: no");
+        assert_eq!(without_op(Op::Switch, "plan ended with code 1"), "plan ended with code 1");
+        let given = serde_json::json!({ "argv": ["ls", "-l"], "all": true, "none": null });
+        assert_eq!(
+            arguments(None, &given),
+            [("All".to_owned(), "yes".to_owned()), ("Argv".to_owned(), "ls -l".to_owned())]
+        );
     }
 
     #[test]

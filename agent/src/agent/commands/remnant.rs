@@ -7,9 +7,11 @@ use crate::journal::entry::Entry;
 /// Cuts half a record off the end of a log whose writer died. Returns the length that is left.
 pub(super) fn cut_log(entry: &Entry) -> io::Result<u64> {
     let path = entry.file(crate::journal::entry::LOG);
-    let file = match std::fs::OpenOptions::new().read(true).write(true).open(&path) {
-        Ok(file) => file,
+    let (file, ours) = match std::fs::OpenOptions::new().read(true).write(true).open(&path) {
+        Ok(file) => (file, true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        // A runner that was root wrote it: what is behind its whole records stays there, and is not told.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => (std::fs::File::open(&path)?, false),
         Err(error) => return Err(error),
     };
     let length = file.metadata()?.len();
@@ -21,7 +23,7 @@ pub(super) fn cut_log(entry: &Entry) -> io::Result<u64> {
     {
         whole = whole.max(to);
     }
-    if whole != length {
+    if whole != length && ours {
         file.set_len(whole)?;
         file.sync_all()?;
     }

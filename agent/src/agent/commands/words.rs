@@ -1,6 +1,7 @@
 //! What the dashboard is told about a command that is not begun: why not, or how it ended long ago. Pure.
 
 use std::io;
+use std::process::ExitStatus;
 
 use nixfleet_protocol::agent::Status;
 
@@ -24,6 +25,24 @@ pub(super) fn refused(error: &JournalError) -> String {
         return format!("agent_disk_read_only: {place} can't be written, so nothing was begun");
     }
     crate::chain(error)
+}
+
+/// Why no runner claimed a folder: what started it ended (its name and how), or nothing came. `said` is the last that
+/// was heard. With what to do, where that is known.
+pub(super) fn not_begun(failed: Option<&(String, ExitStatus)>, said: Option<&str>, needs_root: bool) -> String {
+    let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+    let Some((program, status)) = failed else { return format!("its runner never began{said}") };
+    let how = match status.code() {
+        Some(code) => format!("ended with code {code}"),
+        None => format!("was ended ({status})"),
+    };
+    // A runner that came so far needs nobody's leave.
+    let advice = if needs_root && program != "the runner" {
+        "; it needs root: let the agent's user run it without a password, or name another program in NIXFLEET_SUDO"
+    } else {
+        ""
+    };
+    format!("{program} {how}{said}{advice}")
 }
 
 /// The result of a command of which only its line is left. Its log is gone, so it ends where any log is.
@@ -62,6 +81,23 @@ mod tests {
         assert!(refused(&error(io::ErrorKind::StorageFull)).starts_with("agent_disk_full"));
         assert!(refused(&error(io::ErrorKind::ReadOnlyFilesystem)).contains("can't be written"));
         assert!(refused(&error(io::ErrorKind::PermissionDenied)).contains("can't be used"));
+    }
+
+    #[test]
+    fn a_command_that_was_not_begun_says_why_and_what_to_do() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let ended = |program: &str, raw| Some((program.to_owned(), ExitStatus::from_raw(raw)));
+        for (failed, said, needs_root, sentence) in [
+            (None, None, false, "its runner never began"),
+            (None, Some("x"), false, "its runner never began: x"),
+            (ended("systemd-run", 256), Some("no bus"), false, "systemd-run ended with code 1: no bus"),
+            (ended("the runner", 256), Some("no room"), true, "the runner ended with code 1: no room"),
+        ] {
+            assert_eq!(not_begun(failed.as_ref(), said, needs_root), sentence);
+        }
+        let refused = not_begun(ended("sudo", 256).as_ref(), Some("a password is required"), true);
+        assert!(refused.starts_with("sudo ended with code 1: a password is required; it needs root"), "{refused}");
+        assert!(not_begun(ended("sudo", 9).as_ref(), None, false).contains("was ended"));
     }
 
     #[test]

@@ -61,6 +61,8 @@ pub enum Input {
         /// When the host was last heard.
         last_heard: Option<Time>,
     },
+    /// It was to be sent, and its record was not on disk in time: nobody waits for it any more.
+    TooLate,
     /// Its deadline may be here.
     Timer {
         /// `NIXFLEET_TIMEOUT_ACTION=kill`: what passes its hard limit is stopped without asking.

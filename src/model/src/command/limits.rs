@@ -187,9 +187,21 @@ pub(super) fn timer(command: &mut Command, kill_at_limit: bool, now: Time) -> Ve
 
 /// Nobody has looked at it, or will.
 pub(super) fn not_started(command: &mut Command, now: Time) {
+    did_not_begin(command, "the dashboard was restarted, or hung, before it began: start it again", now);
+}
+
+/// Who wanted it was told that it did not begin, and so it does not.
+pub(super) fn too_late(command: &mut Command, now: Time) {
+    if command.life.accepted || command.life.noted.is_some() {
+        return;
+    }
+    command.sent_at = None;
+    did_not_begin(command, "its record could not be written in time, and so it did not begin: start it again", now);
+}
+
+fn did_not_begin(command: &mut Command, message: &str, now: Time) {
     command.code = Some("not_started".to_owned());
-    let message = "the dashboard was restarted, or hung, before it began: start it again".to_owned();
-    command.finish(CommandState::Blocked, Some(message), now);
+    command.finish(CommandState::Blocked, Some(message.to_owned()), now);
 }
 
 /// By when the register must have come that ends it. Who was lost late has time to come back: perhaps the dashboard

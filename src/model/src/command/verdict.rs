@@ -73,7 +73,10 @@ pub(super) fn result(command: &mut Command, outcome: &Outcome, now: Time) -> Vec
 }
 
 fn failed(command: &mut Command, outcome: &Outcome, said: Option<&String>, now: Time) {
-    let stopped = command.running_state() == CommandState::Killing
+    // An agent of ours knows whether it was the stop that ended it. Of an old one, and of what nobody reads any more,
+    // the stop is the best guess.
+    let guessed = command.life.protocol.is_none_or(|protocol| protocol < 3) || command.is_read();
+    let stopped = (guessed && command.running_state() == CommandState::Killing)
         || outcome.exit_code == STOPPED
         || outcome.stage.as_deref() == Some("stopped");
     if stopped {

@@ -7,6 +7,7 @@ use nixfleet_protocol::api::{Category, Level, Progress};
 use nixfleet_protocol::text::plain_cut;
 use nixfleet_protocol::{CommandId, Time};
 
+use super::echo::Echo;
 use super::{Core, Effect, Link, Step};
 use crate::command::{self, AgentNow, Beat, Said, Was};
 use crate::event::NewEvent;
@@ -19,7 +20,7 @@ impl Core {
         let named: BTreeSet<CommandId> = register.running.iter().chain(&register.results).take(200).copied().collect();
         let mut commands = named.clone();
         commands.extend(self.unfinished().filter(|command| !command.waits()).map(|command| command.id));
-        self.link = Some(Link { id: link, protocol, fresh: true, commands: commands.clone() });
+        self.link = Some(Link { id: link, protocol, fresh: true, commands: commands.clone(), echo: Echo::default() });
         self.looked_for.clear();
         // What came on another link comes again on this one.
         self.results.clear();
@@ -130,6 +131,7 @@ impl Core {
             };
             self.drive(command::Input::FirstHeartbeat(Box::new(beat)), now, step);
         }
+        self.settle_echo(now, step);
         self.facts_changed(now, step);
         self.look_for_unknown(step);
     }

@@ -16,6 +16,11 @@ use crate::host::HostRecord;
 use crate::remote::RemoteState;
 use crate::wake::Mac;
 
+/// How long who wants something of a host waits for the answer: a pull asks the remote first, and the disk may be slow.
+pub const WISH: Duration = Duration::from_secs(20);
+/// What is not on disk by then is not begun any more: who wanted it is told so a moment later.
+pub(super) const BEGIN_WITHIN: Duration = Duration::from_secs(19);
+
 /// An op that somebody wants on a host.
 #[derive(Clone, Debug)]
 pub struct Submit {
@@ -51,6 +56,13 @@ pub enum Submitted {
     NoSuchHost,
     /// Not now: the store can't write, or the host's actor is being restarted.
     Unavailable(String),
+    /// It did not begin within [`WISH`], and does not begin any more.
+    Late {
+        /// The id that it would have had: its record, when one is written, says the same.
+        id: CommandId,
+        /// Why.
+        why: String,
+    },
 }
 
 impl Submit {
@@ -154,6 +166,13 @@ pub enum Input {
         /// Bytes.
         bytes: u64,
     },
+    /// What there was of a log could not be read, and was put aside.
+    LogDamaged {
+        /// Whose.
+        command: CommandId,
+        /// Why.
+        why: String,
+    },
     /// The answer to [`Effect::Find`].
     Found {
         /// What was looked for.
@@ -207,6 +226,11 @@ pub enum Input {
         /// The id that the command gets.
         id: CommandId,
     },
+    /// [`Effect::Order`] came too late: the command is not begun.
+    TooLate {
+        /// Which.
+        command: CommandId,
+    },
     /// [`super::Core::next_wake`] has come.
     Timer,
 }
@@ -227,6 +251,17 @@ pub enum Effect {
         link: u64,
         /// What.
         message: DashboardMessage,
+    },
+    /// Send a command, where it is not over by now: it may have waited for the disk for long.
+    Order {
+        /// Which.
+        command: CommandId,
+        /// On this link.
+        link: u64,
+        /// The frame.
+        message: DashboardMessage,
+        /// For the first time: after this nobody waits for it any more. Then come back with [`Input::TooLate`] instead.
+        by: Option<Time>,
     },
     /// Close the link with 1012: the agent comes back and tells again.
     CloseLink {
@@ -271,8 +306,15 @@ pub enum Effect {
     FlushLog(CommandId),
     /// Watch who reads a command's log; come back with [`Input::ReaderLeft`] when the last one left, or when none came.
     Watch(CommandId),
-    /// Send magic packets to these hardware addresses.
-    Wake(Vec<Mac>),
+    /// Send magic packets, unless it is too late for it, as with [`Effect::Order`].
+    Wake {
+        /// For which command.
+        command: CommandId,
+        /// To these hardware addresses.
+        addresses: Vec<Mac>,
+        /// After this nobody waits for it any more.
+        by: Option<Time>,
+    },
     /// The tests are to run by themselves: come back with [`Input::AutoTest`] at once.
     AutoTest,
     /// A command is over: nothing more is expected for its log.

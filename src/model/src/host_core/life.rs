@@ -7,6 +7,7 @@ use nixfleet_protocol::api::{Category, CommandState, Level};
 use nixfleet_protocol::{CommandId, Op, Time};
 use serde_json::Value;
 
+use super::door::BEGIN_WITHIN;
 use super::{Core, Effect, Step, Submitted};
 use crate::checks::{self, Refusal};
 use crate::command::{self, Command};
@@ -37,8 +38,9 @@ impl Core {
         let Some(mut command) = taken else { return };
         let small = matches!(input, command::Input::Progress(_) | command::Input::LogGrew(_));
         let before = (!small).then(|| command.clone());
+        let by = command.sent_at.is_none().then(|| command.created_at.plus(BEGIN_WITHIN));
         let effects = command::step(&mut command, input, now);
-        self.perform(&effects, &command, step);
+        self.perform(&effects, &command, by, step);
         if command.state.is_final() {
             self.over(command, now, step);
             return;
@@ -56,11 +58,13 @@ impl Core {
         }
     }
 
-    fn perform(&mut self, effects: &[command::Effect], command: &Command, step: &mut Step) {
+    /// `by`: until when it may be sent, where it is sent for the first time.
+    fn perform(&mut self, effects: &[command::Effect], command: &Command, by: Option<Time>, step: &mut Step) {
         for effect in effects {
             match effect {
                 command::Effect::Send if ops::spec(command.op).runs_on == RunsOn::Dashboard => {
-                    step.then.push(Effect::Wake(wake::addresses(&self.record.facts.mac_addresses)));
+                    let addresses = wake::addresses(&self.record.facts.mac_addresses);
+                    step.then.push(Effect::Wake { command: command.id, addresses, by });
                 }
                 command::Effect::Send => {
                     if command.is_read() {
@@ -69,7 +73,8 @@ impl Core {
                     if let Some(link) = &mut self.link {
                         link.commands.insert(command.id);
                         let message = DashboardMessage::Command(order(command, link.protocol));
-                        step.then.push(Effect::Send { link: link.id, message });
+                        let (command, link) = (command.id, link.id);
+                        step.then.push(Effect::Order { command, link, message, by });
                     }
                 }
                 command::Effect::Kill => {

@@ -2,7 +2,7 @@
 //! A command that nobody here knows (the store was restored from a backup) is adopted.
 
 use nixfleet_protocol::agent::Status;
-use nixfleet_protocol::api::{CommandState, Level};
+use nixfleet_protocol::api::{Category, CommandState, Level};
 use nixfleet_protocol::{CommandId, Op, Time};
 
 use super::life::command_event;
@@ -48,6 +48,12 @@ impl Core {
         }
     }
 
+    /// Its agent has what was in the log as long as its result is not acknowledged, and sends it again.
+    pub(super) fn log_damaged(&self, id: CommandId, why: &str, now: Time, step: &mut Step) {
+        let message = format!("the log of command {id} can't be read ({why}): it was put aside and begins anew");
+        self.event(Category::Error, Level::Error, "nixfleet", "log_damaged", message, now, step);
+    }
+
     pub(super) fn log_flushed(&mut self, id: CommandId, bytes: u64, now: Time, step: &mut Step) {
         self.log_grew(id, bytes, now, step);
         let Some(status) = self.results.remove(&id) else { return };
@@ -60,15 +66,21 @@ impl Core {
             return;
         }
         if self.command(id).is_some() {
-            self.record.facts.told(&status, now);
-            let facts = &self.record.facts;
-            let outcome =
-                Outcome { told_by: facts.instance, freshness: facts.freshness.clone(), ..Outcome::from(&*status) };
-            self.drive_one(id, command::Input::Result(Box::new(outcome)), now, step);
-            self.facts_changed(now, step);
+            if self.is_no_echo(id, &status) {
+                self.take_result(id, &status, now, step);
+            }
         } else if let Some(stray) = self.strays.remove(&id) {
             self.stray_result(stray, &status, bytes, now, step);
         }
+    }
+
+    /// The result of a command that is not over.
+    pub(super) fn take_result(&mut self, id: CommandId, status: &Status, now: Time, step: &mut Step) {
+        self.record.facts.told(status, now);
+        let facts = &self.record.facts;
+        let outcome = Outcome { told_by: facts.instance, freshness: facts.freshness.clone(), ..Outcome::from(status) };
+        self.drive_one(id, command::Input::Result(Box::new(outcome)), now, step);
+        self.facts_changed(now, step);
     }
 
     /// The result of a command that is not the open one.

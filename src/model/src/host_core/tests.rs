@@ -12,6 +12,7 @@ use crate::remote::Desired;
 
 mod auto_tests;
 mod crashes;
+mod echoes;
 mod memory;
 mod owner;
 mod played;
@@ -124,7 +125,7 @@ fn frames(step: &Step) -> Vec<&'static str> {
     step.then
         .iter()
         .filter_map(|effect| match effect {
-            Effect::Send { message, .. } => Some(match message {
+            Effect::Send { message, .. } | Effect::Order { message, .. } => Some(match message {
                 DashboardMessage::Registered(_) => "registered",
                 DashboardMessage::Command(_) => "command",
                 DashboardMessage::KillCommand(_) => "kill",

@@ -300,7 +300,7 @@ pub const fn spec(op: Op) -> &'static OpSpec {
             const {
                 &OpSpec {
                     id: Op::Journal,
-                    label: "Journal",
+                    label: "Read journal",
                     description: "Read the host's own journal, live.",
                     pre: &[PreCheck::Online, PreCheck::Supported],
                     post: PostCheck::Nothing,

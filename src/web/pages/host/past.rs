@@ -3,6 +3,8 @@
 //! The state that everyone sees has a few commands of the whole fleet; these come from the store. So this region is
 //! made when it is asked for: with the page, and again when a delta says that it is another now ([`super::PAST`]).
 
+mod day;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +22,6 @@ use super::facts::{commit_link, subject};
 const LISTED: usize = 25;
 /// How many deployments are told where the host lists no generations.
 const DEPLOYED: usize = 10;
-/// How far the days go back.
-const DAYS: Duration = Duration::from_hours(7 * 24);
 /// The clocks of host and dashboard differ by so much at most, where a generation is matched with its command.
 const CLOCKS: Duration = Duration::from_mins(1);
 
@@ -32,29 +32,12 @@ struct Past {
     name: String,
     /// The list begins before a command.
     before: bool,
-    days: Vec<Day>,
+    days: Vec<day::Day>,
     items: Vec<commands::Item>,
     older: String,
     rollback: String,
     generations: Vec<Generation>,
     tests: Option<Tests>,
-}
-
-/// A day and what ran on it, in the order of time.
-struct Day {
-    name: String,
-    marks: Vec<Mark>,
-}
-
-/// A command on its day.
-struct Mark {
-    look: &'static str,
-    label: String,
-    time: String,
-    /// How long it took, as a step from 0 to 4.
-    length: u8,
-    told: String,
-    does: Does,
 }
 
 /// Something that was deployed.
@@ -94,73 +77,13 @@ pub(in super::super) fn past(fleet: &Fleet<'_>, host: &Host, stored: &Stored<'_>
         src: format!("/hosts/{name}?part=past{before}"),
         name: name.to_owned(),
         before: stored.before.is_some(),
-        days: if stored.before.is_some() { Vec::new() } else { days(fleet, stored.commands) },
+        days: if stored.before.is_some() { Vec::new() } else { day::days(fleet, stored.commands) },
         items: stored.commands.iter().take(LISTED).map(|command| commands::item(fleet, command)).collect(),
         older: older.map(|last| format!("/hosts/{name}?before={}", last.id)).unwrap_or_default(),
         rollback: rollback(fleet, host),
         generations: generations(fleet, host, stored.commands),
         tests: stored.commands.iter().find_map(|command| tests(fleet, command)),
     })
-}
-
-/// `HH:MM` of a moment, and its day as `2026-11-21`; both UTC.
-fn clock(time: Time) -> (String, String) {
-    let text = time.to_string();
-    (text.get(11..16).unwrap_or_default().to_owned(), text.get(..10).unwrap_or_default().to_owned())
-}
-
-/// `Sat 21 Nov`.
-fn day_name(time: Time, day: &str) -> String {
-    const WEEK: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
-    const YEAR: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-    // The first day of all was a Thursday.
-    let weekday = usize::try_from(time.millis().div_euclid(86_400_000).rem_euclid(7)).unwrap_or_default();
-    let part = |range: std::ops::Range<usize>| day.get(range).and_then(|text| text.parse::<usize>().ok());
-    let month = part(5..7).and_then(|month| YEAR.get(month.wrapping_sub(1))).unwrap_or(&"");
-    format!("{} {} {month}", WEEK[weekday], part(8..10).unwrap_or_default())
-}
-
-fn days(fleet: &Fleet<'_>, commands: &[Arc<Command>]) -> Vec<Day> {
-    let since = fleet.now.minus(DAYS);
-    let mut days: Vec<(String, Day)> = Vec::new();
-    for command in commands.iter().filter(|command| command.created_at >= since) {
-        let (time, day) = clock(command.created_at);
-        if days.last().is_none_or(|(last, _)| *last != day) {
-            days.push((day.clone(), Day { name: day_name(command.created_at, &day), marks: Vec::new() }));
-        }
-        if let Some((_, day)) = days.last_mut() {
-            day.marks.insert(0, mark(fleet, command, time));
-        }
-    }
-    days.into_iter().map(|(_, day)| day).collect()
-}
-
-fn mark(fleet: &Fleet<'_>, command: &Command, time: String) -> Mark {
-    let (look, word) = words::command(command.state);
-    let label = fleet.label(command.op).to_owned();
-    let took = command.started_at.zip(command.finished_at);
-    let seconds = took.map_or(0, |(from, to)| to.since(from).as_secs());
-    let mut told = word.to_owned();
-    if let Some((from, to)) = took {
-        told = format!("{told} in {}", words::span(from, to));
-    }
-    told = format!("{told}, by {}, {time} UTC", words::by(fleet, &command.actor));
-    let message = command.message.as_deref().filter(|message| !message.is_empty());
-    let tip = message.map_or_else(|| format!("{label}: {told}."), |message| format!("{label}: {told}. {message}"));
-    Mark {
-        look,
-        time,
-        length: match seconds {
-            0..10 => 0,
-            10..60 => 1,
-            60..300 => 2,
-            300..1_800 => 3,
-            _ => 4,
-        },
-        does: Does::log(command.id, commands::title(fleet, command)).tip(tip),
-        label,
-        told,
-    }
 }
 
 /// Whether a command brings another system when it succeeds.
@@ -282,17 +205,8 @@ pub(in super::super) fn of_state(fleet: &Fleet<'_>, host: &nixfleet_protocol::Ho
 }
 
 #[cfg(test)]
-mod tests_of_days {
+mod tests_of_lengths {
     use super::*;
-
-    #[test]
-    fn a_day_has_its_name() {
-        let name = |millis| day_name(Time::from_millis(millis), &clock(Time::from_millis(millis)).1);
-        assert_eq!(name(0), "Thu 1 Jan");
-        assert_eq!(name(1_795_240_944_007), "Sat 21 Nov");
-        assert_eq!(clock(Time::from_millis(1_795_240_944_007)), ("06:02".to_owned(), "2026-11-21".to_owned()));
-        let _ = (name(i64::MIN), name(i64::MAX));
-    }
 
     #[test]
     fn lengths_read_well() {

@@ -12,10 +12,12 @@ use super::matrix::cell;
 #[derive(Template)]
 #[template(path = "run_halt.html")]
 pub(super) struct Halt {
-    reason: String,
+    pub(super) reason: String,
     since: words::Ago,
     failed: Vec<Failed>,
     decisions: Vec<(Button, String)>,
+    /// The same decisions in one line.
+    pub(super) brief: Vec<Button>,
 }
 
 impl askama::filters::HtmlSafe for Halt {}
@@ -37,11 +39,18 @@ impl Halt {
                 .confirm(consequence.clone(), label);
             (Button::new(label, if at == 0 { "main" } else { "" }, does).icon(icon).of(&run.label), consequence)
         };
+        let decisions = || halted.decisions.iter().enumerate().map(decision).chain(reverting(fleet, run));
+        let brief = |(mut button, consequence): (Button, String)| {
+            button.look = if button.look == "main" { "main small" } else { "small" };
+            button.does = button.does.tip(consequence);
+            button
+        };
         Some(Self {
             reason: halted.reason.clone(),
             since: words::ago(halted.at, fleet.now),
             failed: halted.failed.iter().map(|host| failed(fleet, run, host)).collect(),
-            decisions: halted.decisions.iter().enumerate().map(decision).chain(reverting(fleet, run)).collect(),
+            decisions: decisions().collect(),
+            brief: decisions().map(brief).collect(),
         })
     }
 }

@@ -42,10 +42,16 @@ struct Row {
 
 struct Cell {
     stage: String,
+    letter: char,
     look: &'static str,
     word: &'static str,
     /// Shows the log, where there is one.
     log: Option<Does>,
+}
+
+/// What stands in a cell, as in a light: the letter of the stage. "Run tests" is known by its tests.
+fn letter(stage: &str) -> char {
+    stage.strip_prefix("Run ").unwrap_or(stage).chars().next().unwrap_or(' ').to_ascii_uppercase()
 }
 
 /// How a stage stands on a host. What has not begun waits for its turn.
@@ -114,7 +120,7 @@ fn row(run: &Run, stages: &[String], host: &HostId) -> Row {
         let (look, word) = cell(begun.get(at).copied());
         let log = commands.get(at).copied().flatten();
         let log = log.map(|id| Does::log(id, format!("{host} · {stage}")).tip(format!("{stage}: {word}")));
-        Cell { stage: stage.clone(), look, word, log }
+        Cell { stage: stage.clone(), letter: letter(stage), look, word, log }
     });
     let note = run.notes.get(host).cloned().unwrap_or_default();
     Row { host: host.to_string(), note, cells: cells.collect() }

@@ -61,6 +61,36 @@ pub(in super::super) fn week() -> Vec<Arc<Command>> {
     all
 }
 
+/// Days of very different length, newest first: one with a command, one with twenty, one with two hundred.
+pub(in super::super) fn dense() -> Vec<Arc<Command>> {
+    use CommandState::{Blocked, Error, Success};
+    let mut all = Vec::new();
+    for (day, many) in [(0, 20), (1, 200), (2, 1), (3, 60)] {
+        let (from, room) = if day == 0 { (600, 20_000) } else { (day * 86_400 - 60_000, 80_000) };
+        for n in 0..many {
+            let round = n / 4 * 4;
+            let seconds = from + room * round / many + (n % 4) * 90;
+            let op = [Op::Test, Op::Switch, Op::Pull, Op::Plan][usize::try_from(n % 4).unwrap_or_default()];
+            let state = match n % 23 {
+                7 => Error,
+                11 => Blocked,
+                _ => Success,
+            };
+            let took = [42, 190 + n % 7 * 400, 2, 30][usize::try_from(n % 4).unwrap_or_default()];
+            let id = u64::try_from(5_000 - all.len()).unwrap_or_default();
+            let mut command = command(id, "hsb8", op, state);
+            command.created_at = ago(seconds);
+            command.started_at = Some(ago(seconds - 1));
+            command.finished_at = Some(ago(seconds - 1 - took));
+            command.code = (state == Blocked).then(|| "already_current".to_owned());
+            command.message = (state == Error).then(|| format!("{op} ended with code 1: no space left on device"));
+            all.push(Arc::new(command));
+        }
+    }
+    all.sort_by_key(|command| std::cmp::Reverse(command.created_at));
+    all
+}
+
 /// The generations of a host.
 pub(in super::super) fn generations() -> Arc<[Generation]> {
     let one = |number, commit: &str, seconds| Generation {

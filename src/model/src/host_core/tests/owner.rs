@@ -25,7 +25,7 @@ fn ask(core: &mut Core, request: Submit, now: i64) -> Submitted {
 fn code(submitted: &Submitted) -> &str {
     match submitted {
         Submitted::Blocked(_, refusal) | Submitted::NotNow(refusal) => refusal.code,
-        Submitted::Accepted(_) | Submitted::NoSuchHost | Submitted::Unavailable(_) => "",
+        Submitted::Accepted(_) | Submitted::NoSuchHost | Submitted::Unavailable(_) | Submitted::Late { .. } => "",
     }
 }
 

@@ -230,7 +230,7 @@ impl World {
             Effect::Registered { link, .. } if self.link == Some(link) => {
                 self.agent.hears(&DashboardMessage::Registered(nixfleet_protocol::agent::Registered::default()));
             }
-            Effect::Send { link, message } if self.link == Some(link) => {
+            Effect::Send { link, message } | Effect::Order { link, message, .. } if self.link == Some(link) => {
                 if let DashboardMessage::Command(command) = &message {
                     let id = command.command_id.or(self.core.open().map(|open| open.id)).unwrap();
                     let sent = self.sent.entry(id).or_default();
