@@ -171,11 +171,18 @@ impl Does {
         let details = || Self::go(format!("/hosts/{host}"));
         match (action.kind, action.op, &action.pipeline, action.command_id) {
             (ActionKind::Op, Some(op), _, _) => {
-                Self { yes: action.label.clone(), ..Self::op(fleet, host.as_str(), op) }
+                let does = Self { yes: action.label.clone(), ..Self::op(fleet, host.as_str(), op) };
+                match &action.args {
+                    Some(args) => does.with(&json!(args), false),
+                    None => does,
+                }
             }
             (ActionKind::Pipeline, _, Some(pipeline), _) => {
-                let does =
-                    Self::post(format!("/api/v1/pipelines/{pipeline}/runs"), title).body(&json!({"hosts": [host]}));
+                let mut body = json!({"hosts": [host]});
+                if let Some(args) = &action.args {
+                    body["options"] = json!({ "args": args });
+                }
+                let does = Self::post(format!("/api/v1/pipelines/{pipeline}/runs"), title).body(&body);
                 // What merges changes the target of all hosts: that is asked first.
                 match fleet.pipeline(pipeline).filter(|entry| entry.ops.contains(&Op::MergePr)) {
                     Some(entry) => does.confirm(format!("{} On {host} alone.", entry.description), &action.label),
@@ -286,15 +293,21 @@ struct Card {
 pub(super) fn op_icon(op: Op) -> &'static str {
     match op {
         Op::Pull => "i-pull",
-        Op::Switch | Op::ForceRebuild => "i-switch",
+        Op::Switch => "i-switch",
+        Op::ForceRebuild => "i-force",
         Op::Test => "i-test",
         Op::Rollback | Op::RevertPr => "i-back",
-        Op::Restart | Op::Reboot | Op::RefreshGit | Op::RefreshLock | Op::RefreshSystem => "i-restart",
-        Op::CheckVersion | Op::Plan => "i-look",
+        Op::Restart => "i-restart",
+        Op::Reboot | Op::Wake => "i-power",
+        Op::RefreshGit => "i-branch",
+        Op::RefreshLock => "i-lock",
+        Op::RefreshSystem => "i-system",
+        Op::CheckVersion => "i-about",
+        Op::Plan => "i-differs",
         Op::Journal => "i-log",
         Op::BumpFlake | Op::MergePr => "i-up",
-        Op::Gc | Op::Remove => "i-bin",
-        Op::Wake => "i-power",
+        Op::Gc => "i-broom",
+        Op::Remove => "i-bin",
         Op::Exec => "i-exec",
         Op::SetColor => "i-color",
         Op::SetTags => "i-tag",

@@ -67,15 +67,16 @@ export function signIn() {
   return (login ??= new Promise((done) => {
     const dialog = $("login");
     const form = dialog.querySelector("form");
-    dialog.oncancel = (event) => event.preventDefault();
+    // No key closes it: nothing else would ask again.
+    dialog.onclose = () => login && dialog.showModal();
     form.onsubmit = async (event) => {
       event.preventDefault();
       const error = await enter(new FormData(form)).catch(() => "The dashboard can’t be reached. Try again.");
       wrong(form, error);
       if (error) return;
       form.reset();
-      dialog.close();
       login = null;
+      dialog.close();
       done();
     };
     if (!dialog.open) dialog.showModal();
@@ -145,7 +146,7 @@ export function actions({ opened, signedIn, query }) {
     if (form) {
       const { of } = form.dataset;
       const { totp, ...rest } = written(form.elements);
-      Object.assign(given, { totp }, of ? { [of]: rest } : rest);
+      Object.assign(given, { totp }, of ? { [of]: { ...given[of], ...rest } } : rest);
     }
     const cut = /down|off/.test(document.documentElement.dataset.link);
     const answer = cut ? null : await send(url, given, data.method).catch(() => null);
