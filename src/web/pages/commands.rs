@@ -165,8 +165,8 @@ pub(super) fn head(fleet: &Fleet<'_>, command: &Command) -> Head {
 
 #[derive(Template)]
 #[template(path = "command.html")]
-struct Page<'a> {
-    shell: Shell<'a>,
+struct Page {
+    shell: Shell,
     head: Head,
     id: String,
     title: String,

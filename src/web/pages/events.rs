@@ -101,7 +101,7 @@ pub struct EventsPage<'a> {
 #[derive(Template)]
 #[template(path = "events.html")]
 struct Page<'a> {
-    shell: Shell<'a>,
+    shell: Shell,
     lines: Vec<Line>,
     filter: &'a EventFilter,
     words: String,

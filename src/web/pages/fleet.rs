@@ -1,14 +1,14 @@
 //! The fleet page: the target, the counts, the table of hosts, and what happened last.
 
 use askama::Template;
-use nixfleet_protocol::HostId;
 use nixfleet_protocol::api::HostState;
+use nixfleet_protocol::{HostId, Op};
 
 use super::button::{Button, Does, MENU, op_icon};
 use super::lights::NAMES;
 use super::rollout::Item as PipelineItem;
 use super::row::{Row, row, standing};
-use super::shell::{Shell, shell};
+use super::shell::{Shell, shell, source};
 use super::{
     Fleet, PageKind, Session, commands, events, filters, forms, html, rollout, runs, selection, update, words,
 };
@@ -19,7 +19,8 @@ pub(super) const COMMANDS: usize = 50;
 #[derive(Template)]
 #[template(path = "fleet.html")]
 struct Page<'a> {
-    shell: Shell<'a>,
+    shell: Shell,
+    source: &'a str,
     notices: String,
     target: String,
     update: String,
@@ -44,12 +45,15 @@ struct Item {
     label: String,
     tip: String,
     icon: &'static str,
+    /// It can't be undone.
+    bad: bool,
     does: Does,
 }
 
 /// The page `/`.
 pub fn fleet_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
     html(&Page {
+        source: source(fleet),
         shell: shell(fleet, "Fleet", &PageKind::Fleet, session),
         notices: notices(fleet),
         target: target(fleet),
@@ -71,7 +75,7 @@ pub fn fleet_page(fleet: &Fleet<'_>, session: Session<'_>) -> String {
 }
 
 fn menu(fleet: &Fleet<'_>) -> Vec<Vec<Item>> {
-    let group = |ops: &&[nixfleet_protocol::Op]| {
+    let group = |ops: &&[Op]| {
         ops.iter()
             .filter_map(|op| fleet.op(*op))
             .map(|entry| Item {
@@ -79,6 +83,7 @@ fn menu(fleet: &Fleet<'_>) -> Vec<Vec<Item>> {
                 label: entry.label.clone(),
                 tip: entry.description.clone(),
                 icon: op_icon(entry.id),
+                bad: entry.id == Op::Remove,
                 does: Does::op(fleet, "{host}", entry.id).fill(forms::chosen_of_row(entry)),
             })
             .collect::<Vec<_>>()
@@ -178,11 +183,11 @@ pub(super) fn counts(fleet: &Fleet<'_>) -> String {
         }
     });
     let standings = [
-        ("current", "Current", "ok"),
-        ("todo", "To do", "outdated"),
         ("failing", "Failing", "error"),
+        ("todo", "To do", "outdated"),
         ("busy", "Busy", "working"),
         ("unknown", "Unknown", "unknown"),
+        ("current", "Current", "ok"),
     ]
     .into_iter()
     .map(|(name, word, look)| Count {

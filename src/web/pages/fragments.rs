@@ -295,7 +295,7 @@ fn host_changed(fleet: &Fleet<'_>, before: Option<&Host>, host: &Host) -> Vec<Fr
             }
         }
         None => all.extend([
-            morph("host-notices", host_room::notices(host)),
+            morph("host-notices", host_room::notices(fleet, host)),
             morph("host-head", host_room::head(fleet, host)),
             morph("host-lights", host_room::cards(fleet, host)),
             morph("host-load", host_room::numbers(host)),

@@ -20,7 +20,7 @@ pub(super) use self::facts::facts;
 pub(super) use self::load::{graphs, numbers, small, small_id};
 use super::button::{Button, Does, MENU, Offer, op_icon};
 use super::lights::{LightView, Now, lights, now};
-use super::shell::{Shell, shell};
+use super::shell::{Shell, shell, source};
 use super::{Fleet, PageKind, Session, events, forms, html, words};
 use crate::actors::access::TokenInfo;
 
@@ -63,7 +63,7 @@ impl HostPart {
 #[derive(Template)]
 #[template(path = "host.html")]
 struct Page<'a> {
-    shell: Shell<'a>,
+    shell: Shell,
     name: &'a str,
     notices: String,
     head: String,
@@ -83,7 +83,7 @@ pub fn host_page(fleet: &Fleet<'_>, host: &Host, stored: &Stored<'_>, session: S
     html(&Page {
         name: host.id.as_str(),
         shell: shell(fleet, host.id.as_str(), &PageKind::Host(host.id.clone()), session),
-        notices: notices(host),
+        notices: notices(fleet, host),
         head: head(fleet, host),
         lights: cards(fleet, host),
         numbers: numbers(host),
@@ -107,15 +107,16 @@ pub fn host_part(fleet: &Fleet<'_>, host: &Host, stored: &Stored<'_>, part: Host
 
 #[derive(Template)]
 #[template(path = "host_notices.html")]
-struct Notices {
+struct Notices<'a> {
     name: String,
+    source: &'a str,
     all: Vec<(&'static str, String)>,
     never: bool,
     gone: bool,
 }
 
 /// What is wrong with the host, and how to begin where it never came.
-pub(super) fn notices(host: &Host) -> String {
+pub(super) fn notices(fleet: &Fleet<'_>, host: &Host) -> String {
     let mut all = Vec::new();
     if let Some(why) = &host.broken {
         let text = "The dashboard’s part for this host keeps failing and was put aside. It is tried again by itself; \
@@ -133,12 +134,13 @@ pub(super) fn notices(host: &Host) -> String {
     if host.reboot_required == Some(true) {
         all.push(("outdated", "The running kernel is not the deployed one. It comes with the next reboot.".to_owned()));
     }
-    html(&Notices { name: host.id.to_string(), all, never: host.state == HostState::Never, gone: false })
+    let name = host.id.to_string();
+    html(&Notices { name, source: source(fleet), all, never: host.state == HostState::Never, gone: false })
 }
 
 /// The same when the host is no more.
 pub(super) fn gone(host: &HostId) -> String {
-    html(&Notices { name: host.to_string(), all: Vec::new(), never: false, gone: true })
+    html(&Notices { name: host.to_string(), source: "", all: Vec::new(), never: false, gone: true })
 }
 
 #[derive(Template)]
@@ -168,7 +170,7 @@ pub(super) fn head(fleet: &Fleet<'_>, host: &Host) -> String {
         seen: seen(fleet, host),
         comment: host.comment.as_deref().unwrap_or_default(),
         tags: &host.tags,
-        now: now(fleet, host),
+        now: now(fleet, host).at_home(),
     })
 }
 

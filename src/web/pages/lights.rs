@@ -6,6 +6,7 @@ use nixfleet_protocol::{HostId, Op, Time};
 
 use super::Fleet;
 use super::button::{Button, Does, op_icon};
+use super::row::{Meter, meters};
 use super::words::{self, Told};
 
 /// One light.
@@ -160,10 +161,26 @@ pub(super) struct Now {
     about: String,
     text: String,
     command: Option<Running>,
-    signs: Vec<String>,
+    signs: Vec<Sign>,
 }
 
 impl askama::filters::HtmlSafe for Now {}
+
+/// What else is to be known about a host, beside its sentence.
+struct Sign {
+    words: String,
+    /// For where there is no room for the words.
+    icon: &'static str,
+    short: String,
+    /// The figure stands beside it where the table has a column for the load.
+    load: bool,
+}
+
+impl Sign {
+    fn new(words: String, icon: &'static str, short: String) -> Self {
+        Self { words, icon, short, load: false }
+    }
+}
 
 /// A command that is not over.
 #[derive(Template)]
@@ -180,6 +197,13 @@ pub(super) struct Running {
 }
 
 impl askama::filters::HtmlSafe for Running {}
+
+impl Now {
+    /// On the host's own page, where what is wrong and the load have their places.
+    pub(super) fn at_home(self) -> Self {
+        Self { signs: Vec::new(), ..self }
+    }
+}
 
 pub(super) fn now(fleet: &Fleet<'_>, host: &Host) -> Now {
     let say = |look, about: &str, text: &str| Now {
@@ -227,16 +251,22 @@ pub(super) fn next_op(host: &Host) -> Option<Op> {
         .filter(|op| host.offers.contains(op))
 }
 
-fn signs(host: &Host) -> Vec<String> {
+fn signs(host: &Host) -> Vec<Sign> {
     let mut signs = Vec::new();
-    if host.reboot_required == Some(true) {
-        signs.push("Reboot needed".to_owned());
-    }
     match host.failed_units.len() {
         0 => {}
-        1 => signs.push("1 failed unit".to_owned()),
-        n => signs.push(format!("{n} failed units")),
+        1 => signs.push(Sign::new("1 failed unit".to_owned(), "i-unit", "1".to_owned())),
+        n => signs.push(Sign::new(format!("{n} failed units"), "i-unit", n.to_string())),
     }
+    if host.reboot_required == Some(true) {
+        signs.push(Sign::new("Reboot needed".to_owned(), "i-power", String::new()));
+    }
+    let high = meters(&host.metrics.unwrap_or_default()).into_iter().filter(Meter::high);
+    let load = |meter: Meter| Sign {
+        load: true,
+        ..Sign::new(format!("{} high", meter.name), "i-warn", meter.name.to_owned())
+    };
+    signs.extend(high.map(load));
     signs
 }
 
@@ -294,4 +324,25 @@ pub(super) fn steps(command: &Command, title: &str, of: &str) -> Vec<Button> {
 pub(super) fn part(done: u64, expected: u64) -> Option<u8> {
     let percent = u128::from(done).checked_mul(100)?.checked_div(u128::from(expected))?;
     u8::try_from(percent.min(100)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use nixfleet_protocol::agent::Metrics;
+
+    use super::*;
+    use crate::web::pages::sample;
+
+    #[test]
+    fn what_is_wrong_with_a_host_stands_beside_its_sentence_whatever_columns_there_are() {
+        let state = sample::state();
+        let mut host = Host::clone(&state.hosts[&"hsb0".parse().unwrap()].host);
+        let words = |host: &Host| signs(host).into_iter().map(|sign| sign.words).collect::<Vec<_>>().join(", ");
+        host.metrics = Some(Metrics { cpu: Some(79.0), ram: Some(80.0), swap: Some(93.0), load: None });
+        assert_eq!(words(&host), "RAM high, Swap high");
+        host.failed_units = vec!["nginx.service".to_owned(), "borgbackup.service".to_owned()];
+        host.reboot_required = Some(true);
+        assert_eq!(words(&host), "2 failed units, Reboot needed, RAM high, Swap high");
+        assert!(signs(&host).iter().all(|sign| sign.load == sign.words.ends_with("high")));
+    }
 }

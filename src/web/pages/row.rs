@@ -74,6 +74,8 @@ struct LoadCell<'a> {
 #[template(path = "row_meters.html")]
 struct Meters<'a> {
     id: &'a str,
+    /// Behind each figure; here the heading says it.
+    unit: &'static str,
     meters: [Meter; 3],
 }
 
@@ -180,7 +182,7 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
             system: words::system(host.host_type),
             version: host.os_version.as_deref().unwrap_or_default(),
         }),
-        html(&Meters { id: &of_load, meters: meters(&metrics) }),
+        html(&Meters { id: &of_load, unit: "", meters: meters(&metrics) }),
         html(&CommitCell {
             id: &of_commit,
             commit: host.generation.as_ref().map_or("", |commit| commit.short()),

@@ -231,8 +231,8 @@ pub(super) fn event_list(fleet: &Fleet<'_>, id: RunId) -> String {
 
 #[derive(Template)]
 #[template(path = "run.html")]
-struct Page<'a> {
-    shell: Shell<'a>,
+struct Page {
+    shell: Shell,
     whole: String,
     commands: String,
     events: String,

@@ -52,8 +52,8 @@ pub(super) fn is_told(event: &Event) -> bool {
 
 #[derive(Template)]
 #[template(path = "settings.html")]
-struct Page<'a> {
-    shell: Shell<'a>,
+struct Page {
+    shell: Shell,
     tokens: Vec<TokenLine>,
     sessions: Vec<SessionLine>,
     others: Option<Button>,

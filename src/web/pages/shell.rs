@@ -6,9 +6,9 @@ use askama::Template;
 use super::{Fleet, PageKind, Session, asset_url, assets, forms, html, said};
 
 /// The parts before and after a page's own content.
-pub(super) struct Shell<'a> {
+pub(super) struct Shell {
     pub(super) top: String,
-    pub(super) bottom: &'a str,
+    pub(super) bottom: String,
 }
 
 #[derive(Template)]
@@ -43,8 +43,14 @@ struct Head {
 
 #[derive(Template)]
 #[template(path = "bottom.html")]
-struct Bottom {
-    forms: Vec<forms::Form>,
+struct Bottom<'a> {
+    forms: &'a str,
+    source: &'a str,
+}
+
+/// Where a new host's configuration comes from: the repository that the dashboard reads, or an example of one.
+pub(super) fn source<'a>(fleet: &Fleet<'a>) -> &'a str {
+    fleet.state.remote.source.as_deref().unwrap_or("https://git.example/me/config.git")
 }
 
 /// The links in the head of every page. Only pages of a session have a script beside the theme's.
@@ -66,8 +72,8 @@ pub(super) fn build() -> String {
     format!("<i id=\"build\" hidden>{}</i>", assets::build())
 }
 
-pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: &PageKind, session: Session<'_>) -> Shell<'a> {
-    static BOTTOM: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| html(&Bottom { forms: forms::all() }));
+pub(super) fn shell(fleet: &Fleet<'_>, title: &str, page: &PageKind, session: Session<'_>) -> Shell {
+    static FORMS: std::sync::LazyLock<String> = std::sync::LazyLock::new(|| forms::all().iter().map(html).collect());
     let top = html(&Top {
         title,
         head: head(true),
@@ -82,5 +88,5 @@ pub(super) fn shell<'a>(fleet: &Fleet<'_>, title: &str, page: &PageKind, session
         build: build(),
         said: said::said(fleet),
     });
-    Shell { top, bottom: &BOTTOM }
+    Shell { top, bottom: html(&Bottom { forms: &FORMS, source: source(fleet) }) }
 }

@@ -67,15 +67,16 @@ export function signIn() {
   return (login ??= new Promise((done) => {
     const dialog = $("login");
     const form = dialog.querySelector("form");
-    dialog.oncancel = (event) => event.preventDefault();
+    // No key closes it: nothing else would ask again.
+    dialog.onclose = () => login && dialog.showModal();
     form.onsubmit = async (event) => {
       event.preventDefault();
       const error = await enter(new FormData(form)).catch(() => "The dashboard can’t be reached. Try again.");
       wrong(form, error);
       if (error) return;
       form.reset();
-      dialog.close();
       login = null;
+      dialog.close();
       done();
     };
     if (!dialog.open) dialog.showModal();

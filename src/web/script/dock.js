@@ -56,6 +56,7 @@ export function logs({ socket, copy, toast, doc }) {
     }
     delete store.at[id];
     draw();
+    focus();
   }
 
   dock.addEventListener("click", (event) => {
@@ -71,14 +72,15 @@ export function logs({ socket, copy, toast, doc }) {
   const keys = {
     ",": () => turn(-1),
     ".": () => turn(1),
-    x: () => store.active && close(store.active),
+    x: (on) => on.closest(".dock") && close(store.active),
   };
   function turn(step) {
     const next = store.tabs[store.tabs.findIndex(({ id }) => id === store.active) + step];
     if (!next) return;
     open(next.id);
-    tab(next.id).querySelector(".tab-open").focus();
+    focus();
   }
+  const focus = () => tab(store.active)?.querySelector(".tab-open").focus();
   addEventListener(
     "keydown",
     (event) => {
@@ -88,7 +90,7 @@ export function logs({ socket, copy, toast, doc }) {
       const control = ctrlKey || metaKey;
       if (inside && key === (control ? "f" : "/")) inside.querySelector("input").select();
       // On a row of a list these keys are the list’s.
-      else if (!control && keys[key] && !on.closest("[data-row]")) keys[key]();
+      else if (!control && keys[key] && !on.closest("[data-row]")) keys[key](on);
       else return;
       event.preventDefault();
       event.stopPropagation();

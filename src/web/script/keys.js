@@ -111,7 +111,8 @@ export function tips() {
     if (tip.matches(":popover-open")) tip.hidePopover();
   };
   function show(target) {
-    const text = target.dataset.tip ?? (cut(target) ? target.textContent : "");
+    // An empty one: what the button says.
+    const text = target.dataset.tip || (target.dataset.tip === "" || cut(target) ? target.innerText : "");
     if (!text || !target.isConnected) return;
     tip.textContent = text;
     tip.showPopover();

@@ -240,8 +240,7 @@ export function windows({ socket, copy, toast, doc, views, tab, homely }) {
       if (!hits.length) return;
       const near = at < 0 ? hits.findIndex((n) => n >= number(first())) : -1;
       at = near < 0 ? (at + (by || 1) + hits.length) % hits.length : near;
-      tell();
-      go(hits[at]);
+      go(hits[at], hits[at]);
     }
 
     function show() {

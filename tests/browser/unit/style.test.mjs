@@ -30,12 +30,21 @@ for (const theme of ["light", "dark"]) {
     assert.ok(contrast(tokens["on-accent"][theme], tokens.accent[theme]) >= 4.5);
   });
   test(`edges of fields, focus and signs can be seen, ${theme}`, () => {
-    for (const sign of ["edge", "focus", "ok", "bad", "work", "grey"]) {
-      const found = contrast(tokens[sign][theme], tokens.panel[theme]);
-      assert.ok(found >= 3, `--${sign}: ${found.toFixed(2)}`);
+    for (const sign of ["edge", "focus", "ok", "todo-edge", "bad", "work", "grey"]) {
+      for (const ground of ["paper", "panel", "raise", "hover"]) {
+        const found = contrast(tokens[sign][theme], tokens[ground][theme]);
+        assert.ok(found >= 3, `--${sign} on --${ground}: ${found.toFixed(2)}`);
+      }
     }
   });
 }
+
+test("each colour that can be chosen tints the name in every browser", () => {
+  const chosen = [...read("../model/src/ops/args.rs").matchAll(/\("(#[0-9a-f]{6})", "/g)].map(([, colour]) => colour);
+  const known = [...read("style/table.css").matchAll(/\[data-color="(#\w+)"\] \{\s+--own: (#\w+);/g)].map(([, name, colour]) => [name, colour]);
+  assert.deepEqual(known, chosen.map((colour) => [colour, colour]));
+  assert.ok(chosen.length > 9);
+});
 
 test("nothing is loaded from elsewhere", () => {
   const urls = [...read("static/app.css").matchAll(/url\(([^)]+)\)/g)].map(([, url]) => url);

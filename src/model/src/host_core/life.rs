@@ -99,9 +99,12 @@ impl Core {
         }
     }
 
-    /// The agent may forget a result.
-    pub(super) fn ack(&self, command_id: CommandId, step: &mut Step) {
+    /// The agent may forget a result, and speaks of it no more.
+    pub(super) fn ack(&mut self, command_id: CommandId, step: &mut Step) {
         if self.protocol() >= Some(3) {
+            if let Some(link) = &mut self.link {
+                link.commands.remove(&command_id);
+            }
             self.send(DashboardMessage::StatusAck(StatusAck { command_id }), step);
         }
     }
@@ -146,8 +149,8 @@ impl Core {
         if self.judging.is_some_and(|waits_for| waits_for <= number) {
             self.judging = None;
             let noted_at = self.open.as_deref().and_then(|open| open.life.noted.as_ref()).map(|noted| noted.at);
-            // An answer from before the result proves nothing about it.
-            let fresh = self.remote.read_at.zip(noted_at).is_some_and(|(read, noted)| read >= noted);
+            // An answer from before the result proves nothing about it. When it was read is told by another clock.
+            let fresh = self.remote_heard.zip(noted_at).is_some_and(|(heard, noted)| heard >= noted);
             let head = self.remote.desired.as_ref().filter(|_| fresh).map(|desired| desired.commit.clone());
             self.drive(command::Input::RemoteRead(head), now, step);
         }

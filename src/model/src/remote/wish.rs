@@ -59,7 +59,7 @@ fn arguments<T: Serialize>(wish: &T) -> String {
 pub fn plan(op: Op, args: &Map<String, Value>, remote: &RemoteState, can: bool) -> Result<String, Refusal> {
     match op {
         Op::RefreshGit => Ok("{}".to_owned()),
-        Op::MergePr => merge(args, remote, can).map(|wish| arguments(&wish)),
+        Op::MergePr => merge(args, remote.pull_request.as_ref(), can).map(|wish| arguments(&wish)),
         Op::RevertPr => revert(args, remote, can).map(|wish| arguments(&wish)),
         Op::Pull
         | Op::Switch
@@ -81,6 +81,13 @@ pub fn plan(op: Op, args: &Map<String, Value>, remote: &RemoteState, can: bool) 
         | Op::Wake
         | Op::Remove => Err(Refusal::new("host_required", format!("{op} needs a host: name one."))),
     }
+}
+
+/// What a run merges, as the arguments of its stage: what is shown now, or what was asked for with the head that the
+/// caller has seen. `waiting`: the update that is shown.
+pub(crate) fn bound(args: &Map<String, Value>, waiting: Option<&PullRequest>) -> Result<String, Refusal> {
+    let Merge { number, head } = merge(args, waiting, true)?;
+    Ok(arguments(&Merge { number, head: head.or(asked(args)?.head) }))
 }
 
 /// What of the arguments is meant: `number`, and for a merge `head`; both may be left out.
@@ -111,13 +118,13 @@ fn bad_args(why: &str) -> Refusal {
 }
 
 /// What is merged: the update that waits, or the one that was asked for. Without `can`, pull requests are not seen here.
-fn merge(args: &Map<String, Value>, remote: &RemoteState, can: bool) -> Result<Merge, Refusal> {
+fn merge(args: &Map<String, Value>, waiting: Option<&PullRequest>, can: bool) -> Result<Merge, Refusal> {
     let asked = asked(args)?;
     if !can {
         let message = "No update pull request waits: they are seen where NIXFLEET_GITHUB_REPO is set.";
         return Err(refusal(Code::NoPendingPr, message));
     }
-    match (asked.number, &remote.pull_request) {
+    match (asked.number, waiting) {
         (Some(number), Some(waiting)) if number == waiting.number => waiting_one(waiting, asked.head.as_ref()),
         // Not the one that waits, or not any more: it may be merged already, and that is as good. What was shown of it
         // is merged all the same, and nothing else.
@@ -233,16 +240,16 @@ mod tests {
             ("negative", json!({"number": -1}), waits, "bad_args"),
             ("no commit", json!({"head": 7}), waits, "bad_args"),
         ] {
-            let outcome = match merge(&args(&given), &remote(waiting), true) {
+            let outcome = match merge(&args(&given), remote(waiting).pull_request.as_ref(), true) {
                 Ok(Merge { number, head: Some(head) }) => format!("{number} {head}"),
                 Ok(Merge { number, head: None }) => format!("{number} look"),
                 Err(refusal) => refusal.code.to_owned(),
             };
             assert_eq!(outcome, expected, "{what}");
         }
-        let refused = merge(&Map::new(), &remote(waits), false).unwrap_err();
+        let refused = merge(&Map::new(), remote(waits).pull_request.as_ref(), false).unwrap_err();
         assert!(refused.message.contains("NIXFLEET_GITHUB_REPO"), "{}", refused.message);
-        let refused = merge(&Map::new(), &remote(Waits::Conflicting), true).unwrap_err();
+        let refused = merge(&Map::new(), remote(Waits::Conflicting).pull_request.as_ref(), true).unwrap_err();
         assert_eq!(refused.message, "#12 flake.lock: Update can't be merged as it is: it conflicts with main.");
     }
 

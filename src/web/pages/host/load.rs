@@ -47,6 +47,7 @@ pub(in super::super) fn small(host: &Host) -> String {
 #[derive(Template)]
 #[template(path = "host_load.html")]
 struct Numbers {
+    unit: &'static str,
     meters: [Meter; 3],
     load: String,
 }
@@ -54,7 +55,7 @@ struct Numbers {
 pub(in super::super) fn numbers(host: &Host) -> String {
     let metrics = host.metrics.unwrap_or_default();
     let load = metrics.load.filter(|load| load.is_finite()).map(|load| format!("{load:.2}"));
-    html(&Numbers { meters: meters(&metrics), load: load.unwrap_or_default() })
+    html(&Numbers { unit: "\u{202f}%", meters: meters(&metrics), load: load.unwrap_or_default() })
 }
 
 /// The graphs of the host's page.
