@@ -43,9 +43,13 @@ test('from no host to hosts that work, are away, and are cut off', async ({ page
 
   const agents = [0, 1, 2, 3].map((number) => playAgent(fleet, number));
   for (const agent of agents) await agent.ready;
-  const [busy, gone, , other] = agents;
+  const [busy, gone, idle, other] = agents;
   await expect(row(page, other.name)).toBeVisible();
-  await fleet.api('POST', `/api/v1/hosts/${busy.name}/ops/pull`, { force: true });
+  // Their agents say nothing of it, so both are under way for long.
+  for (const [host, op] of [[busy, 'switch'], [other, 'test']]) {
+    const { status, body } = await fleet.api('POST', `/api/v1/hosts/${host.name}/ops/${op}`, { force: true });
+    expect(status, JSON.stringify(body)).toBe(202);
+  }
   gone.end();
   await page.keyboard.press('/');
   await page.keyboard.type('nowhere');
@@ -53,7 +57,7 @@ test('from no host to hosts that work, are away, and are cut off', async ({ page
   await snaps(page, 'state-none-found');
   await page.getByRole('button', { name: 'Show all' }).click();
 
-  await row(page, other.name).locator('.more').click();
+  await row(page, idle.name).locator('.more').click();
   await page.getByRole('menuitem', { name: 'Reboot' }).click();
   await expect(page.locator('#ask').getByLabel('Code from your authenticator')).toBeVisible();
   await snaps(page, 'state-reboot');

@@ -15,12 +15,14 @@ pub(super) struct Detail {
     pub(super) link: String,
 }
 
-/// What it says, with the op by its label, and once.
+/// What it says, with the op by its label; op and host are named once.
 pub(in super::super) fn told(fleet: &Fleet<'_>, event: &Event) -> String {
     let op = event.details.get("op").and_then(|op| Op::deserialize(op).ok());
     let rest = op.and_then(|op| Some((op, event.message.strip_prefix(op.as_str())?)));
     let Some((op, rest)) = rest.filter(|(_, rest)| rest.starts_with(' ')) else {
-        return words::sentence(&event.message);
+        // The host stands beside it.
+        let host = event.host.as_ref().and_then(|host| event.message.strip_prefix(host.as_str())?.strip_prefix(' '));
+        return host.map_or_else(|| event.message.clone(), words::sentence);
     };
     // "Switch failed: switch ended with code 1".
     let rest = rest.replacen(&format!(": {op} ended with code"), " with code", 1);

@@ -55,6 +55,19 @@ fn an_event_unfolds_its_details_and_leads_to_its_command() {
 }
 
 #[test]
+fn an_event_does_not_say_its_host_twice_and_no_name_is_written_in_another_way() {
+    let ops = sample::op_entries();
+    let mut state = sample::state();
+    for (n, host, message) in [(10, Some("csb0"), "csb0 disconnected"), (11, None, "hsb0 and hsb1 were merged")] {
+        state.events.push_front(Arc::new(sample::event(n, 0, Level::Info, host, "told", message)));
+    }
+    let page = page(&view(&state, &ops), &PageKind::Events);
+    for (id, told) in [("event:10", ">Disconnected<"), ("event:11", ">hsb0 and hsb1 were merged<")] {
+        assert!(element(&page, id).unwrap().contains(told), "{told}");
+    }
+}
+
+#[test]
 fn an_event_of_a_run_names_the_run_and_leads_to_it() {
     let ops = sample::op_entries();
     let mut state = sample::state();
