@@ -42,6 +42,11 @@ doc:
 page:
     cd tests/browser && npm run page
 
+# The pictures of the documentation; `just pictures all` takes every page, theme and width into tests/browser/artefacts.
+pictures WHAT='':
+    NIXFLEET_PREVIEW="$PWD/target/preview" cargo test -p nixfleet --lib web::pages::preview
+    cd tests/browser && node pictures.mjs ../../target/preview {{WHAT}}
+
 # Lighthouse over the demo's pages, as a phone and as a desktop. Fails below 95. Installs itself; a quiet machine, please.
 lighthouse:
     cargo build --release --workspace --bins

@@ -70,6 +70,8 @@ impl Failure {
         match self {
             Self::Client(ClientError::BadUrl(_)) | Self::NoSuchHost(_) | Self::TokenFile { .. } => 2,
             Self::Client(ClientError::Problem(problem)) if problem.status == 409 => 4,
+            // Too many requests: nothing is wrong with this one, and it may be sent again later.
+            Self::Client(ClientError::Problem(problem)) if problem.status == 429 => 3,
             Self::Client(ClientError::Problem(problem)) if problem.status < 500 => 2,
             Self::Client(_) => 3,
         }
@@ -87,7 +89,7 @@ impl Dashboard {
         };
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
         let client = Client::new(&self.url, token)?;
-        if self.token.is_some() && client.is_exposed() {
+        if client.is_exposed() {
             output::note(&format!("fleet: the token goes to {} unencrypted; use https", client.url()));
         }
         Ok(client)
@@ -123,6 +125,17 @@ async fn run(fleet: &Fleet) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn what_a_script_does_next_is_told_by_the_exit_code() {
+        for (status, code) in [(400, 2), (404, 2), (409, 4), (429, 3), (500, 3), (503, 3)] {
+            let problem = serde_json::from_value(serde_json::json!({
+                "type": "about:blank", "title": "", "status": status, "detail": "",
+            }));
+            let failure = super::Failure::Client(super::ClientError::Problem(problem.unwrap()));
+            assert_eq!(failure.code(), code, "{status}");
+        }
+    }
 
     #[test]
     fn the_arguments_make_sense() {

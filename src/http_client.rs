@@ -1,7 +1,7 @@
 //! The client for other people's HTTP: one request, one connection, one answer, over hyper's own client; TLS with the
 //! system's roots. A connection a minute is nothing worth keeping open.
 //!
-//! Who talks to it: the notifier's channels. Invariants: every request has an end in time and an answer in length; what
+//! Who talks to it: the notifier's channels, and `fleet`. Invariants: every request has an end in time and an answer in length; what
 //! went wrong names the server and never the path, which may be a secret.
 
 use std::io;
@@ -24,6 +24,9 @@ use crate::actors::owned::OwnedTask;
 
 /// What it calls itself.
 const NAME: &str = concat!("nixfleet/", env!("CARGO_PKG_VERSION"));
+
+/// How long a connection may take: who is not there is not waited for as long as who thinks.
+const CONNECT: Duration = Duration::from_secs(10);
 
 /// An answer, whatever its status.
 #[derive(Debug)]
@@ -115,7 +118,9 @@ async fn connect(uri: &Uri) -> io::Result<Box<dyn Stream>> {
     };
     let host = uri.host().ok_or_else(bad)?.trim_start_matches('[').trim_end_matches(']').to_owned();
     let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    let stream = TcpStream::connect((host.as_str(), port)).await?;
+    let connecting = tokio::time::timeout(CONNECT, TcpStream::connect((host.as_str(), port)));
+    let late = |_| io::Error::other(format!("no connection within {} s", CONNECT.as_secs()));
+    let stream = connecting.await.map_err(late)??;
     stream.set_nodelay(true)?;
     if !secure {
         return Ok(Box::new(stream));
@@ -152,5 +157,8 @@ pub fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
         innermost = source;
     }
     let text = innermost.to_string();
+    if text.contains("invalid peer certificate") {
+        return format!("its certificate is not trusted; one of your own is named in SSL_CERT_FILE ({text})");
+    }
     text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

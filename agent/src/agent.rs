@@ -167,6 +167,10 @@ impl Agent {
                     }
                     match end {
                         SessionEnd::Leaving(departure) => return Ok(departure),
+                        SessionEnd::MoreToName => {
+                            debug!("naming more results");
+                            continue;
+                        }
                         SessionEnd::Lost(trouble, why) => {
                             warn!(dashboard = %self.config.url, why, "the link is down");
                             trouble

@@ -43,8 +43,9 @@ use crate::record::{Order, Outcome, Stage};
 use execution::{Execution, Verdict};
 use stopping::Wish;
 
-/// How often a result that can't be written is tried again, and for how long: a full disk may be emptied.
-const RETRY: (Duration, u32) = (Duration::from_secs(5), 720);
+/// How often what can't be written is tried again, as long as we live: a full disk may be emptied after days, and
+/// whoever gives up leaves a command of which nobody knows how it ended.
+const RETRY: Duration = Duration::from_secs(5);
 
 /// The runner could not do its work. It ends without a result; the agent then calls the command interrupted.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +58,8 @@ pub enum RunnerError {
     Folder(String, #[source] io::Error),
 }
 
-/// Carries out the order of a folder. A folder that somebody else has claimed is left alone.
+/// Carries out the order of a folder. A folder that somebody else has claimed is left alone; but where its runner was
+/// root and was killed, the agent asks for another one, which ends what the agent itself may not end.
 pub async fn run(dir: &Path) -> Result<(), RunnerError> {
     // Fails only for a process that leads a group already, e.g. one that a person started from a shell.
     let _ = rustix::process::setsid();
@@ -73,17 +75,47 @@ pub async fn run(dir: &Path) -> Result<(), RunnerError> {
     let claim = Claim { pid, boot: system::boot_id(&order.host.root), at: started_at };
     let bytes = serde_json::to_vec(&claim).map_err(|error| RunnerError::Folder(name(), error.into()))?;
     let claimed = durable::claim(&entry.file(STARTED), &bytes).map_err(|error| RunnerError::Folder(name(), error))?;
-    let Some(_held_while_we_live) = claimed else { return Ok(()) };
-    if rustix::process::geteuid().is_root() {
+    let root = rustix::process::geteuid().is_root();
+    let Some(_held_while_we_live) = claimed else {
+        if root {
+            end_what_is_left(&entry);
+        }
+        return Ok(());
+    };
+    if root {
         // The agent's own user can't remove what earlier runners made as root. Tried again by the next one.
         let _ = crate::journal::sweep_as_root(&order.host.state_dir);
     }
-    let log = log::LogFile::create(dir, log::BOUNDS).map_err(|error| RunnerError::Folder(name(), error))?;
-    let (verdict, log) = Execution::new(&order, &entry, wish, log).carry_out().await;
-    let (output_end, lost) = log.finish();
+    let created = until_done(dir, || match log::LogFile::create(dir, log::BOUNDS) {
+        // Nothing runs yet, so it may be stopped; and what is no matter of room will not be better later.
+        Err(error) if wish.asked().is_some() || error.kind() != io::ErrorKind::StorageFull => Ok(Err(error)),
+        created => created.map(Ok),
+    });
+    let (verdict, output_end, lost) = match created.await.map_err(|error| RunnerError::Folder(name(), error))? {
+        Ok(log) => {
+            let (verdict, log) = Execution::new(&order, &entry, wish, log).carry_out().await;
+            let (output_end, lost) = log.finish();
+            (verdict, output_end, lost)
+        }
+        Err(_) if wish.asked().is_some() => (Verdict::stopped(), 0, None),
+        Err(error) => {
+            let message = format!("the command was not begun: its log can't be made: {error}");
+            (Verdict::failed(1, Stage::Interrupted, message), 0, None)
+        }
+    };
     let mut outcome = outcome(&order, started_at, output_end, verdict, lost);
     outcome.lock_local = lock_local::of(&order.host).await;
-    write_result(&entry, &outcome).await.map_err(|error| RunnerError::Folder(name(), error))
+    until_done(dir, || durable::write_json(&entry.file(RESULT), &outcome))
+        .await
+        .map_err(|error| RunnerError::Folder(name(), error))
+}
+
+/// Ends the processes of a command whose runner was killed. What a command left running that ended is left on purpose.
+fn end_what_is_left(entry: &Entry) {
+    let interrupted = matches!(entry.outcome(), Ok(Some(outcome)) if outcome.stage == Some(Stage::Interrupted));
+    if interrupted && matches!(durable::is_locked(&entry.file(STARTED)), Ok(false)) {
+        remains::kill_all(entry.id(), None);
+    }
 }
 
 /// The verdict with the facts of this moment.
@@ -123,15 +155,34 @@ pub fn facts_now(order: &Order) -> Outcome {
     }
 }
 
-async fn write_result(entry: &Entry, outcome: &Outcome) -> io::Result<()> {
-    let (pause, times) = RETRY;
-    let mut tries = 0;
+/// Does something with a command's folder until it works. Only a folder that is gone is given up.
+async fn until_done<T>(dir: &Path, mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
-        match durable::write_json(&entry.file(RESULT), outcome) {
-            Ok(()) => return Ok(()),
-            Err(error) if tries >= times => return Err(error),
-            Err(_) => tries += 1,
+        match act() {
+            Ok(done) => return Ok(done),
+            Err(error) if !dir.exists() => return Err(error),
+            Err(_) => tokio::time::sleep(RETRY).await,
         }
-        tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_is_full_for_days_costs_no_result() {
+        let dir = tempfile::tempdir().unwrap();
+        let begun = tokio::time::Instant::now();
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let three_days = Duration::from_hours(72);
+        let written = || if begun.elapsed() > three_days { Ok(()) } else { Err(full()) };
+        until_done(dir.path(), written).await.unwrap();
+        assert!(begun.elapsed() > three_days);
+        let gone = dir.path().join("gone");
+        assert!(
+            until_done::<()>(&gone, || Err(full())).await.is_err(),
+            "without a folder there is nothing to wait for"
+        );
     }
 }

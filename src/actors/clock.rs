@@ -1,5 +1,7 @@
 //! The time, for actors. They read it here and give it to the model as an argument; tests turn it.
 
+use std::time::Duration;
+
 use nixfleet_protocol::Time;
 use tokio::time::Instant;
 
@@ -19,5 +21,64 @@ impl Clock {
             Self::Wall => Time::now(),
             Self::Runtime(began, at) => began.plus(at.elapsed()),
         }
+    }
+}
+
+/// A clock for what is under way: it takes the wall's time, and from then on what really passes, also while the machine
+/// sleeps. When the wall's clock jumps nothing is late because of it, and nothing takes longer.
+#[derive(Clone, Copy, Debug)]
+pub struct Steady {
+    source: Clock,
+    /// The wall's time, and how long the machine had been up, when it was taken.
+    taken: (Time, Duration),
+}
+
+impl Steady {
+    /// Begins with the time of its source.
+    pub fn new(source: Clock) -> Self {
+        Self { source, taken: (source.now(), up()) }
+    }
+
+    /// Takes the time anew: nothing is under way that is measured by it.
+    pub fn follow(&mut self) {
+        *self = Self::new(self.source);
+    }
+
+    /// Now.
+    pub fn now(&self) -> Time {
+        match self.source {
+            Clock::Wall => self.taken.0.plus(up().saturating_sub(self.taken.1)),
+            Clock::Runtime(..) => self.source.now(),
+        }
+    }
+}
+
+/// How long the machine has been up. What the standard library's clock counts stands still while it sleeps.
+fn up() -> Duration {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(clock);
+    let part = |number: i64| u64::try_from(number).unwrap_or_default();
+    Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wall_clock_that_jumps_moves_nothing_that_is_under_way() {
+        let hour = Duration::from_hours(1);
+        // As if the wall's clock had gone back by an hour since.
+        let mut clock = Steady { source: Clock::Wall, taken: (Time::now().plus(hour), up()) };
+        let before = clock.now();
+        std::thread::sleep(Duration::from_millis(20));
+        let passed = clock.now().since(before);
+        assert!(passed >= Duration::from_millis(15) && passed < Duration::from_mins(1), "{passed:?}");
+        assert!(clock.now().since(Time::now()) > hour / 2);
+        clock.follow();
+        assert!(clock.now().since(Time::now()) < Duration::from_mins(1), "the wall's time again");
     }
 }

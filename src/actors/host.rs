@@ -14,6 +14,7 @@
 //! way; nothing goes to an agent before its `registered`.
 
 mod agent;
+mod cut;
 mod effects;
 pub mod log;
 pub mod packets;
@@ -33,7 +34,7 @@ use nixfleet_model::host::HostRecord;
 pub use nixfleet_model::host_core::{Act, ActRefused, Submit, Submitted, WISH};
 use nixfleet_model::host_core::{Core, Effect, Input, Step, Writes};
 use nixfleet_model::remote::RemoteState;
-use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Register};
+use nixfleet_protocol::agent::{AgentMessage, DashboardMessage, Output, Register};
 use nixfleet_protocol::{CommandId, HostId, RunId, Time, api};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -42,6 +43,7 @@ use self::log::LogEnd;
 pub use self::world::{AskRemote, World};
 pub use self::writer::News;
 use self::writer::Writer;
+use super::clock::Steady;
 use super::committer::Committer;
 use super::hosts;
 use super::links::link::{LinkRef, close};
@@ -213,6 +215,7 @@ pub struct State {
     host: HostId,
     world: Arc<World>,
     hosts: ActorRef<hosts::Msg>,
+    clock: Steady,
     core: Core,
     committer: Committer<Effect>,
     /// Since when the commit under way is under way.
@@ -223,6 +226,8 @@ pub struct State {
     waiting: HashMap<u64, Waiting>,
     next_ask: u64,
     logs: HashMap<CommandId, Writer>,
+    /// Output of commands that the store is asked for.
+    unplaced: Vec<(Output, OwnedSemaphorePermit)>,
     /// Who looks whether logs are read that end with their readers.
     readers: HashMap<CommandId, OwnedTask>,
     /// A register that waits for the lengths of logs.
@@ -264,11 +269,13 @@ impl Actor for Host {
     async fn pre_start(&self, myself: HostRef, args: Args) -> Result<State, ActorProcessingErr> {
         let Args { world, hosts, record, unfinished, remote, run } = args;
         let host = record.id.clone();
-        let now = world.clock.now();
+        let clock = Steady::new(world.clock);
+        let now = clock.now();
         let (core, step) = Core::revive(Arc::clone(&world.settings), *record, unfinished, remote, now);
         let mut state = State {
             host,
             hosts,
+            clock,
             core,
             committer: Committer::new(world.store.clone()),
             committing_since: None,
@@ -277,6 +284,7 @@ impl Actor for Host {
             waiting: HashMap::new(),
             next_ask: 0,
             logs: HashMap::new(),
+            unplaced: Vec::new(),
             readers: HashMap::new(),
             measuring: None,
             timer: None,
@@ -305,6 +313,9 @@ impl Actor for Host {
             Msg::LinkDown { link } => {
                 state.link.take_if(|current| current.link.id() == link);
                 state.step(&myself, Input::LinkDown { link });
+                if state.core.link().is_none() {
+                    state.unplaced.clear();
+                }
                 state.close_logs();
             }
             Msg::RemoteChanged(remote) => state.step(&myself, Input::Remote(remote)),
@@ -331,13 +342,13 @@ impl Actor for Host {
             }
             Msg::Log { command, news } => state.log_news(&myself, command, news),
             Msg::MeasuredLongEnough { link } => state.measured_long_enough(link),
-            Msg::Found { id, command } => state.step(&myself, Input::Found { id, command }),
+            Msg::Found { id, command } => state.found(&myself, id, command),
             Msg::ReaderLeft { command } => state.step(&myself, Input::ReaderLeft { command }),
             Msg::Wake { generation } => {
                 if generation == state.generation
                     && let Some(timer) = state.timer.take()
                 {
-                    let now = state.world.clock.now();
+                    let now = state.now();
                     match timer.wanted {
                         Some(wanted) if wanted <= now => state.step(&myself, Input::Timer),
                         Some(_) | None => state.set_timer(&myself),
@@ -364,8 +375,17 @@ impl Actor for Host {
 }
 
 impl State {
+    /// The time. While something is under way the wall's clock may jump as it likes.
+    fn now(&mut self) -> Time {
+        if self.core.unfinished().next().is_none() {
+            self.clock.follow();
+        }
+        self.clock.now()
+    }
+
     fn step(&mut self, myself: &HostRef, input: Input) {
-        let step = self.core.step(input, self.world.clock.now());
+        let now = self.now();
+        let step = self.core.step(input, now);
         self.follow_up(myself, step);
     }
 
@@ -387,14 +407,15 @@ impl State {
 
     fn publish(&mut self) {
         if self.committer.is_idle() {
-            (self.world.publish)(self.core.changes(self.world.clock.now()));
+            let now = self.now();
+            (self.world.publish)(self.core.changes(now));
         } else {
             self.stale = true;
         }
     }
 
     fn set_timer(&mut self, myself: &HostRef) {
-        let now = self.world.clock.now();
+        let now = self.now();
         let wake = self.core.next_wake(now);
         match &mut self.timer {
             None if wake.is_none() => return,

@@ -30,6 +30,7 @@ use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, Supervi
 use tokio::sync::watch;
 
 pub use self::handle::HostsHandle;
+use super::death::death;
 use super::host::log::{self, LogEnd};
 use super::host::{self, Act, ActRefused, Host, HostRef, Submit, Submitted, World, tell};
 use super::links::link::{LinkRef, close};
@@ -355,13 +356,8 @@ impl Actor for Hosts {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match event {
-            SupervisionEvent::ActorTerminated(child, _, reason) => {
-                let why = reason.unwrap_or_else(|| "it ended without a reason".to_owned());
-                state.died(&myself, child.get_id(), &why);
-            }
-            SupervisionEvent::ActorFailed(child, error) => state.died(&myself, child.get_id(), &error.to_string()),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+        if let Some((child, why)) = death(event) {
+            state.died(&myself, child, &why);
         }
         Ok(())
     }

@@ -16,6 +16,7 @@
 pub mod access;
 pub mod clock;
 pub mod committer;
+mod death;
 pub mod handles;
 pub mod host;
 pub mod hosts;

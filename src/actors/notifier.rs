@@ -28,7 +28,9 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use nixfleet_model::event::NewEvent;
-use nixfleet_model::notify::{self, Channel, Desk, Failure, Input, LaneView, Letter, Memory, Rules, Step, Waiting};
+use nixfleet_model::notify::{
+    self, Channel, Desk, Failure, Input, LaneView, Letter, Memory, Rules, Step, Taken, Waiting,
+};
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::{Category, Level};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
@@ -70,7 +72,7 @@ pub enum Msg {
         /// The letter's id.
         id: String,
         /// Whether it was taken.
-        outcome: Result<(), Failure>,
+        outcome: Result<Taken, Failure>,
     },
     /// The desk wanted to be woken. A timer that is not the newest is ignored.
     Wake {
@@ -98,7 +100,7 @@ pub enum Msg {
         /// Who wanted it.
         actor: String,
         /// Whether it was taken.
-        outcome: Result<(), Failure>,
+        outcome: Result<Taken, Failure>,
         /// Who waits.
         reply: RpcReplyPort<Tested>,
     },
@@ -159,7 +161,7 @@ pub struct Args {
 }
 
 /// Brings a letter to a receiver; ends in time, whatever the receiver does.
-pub type Deliver = Arc<dyn Fn(Arc<Way>, Arc<Letter>) -> BoxFuture<'static, Result<(), Failure>> + Send + Sync>;
+pub type Deliver = Arc<dyn Fn(Arc<Way>, Arc<Letter>) -> BoxFuture<'static, Result<Taken, Failure>> + Send + Sync>;
 
 /// Over the network.
 pub fn by_network() -> Deliver {
@@ -410,7 +412,7 @@ impl State {
         myself: &ActorRef<Msg>,
         channel: usize,
         actor: String,
-        outcome: Result<(), Failure>,
+        outcome: Result<Taken, Failure>,
         reply: RpcReplyPort<Tested>,
     ) {
         self.testing.remove(&channel);
@@ -418,7 +420,12 @@ impl State {
         self.desk.tested(channel, &outcome, now);
         let name = self.args.channels.get(channel).map_or("", |channel| channel.name.as_str());
         let (level, message, tested) = match outcome {
-            Ok(()) => (Level::Success, format!("{name} took a test notification"), Tested::Taken),
+            Ok(Taken { left_out }) if !left_out.is_empty() => {
+                let who = left_out.join("; ");
+                let message = format!("{name} took a test notification, and reached not everybody: {who}");
+                (Level::Warn, message, Tested::NotTaken(format!("the others have it, but not {who}")))
+            }
+            Ok(_) => (Level::Success, format!("{name} took a test notification"), Tested::Taken),
             Err(failure) => {
                 let message = format!("{name} did not take a test notification: {}", failure.why);
                 (Level::Warn, message, Tested::NotTaken(failure.why))

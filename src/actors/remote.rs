@@ -36,7 +36,7 @@ use nixfleet_model::command::Command;
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::host_core::Submitted;
 use nixfleet_model::remote::RemoteState;
-use nixfleet_protocol::api::PullRequest;
+use nixfleet_model::remote::updates::Found;
 use nixfleet_protocol::{CommandId, Commit};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 
@@ -88,7 +88,7 @@ pub enum Msg {
     /// The timer of this generation is due: look for updates.
     UpdatesDue(u64),
     /// The look for updates with this number ended; nothing: it panicked.
-    UpdatesRead(u64, Option<Result<Option<PullRequest>, Unreadable>>),
+    UpdatesRead(u64, Option<Result<Found, Unreadable>>),
     /// The forge may know by now whether the update can be merged.
     UpdatesAgain,
     /// A webhook came, signed as it should be.
@@ -120,10 +120,12 @@ pub enum Msg {
 }
 
 /// What a webhook is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum About {
     /// The tracked branch may have moved, and with it pull requests.
     Everything,
+    /// This branch was pushed to.
+    Branch(String),
     /// A pull request alone.
     PullRequests,
 }

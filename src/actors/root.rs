@@ -24,6 +24,7 @@ use tokio::time::Instant;
 pub use self::children::{Child, Settings};
 use self::children::{Tree, spawn};
 pub use self::readiness::Readiness;
+use super::death::death;
 use super::handles::{Handles, Slots};
 use super::slot::{Slot, Unanswered, answer};
 use super::{hosts, remote, runs, sessions};
@@ -176,12 +177,9 @@ impl Actor for Root {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        let (who, why) = match event {
-            SupervisionEvent::ActorTerminated(who, _, why) => (who, why.unwrap_or_else(|| "it stopped".to_owned())),
-            SupervisionEvent::ActorFailed(who, error) => (who, error.to_string()),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => return Ok(()),
-        };
-        if let Some(child) = state.children.remove(&who.get_id()) {
+        if let Some((who, why)) = death(event)
+            && let Some(child) = state.children.remove(&who)
+        {
             state.died(&myself, child, &why);
         }
         Ok(())

@@ -9,11 +9,13 @@
 //!
 //! Who talks to it: the web through [`RunsHandle`]; its children. Nothing is waited for here.
 //! When a run's actor dies: it is started again from the store, after a pause that grows, and goes on where it was. One
-//! that keeps dying is tried again now and then; its hosts stay its own until a person cancels it.
+//! that keeps dying is tried again now and then; its hosts stay its own until a person cancels it, which
+//! needs no actor.
 //! When this actor dies its children die with it; the root starts it again, and it reads the store.
 
 mod asking;
 mod facts;
+mod revival;
 pub mod run;
 #[cfg(test)]
 mod tests;
@@ -23,18 +25,17 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use nixfleet_model::checks::Refusal;
 use nixfleet_model::fleet_state::StateChange;
 use nixfleet_model::pipeline::{NotNow, Run};
-use nixfleet_model::restart::{Restarts, Verdict};
+use nixfleet_model::restart::Restarts;
 use nixfleet_protocol::api::{self, Decision};
 use nixfleet_protocol::{HostId, RunId};
-use ractor::rpc::CallResult;
 use ractor::{Actor, ActorId, ActorProcessingErr, ActorRef, RpcReplyPort, SupervisionEvent};
 
 use self::run::RunRef;
 pub use self::world::World;
+use super::death::death;
 use super::host::tell;
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{Batch, StoreError, Write};
@@ -47,8 +48,6 @@ const READ_AGAIN: Duration = Duration::from_secs(1);
 const WISH: Duration = Duration::from_secs(20);
 /// How long a look may take.
 const LOOK: Duration = Duration::from_secs(3);
-/// How long a run's actor may take to answer.
-const ANSWER: Duration = Duration::from_secs(1);
 
 /// What the runs actor answers to.
 #[derive(Debug)]
@@ -86,6 +85,15 @@ pub enum Msg {
     Ended(RunId),
     /// A run's actor died, and its time has come to be started again.
     Revive(RunId),
+    /// A run that keeps dying was ended from the store, or why it was not.
+    GivenUp {
+        /// Which.
+        run: RunId,
+        /// How that went.
+        done: Changed,
+        /// Who waits.
+        reply: RpcReplyPort<Changed>,
+    },
     /// The store was asked for a run.
     Loaded {
         /// Which.
@@ -97,8 +105,8 @@ pub enum Msg {
     Republish,
     /// Whether every run's actor answers within a second.
     Health {
-        /// Those that do not.
-        reply: RpcReplyPort<Vec<RunId>>,
+        /// Where to.
+        reply: RpcReplyPort<Health>,
     },
     /// A snapshot of itself.
     Inspect {
@@ -138,6 +146,15 @@ pub enum Changed {
     Unavailable(String),
 }
 
+/// How the runs that go on are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Their actors do not answer.
+    pub silent: Vec<RunId>,
+    /// Their actors keep failing: why. No reason for the fleet to be unready.
+    pub quarantined: Vec<(RunId, String)>,
+}
+
 /// The runs, for those who use them.
 #[derive(Clone, Debug)]
 pub struct RunsHandle {
@@ -168,8 +185,8 @@ impl RunsHandle {
         asked.unwrap_or_else(|error| Changed::Unavailable(error.to_string()))
     }
 
-    /// The runs whose actors do not answer; answers within little more than a second.
-    pub async fn health(&self) -> Result<Vec<RunId>, Unanswered> {
+    /// How the runs are; answers within little more than a second.
+    pub async fn health(&self) -> Result<Health, Unanswered> {
         self.slot.call(|reply| Msg::Health { reply }, LOOK).await
     }
 }
@@ -186,6 +203,10 @@ struct Entry {
     /// Its actor; none while it is being started again.
     actor: Option<RunRef>,
     restarts: Restarts,
+    /// It keeps failing: why.
+    broken: Option<String>,
+    /// It is being ended without an actor: none is started.
+    ending: bool,
 }
 
 /// What it remembers.
@@ -229,8 +250,13 @@ impl Actor for Runs {
             Msg::Start { run, reply } => state.start(&myself, run, reply),
             Msg::Made(made) => state.made(&myself, made).await,
             Msg::Cancel { run, actor: who, reply } => {
-                state.forward(run, reply, |reply| run::Msg::Cancel { actor: who, reply });
+                if state.is_broken(run) {
+                    state.give_up(&myself, run, who, reply);
+                } else {
+                    state.forward(run, reply, |reply| run::Msg::Cancel { actor: who, reply });
+                }
             }
+            Msg::GivenUp { run, done, reply } => state.given_up(&myself, run, done, reply),
             Msg::Decide { run, decision, actor: who, reply } => {
                 state.forward(run, reply, |reply| run::Msg::Decide { decision, actor: who, reply });
             }
@@ -254,13 +280,8 @@ impl Actor for Runs {
         event: SupervisionEvent,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
-        match event {
-            SupervisionEvent::ActorTerminated(child, _, reason) => {
-                let why = reason.unwrap_or_else(|| "it ended without a reason".to_owned());
-                state.died(&myself, child.get_id(), &why);
-            }
-            SupervisionEvent::ActorFailed(child, error) => state.died(&myself, child.get_id(), &error.to_string()),
-            SupervisionEvent::ActorStarted(_) | SupervisionEvent::ProcessGroupChanged(_) => {}
+        if let Some((child, why)) = death(event) {
+            state.died(&myself, child, &why);
         }
         Ok(())
     }
@@ -274,7 +295,9 @@ impl State {
         match Actor::spawn_linked(None, run::RunActor, args, myself.get_cell()).await {
             Ok((actor, _)) => {
                 self.by_actor.insert(actor.get_id(), id);
-                self.runs.entry(id).or_default().actor = Some(actor);
+                let entry = self.runs.entry(id).or_default();
+                entry.actor = Some(actor);
+                entry.broken = None;
             }
             Err(error) => {
                 self.runs.entry(id).or_default();
@@ -353,80 +376,6 @@ impl State {
         if !self.world.hosts.release(run) {
             tracing::debug!(%run, "hosts are being restarted, and read the runs themselves");
         }
-    }
-
-    fn died(&mut self, myself: &ActorRef<Msg>, actor: ActorId, why: &str) {
-        if let Some(run) = self.by_actor.remove(&actor) {
-            self.failed(myself, run, why);
-        }
-    }
-
-    fn failed(&mut self, myself: &ActorRef<Msg>, run: RunId, why: &str) {
-        let Some(entry) = self.runs.get_mut(&run) else { return };
-        entry.actor = None;
-        let again = match entry.restarts.died(self.world.clock.now()) {
-            Verdict::After(wait) => {
-                tracing::warn!(%run, why, ?wait, "run actor died, is started again");
-                wait
-            }
-            Verdict::Quarantine { retry_after } => {
-                tracing::error!(%run, why, ?retry_after, "run actor keeps dying");
-                retry_after
-            }
-        };
-        myself.send_after(again, move || Msg::Revive(run));
-    }
-
-    fn load(&self, myself: &ActorRef<Msg>, run: RunId) {
-        let (store, myself) = (self.world.store.clone(), myself.clone());
-        tokio::spawn(async move {
-            // What the one before had under way comes to rest first, or it would be written over what is read now.
-            let loaded = match store.settled().await {
-                Ok(()) => store.run(run).await,
-                Err(error) => Err(error),
-            };
-            tell(&myself, Msg::Loaded { run, loaded: loaded.map(|run| run.map(Box::new)) });
-        });
-    }
-
-    async fn loaded(&mut self, myself: &ActorRef<Msg>, run: RunId, loaded: Result<Option<Box<Run>>, StoreError>) {
-        if self.runs.get(&run).is_some_and(|entry| entry.actor.is_some()) {
-            return;
-        }
-        match loaded {
-            Ok(Some(found)) if !found.record.is_over() => self.spawn(myself, *found).await,
-            // It was over, or never reached the disk.
-            Ok(Some(_) | None) => self.ended(run),
-            Err(error) => {
-                tracing::warn!(%run, %error, "run can't be read, trying again");
-                myself.send_after(READ_AGAIN, move || Msg::Revive(run));
-            }
-        }
-    }
-
-    fn health(&self, reply: RpcReplyPort<Vec<RunId>>) {
-        let mut silent: Vec<RunId> =
-            self.runs.iter().filter(|(_, entry)| entry.actor.is_none()).map(|(run, _)| *run).collect();
-        let asked: Vec<_> = self.runs.iter().filter_map(|(run, entry)| Some((*run, entry.actor.clone()?))).collect();
-        tokio::spawn(async move {
-            let answers = asked.into_iter().map(|(run, actor)| async move {
-                match actor.call(|reply| run::Msg::Inspect { reply }, Some(ANSWER)).await {
-                    Ok(CallResult::Success(_)) => None,
-                    Ok(CallResult::Timeout | CallResult::SenderError) | Err(_) => Some(run),
-                }
-            });
-            silent.extend(join_all(answers).await.into_iter().flatten());
-            answer(reply, silent);
-        });
-    }
-
-    fn inspect(&self) -> serde_json::Value {
-        serde_json::json!({
-            "runs": self.runs.keys().collect::<Vec<_>>(),
-            "restarting": self.runs.values().filter(|entry| entry.actor.is_none()).count(),
-            "starting": self.starting.is_some(),
-            "waiting": self.waiting.len(),
-        })
     }
 }
 

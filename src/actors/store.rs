@@ -180,6 +180,17 @@ impl Batch {
     pub fn append(&mut self, mut later: Self) {
         self.writes.append(&mut later.writes);
         self.events.append(&mut later.events);
+        // A run shows all of its hosts with each change: of views that nobody has seen the last one is enough.
+        let shown = |changes: &[StateChange], other: &StateChange| match other {
+            StateChange::Run(run) => changes.iter().any(|it| matches!(it, StateChange::Run(it) if it.id == run.id)),
+            StateChange::Host(_)
+            | StateChange::HostRemoved(_)
+            | StateChange::Command(_)
+            | StateChange::Remote(_)
+            | StateChange::Event(_)
+            | StateChange::Server(_) => false,
+        };
+        self.changes.retain(|change| !shown(&later.changes, change));
         self.changes.append(&mut later.changes);
     }
 }

@@ -26,6 +26,10 @@ use crate::actors::store::{Batch, LAST_BACKUP, StoreHandle, TokenKind, Write};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "control.sock";
+/// The socket's name until it is in place.
+const ASIDE: &str = "control.sock.new";
+/// How soon a socket that can't be made is tried again.
+const BIND_AGAIN: Duration = Duration::from_secs(10);
 /// The longest line that is read.
 const LINE: u64 = 64 * 1024;
 /// How long a line may take, and an answer.
@@ -127,9 +131,9 @@ fn nonsense() -> AdminError {
 
 /// Asks, and reads the first line of the answer.
 fn begin(data_dir: &Path, request: &Request) -> Result<Option<(Reply, BufReader<UnixStream>)>, AdminError> {
-    let path = data_dir.join(SOCKET);
-    let shown = path.display().to_string();
-    let mut socket = match UnixStream::connect(&path) {
+    let shown = data_dir.join(SOCKET).display().to_string();
+    let connected = Reach::of(data_dir).and_then(|reach| UnixStream::connect(reach.path().join(SOCKET)));
+    let mut socket = match connected {
         Ok(socket) => socket,
         // No socket, or one that a daemon which was killed has left.
         Err(error)
@@ -180,16 +184,75 @@ pub struct Doors {
     pub store: StoreHandle,
 }
 
-/// Answers until `stop` says so. The socket is in place, with its mode, before anyone can reach it.
-pub async fn serve(doors: Doors, mut stop: watch::Receiver<bool>) -> io::Result<()> {
-    let data_dir = &doors.data_dir;
-    let (path, aside) = (data_dir.join(SOCKET), data_dir.join(format!("{SOCKET}.new")));
-    if aside.exists() {
-        std::fs::remove_file(&aside)?;
+/// The longest path of a socket that every system takes, in bytes; Linux takes 107, macOS 103.
+const LONGEST: usize = 100;
+
+/// The data directory by a name that is short enough for a socket in it.
+struct Reach {
+    path: PathBuf,
+    /// What the name stands for, as long as the name is used.
+    _folder: Option<std::fs::File>,
+}
+
+impl Reach {
+    fn of(data_dir: &Path) -> io::Result<Self> {
+        use std::os::fd::AsRawFd as _;
+        use std::os::unix::ffi::OsStrExt as _;
+
+        let longest = data_dir.join(ASIDE);
+        if longest.as_os_str().as_bytes().len() <= LONGEST || !cfg!(target_os = "linux") {
+            return Ok(Self { path: data_dir.to_owned(), _folder: None });
+        }
+        let folder = std::fs::File::open(data_dir)?;
+        Ok(Self { path: PathBuf::from(format!("/proc/self/fd/{}", folder.as_raw_fd())), _folder: Some(folder) })
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Answers until `stop` says so. Where there can be no socket now (a full disk), it is tried again: the daemon serves
+/// all the same, and only its tools can't reach it.
+pub async fn serve(doors: Doors, mut stop: watch::Receiver<bool>) {
+    let mut said = false;
+    let listener = loop {
+        match bind(&doors.data_dir) {
+            Ok(listener) => break listener,
+            Err(error) => {
+                if !std::mem::replace(&mut said, true) {
+                    let path = doors.data_dir.join(SOCKET);
+                    tracing::error!(path = %path.display(), %error, "no control socket: `nixfleet token`, `backup` and `check` can't reach this daemon; tried again");
+                }
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(BIND_AGAIN) => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+    };
+    if said {
+        tracing::info!("the control socket is there");
+    }
+    answer_all(doors, listener, stop).await;
+}
+
+/// The socket is in place, with its mode, before anyone can reach it.
+fn bind(data_dir: &Path) -> io::Result<UnixListener> {
+    let reach = Reach::of(data_dir)?;
+    let (path, aside) = (reach.path().join(SOCKET), reach.path().join(ASIDE));
+    match std::fs::remove_file(&aside) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
     }
     let listener = UnixListener::bind(&aside)?;
     std::fs::set_permissions(&aside, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&aside, &path)?;
+    Ok(listener)
+}
+
+async fn answer_all(doors: Doors, listener: UnixListener, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -210,7 +273,9 @@ pub async fn serve(doors: Doors, mut stop: watch::Receiver<bool>) -> io::Result<
             }
         }
     }
-    std::fs::remove_file(&path)
+    if let Err(error) = std::fs::remove_file(doors.data_dir.join(SOCKET)) {
+        tracing::debug!(%error, "control.sock stays");
+    }
 }
 
 async fn talk(mut socket: tokio::net::UnixStream, doors: &Doors, stop: watch::Receiver<bool>) -> io::Result<()> {
@@ -319,5 +384,27 @@ pub(super) async fn answer(request: Request, access: &AccessHandle, hosts: Optio
             Err(error) => Reply::Refused(error.to_string()),
         },
         Request::Backup { .. } | Request::Check => Reply::Refused("that is no question about tokens".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_data_directory_with_a_long_name_has_a_socket_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let long = dir.path().join("a".repeat(120));
+        for data_dir in [dir.path(), &long] {
+            std::fs::create_dir_all(data_dir).unwrap();
+            let listener = bind(data_dir).unwrap();
+            let again = data_dir.to_owned();
+            let asked = tokio::task::spawn_blocking(move || ask(&again, &Request::ListTokens));
+            let (mut socket, _) = listener.accept().await.unwrap();
+            socket.write_all(b"\"done\"\n").await.unwrap();
+            assert!(matches!(asked.await.unwrap(), Ok(Some(Reply::Done))));
+            let mode = std::fs::metadata(data_dir.join(SOCKET)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o600);
+        }
     }
 }

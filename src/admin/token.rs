@@ -199,7 +199,7 @@ mod tests {
         let reply = tokio::task::spawn_blocking(move || control::ask(&path, &api)).await.unwrap().unwrap();
         assert!(matches!(reply, Some(Reply::Made { token, .. }) if token.starts_with("nfa_")));
         stop.send_replace(true);
-        serving.await.unwrap().unwrap();
+        serving.await.unwrap();
         assert!(!socket.exists());
     }
 }

@@ -1,25 +1,18 @@
-//! A client of the dashboard's API: one request, one answer, over hyper's own client.
+//! A client of the dashboard's API: what is asked of it, and what its answers mean. The requests themselves are
+//! [`http_client`]'s.
 
 use std::fmt;
-use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST};
+use http_body_util::Full;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_util::rt::TokioIo;
 use nixfleet_protocol::api::Problem;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
-use crate::http_client;
+use crate::http_client::{self, HttpError};
 
-/// How long a connection may take.
-const CONNECT: Duration = Duration::from_secs(10);
 /// How long an answer may take, connection included.
 const ANSWER: Duration = Duration::from_mins(1);
 /// The longest answer: a thousand hosts have two megabytes.
@@ -69,7 +62,6 @@ pub struct Client {
     base: String,
     secure: bool,
     host: String,
-    port: u16,
     token: Option<String>,
 }
 
@@ -78,9 +70,6 @@ impl fmt::Debug for Client {
         f.debug_struct("Client").field("base", &self.base).finish_non_exhaustive()
     }
 }
-
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
 impl Client {
     /// For `https://host[:port][/prefix]`, or `http://` on the same machine.
@@ -98,8 +87,7 @@ impl Client {
             return Err(bad());
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        Ok(Self { base: base.to_owned(), secure, host, port, token })
+        Ok(Self { base: base.to_owned(), secure, host, token })
     }
 
     /// Where it is.
@@ -107,11 +95,11 @@ impl Client {
         &self.base
     }
 
-    /// Whether a token would cross a network in the clear.
+    /// Whether the token, wherever it comes from, crosses a network in the clear.
     pub fn is_exposed(&self) -> bool {
         let loopback = self.host == "localhost"
             || self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-        !self.secure && !loopback
+        self.token.is_some() && !self.secure && !loopback
     }
 
     /// Gets an object of the API.
@@ -154,66 +142,27 @@ impl Client {
         body: Option<&serde_json::Value>,
     ) -> Result<(StatusCode, Bytes), ClientError> {
         let unreachable = |why: String| ClientError::Unreachable { url: self.base.clone(), why };
-        match tokio::time::timeout(ANSWER, self.exchange(method, path, body)).await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(error)) => Err(unreachable(plain(error.as_ref()))),
-            Err(_) => Err(unreachable(format!("no answer within {} s", ANSWER.as_secs()))),
-        }
-    }
-
-    async fn exchange(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&serde_json::Value>,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let connected = tokio::time::timeout(CONNECT, self.connect()).await;
-        let stream = connected.map_err(|_| format!("no connection within {} s", CONNECT.as_secs()))??;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let prefix: Uri = self.base.parse()?;
-        let target = format!("{}{path}", prefix.path().trim_end_matches('/'));
-        let mut request = Request::builder()
-            .method(method)
-            .uri(target)
-            .header(HOST, prefix.authority().map_or("", |authority| authority.as_str()))
-            .header(ACCEPT, "application/json");
+        let uri: Uri = format!("{}{path}", self.base).parse().map_err(|_| ClientError::BadUrl(self.base.clone()))?;
+        let mut request = Request::builder().method(method).uri(uri).header(ACCEPT, "application/json");
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let content = match body {
             Some(body) => {
                 request = request.header(CONTENT_TYPE, "application/json");
-                Bytes::from(serde_json::to_vec(body)?)
+                Bytes::from(body.to_string())
             }
             None => Bytes::new(),
         };
-        let answer = sender.send_request(request.body(Full::new(content))?).await?;
-        let status = answer.status();
-        let body = Limited::new(answer.into_body(), MOST).collect().await?.to_bytes();
-        connection.abort();
-        Ok((status, body))
-    }
-
-    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        stream.set_nodelay(true)?;
-        if !self.secure {
-            return Ok(Box::new(stream));
+        let request = request.body(Full::new(content)).map_err(|error| unreachable(http_client::innermost(&error)))?;
+        match http_client::send(request, ANSWER, MOST).await {
+            Ok(answer) => Ok((answer.status, answer.body)),
+            Err(HttpError::Unreachable { why, .. }) => Err(unreachable(why)),
+            Err(error @ (HttpError::BadAddress | HttpError::Late { .. } | HttpError::TooLong { .. })) => {
+                Err(unreachable(error.to_string()))
+            }
         }
-        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
-        Ok(Box::new(TlsConnector::from(http_client::tls()?).connect(name, stream).await?))
     }
-}
-
-/// The innermost reason: what people can do something about.
-fn plain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut innermost = error;
-    while let Some(source) = innermost.source() {
-        innermost = source;
-    }
-    let text = innermost.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }
 
 #[cfg(test)]
@@ -222,14 +171,13 @@ mod tests {
 
     #[test]
     fn an_address_is_read_or_refused() {
-        for (url, host, port) in [
-            ("https://fleet.example.org", "fleet.example.org", 443),
-            ("http://127.0.0.1:8000/", "127.0.0.1", 8000),
-            ("http://[::1]:8000", "::1", 8000),
-            ("https://example.org/fleet/", "example.org", 443),
+        for (url, host) in [
+            ("https://fleet.example.org", "fleet.example.org"),
+            ("http://127.0.0.1:8000/", "127.0.0.1"),
+            ("http://[::1]:8000", "::1"),
+            ("https://example.org/fleet/", "example.org"),
         ] {
-            let client = Client::new(url, None).unwrap();
-            assert_eq!((client.host.as_str(), client.port), (host, port), "{url}");
+            assert_eq!(Client::new(url, None).unwrap().host, host, "{url}");
         }
         for bad in ["", "fleet", "ftp://x", "https://", "https://me:pw@x", "127.0.0.1:8000"] {
             assert!(matches!(Client::new(bad, None), Err(ClientError::BadUrl(_))), "{bad:?}");
@@ -241,7 +189,9 @@ mod tests {
         let client = Client::new("http://127.0.0.1:1", Some("s3cret".to_owned())).unwrap();
         assert!(!format!("{client:?}").contains("s3cret"));
         assert!(!client.is_exposed());
-        assert!(Client::new("http://10.0.0.1", None).unwrap().is_exposed());
-        assert!(!Client::new("https://10.0.0.1", None).unwrap().is_exposed());
+        let token = || Some("s3cret".to_owned());
+        assert!(Client::new("http://10.0.0.1", token()).unwrap().is_exposed());
+        assert!(!Client::new("http://10.0.0.1", None).unwrap().is_exposed());
+        assert!(!Client::new("https://10.0.0.1", token()).unwrap().is_exposed());
     }
 }

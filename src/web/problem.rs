@@ -24,7 +24,7 @@ pub struct Refused {
     /// What happened, to what, and what to do.
     pub message: String,
     /// What could be done instead.
-    pub offer: Option<Action>,
+    pub offer: Option<Box<Action>>,
     /// The refused command, or the one that is in the way.
     pub command_id: Option<CommandId>,
     /// The hosts that are in the way, where there are several.
@@ -105,7 +105,7 @@ impl Refused {
     /// A check refused it.
     pub fn by_check(refusal: Refusal, command: Option<CommandId>) -> Self {
         Self {
-            offer: refusal.offer,
+            offer: refusal.offer.map(Box::new),
             command_id: refusal.command_id.or(command),
             ..Self::new(StatusCode::CONFLICT, refusal.code, refusal.message)
         }
@@ -120,7 +120,7 @@ impl Refused {
             detail: self.message.clone(),
             code: Some(self.code.to_owned()),
             message: Some(self.message.clone()),
-            offer: self.offer.clone(),
+            offer: self.offer.as_deref().cloned(),
             command_id: self.command_id,
             hosts: self.in_the_way.as_ref().map(|it| it.hosts.clone()).unwrap_or_default(),
         }

@@ -370,6 +370,14 @@ mod tests {
     }
 
     #[test]
+    fn every_code_of_a_merge_and_a_revert_is_in_the_document_for_people() {
+        let document = include_str!("../../docs/api.md");
+        let table = document.split("| code | what it means |").nth(1).unwrap().split("\n\n").next().unwrap();
+        let told: Vec<&str> = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+        assert_eq!(told, nixfleet_model::remote::code::Code::ALL.map(nixfleet_model::remote::code::Code::as_str));
+    }
+
+    #[test]
     fn what_is_not_in_the_table_is_not_there() {
         for path in ["/api/v1", "/api/v1/hostses", "//", "/hosts", "/hosts/a/b", "/static", "", "*"] {
             assert_eq!(find(&Method::GET, path).unwrap_err().status.as_u16(), 404, "{path}");

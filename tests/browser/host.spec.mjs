@@ -38,7 +38,7 @@ test('a command stands among the marks and in the list as soon as it runs, and i
   const { body } = await demo.api('GET', `/api/v1/commands?host=${host}&limit=1`);
   await expect(page.locator(`[id="command:${body.commands[0].id}"]`)).toContainText('3 of 3 tests passed');
   // The line of the day has the same, says its sums, and its marks open the log too.
-  await expect(line.locator('.mark')).toHaveCount(await page.locator('#host-past .day').first().locator('.pill').count());
+  await expect(line.locator('.day-mark')).toHaveCount(await page.locator('#host-past .day').first().locator('.pill').count());
   await expect(line).toHaveAttribute('aria-label', /^\d+ commands? from \d\d:\d\d to \d\d:\d\d UTC: .*\d+ Success/);
   const mark = marks.last();
   await expect(mark).toHaveAccessibleName(/^Run tests.*Success/);
@@ -47,7 +47,7 @@ test('a command stands among the marks and in the list as soon as it runs, and i
   await mark.click();
   await expect(page.locator('.dock .log-lines')).toContainText('test 1 of 3');
   await page.locator('.dock [data-dock="close"]').click();
-  await line.locator('.mark').last().dispatchEvent('click');
+  await line.locator('.day-mark').last().dispatchEvent('click');
   await expect(page.locator('.dock .log-lines')).not.toBeEmpty();
   await sameAsFresh(page, context, demo, host);
 });

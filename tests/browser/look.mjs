@@ -9,11 +9,18 @@ export async function settled(page) {
   await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
 }
 
-/** How every picture is taken: nothing half-way, all rows drawn. */
-export const shoot = { animations: 'disabled', style: '.hosts .host { content-visibility: visible !important }' };
+/** All rows are drawn, also those far below the window. The policy of the page allows sheets that a script makes. */
+export const drawn = (page) => page.evaluate(() => {
+  const sheet = new CSSStyleSheet();
+  sheet.replaceSync('.hosts .host { content-visibility: visible !important }');
+  document.adoptedStyleSheets = [sheet];
+});
 
-/** A picture of the whole page, or of the window where something covers it. */
-export const snap = (page, name, fullPage = true) => page.screenshot({ path: `artefacts/${name}.png`, fullPage, ...shoot });
+/** A picture of the whole page, or of the window where something covers it; nothing in it is half-way. */
+export async function snap(page, name, fullPage = true) {
+  if (fullPage) await drawn(page);
+  await page.screenshot({ path: `artefacts/${name}.png`, fullPage, animations: 'disabled' });
+}
 
 export const setTheme = (page, theme) => page.evaluate((theme) => { document.documentElement.dataset.theme = theme; }, theme);
 
@@ -36,6 +43,19 @@ export async function accessible(page, what, within) {
   const axe = new AxeBuilder({ page }).withTags(tags);
   const { violations } = await (within ? axe.include(within) : axe).analyze();
   expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.target).join(', ')}`), what).toEqual([]);
+}
+
+/** Pictures alone, in both themes, of what axe has seen elsewhere. */
+export async function snaps(page, name) {
+  for (const theme of ['light', 'dark']) {
+    await setTheme(page, theme);
+    for (const [width, height] of WIDTHS) {
+      await page.setViewportSize({ width, height });
+      await settled(page);
+      await snap(page, `${name}-${theme}-${width}`, false);
+      await narrowEnough(page, `${name} at ${width} px`);
+    }
+  }
 }
 
 /** `window`: only what is in the window is in the picture. */

@@ -27,6 +27,7 @@ for (const theme of ['light', 'dark']) {
   });
 
   test(`selected, filtered, close, and the card of a light, ${theme}`, async ({ page, demo }) => {
+    test.setTimeout(150_000);
     await logIn(page, demo);
     await page.locator('tr.host .pick').nth(1).click();
     await look(page, 'fleet-selected', theme, true);

@@ -1,7 +1,7 @@
 // States that the demo does not come to by itself: no host yet, nothing found, a command under way, hosts that are
 // away, a code that is asked for, no network, signed out.
 import { startCable, expect, test as base } from './fleet.mjs';
-import { look } from './look.mjs';
+import { look, snaps } from './look.mjs';
 import { link, playAgent, startDaemon } from './played.mjs';
 
 const SECRET = 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP';
@@ -50,13 +50,13 @@ test('from no host to hosts that work, are away, and are cut off', async ({ page
   await page.keyboard.press('/');
   await page.keyboard.type('nowhere');
   await expect(page.getByText('No host matches.')).toBeVisible();
-  for (const theme of THEMES) await look(page, 'state-none-found', theme);
+  await snaps(page, 'state-none-found');
   await page.getByRole('button', { name: 'Show all' }).click();
 
   await row(page, other.name).locator('.more').click();
   await page.getByRole('menuitem', { name: 'Reboot' }).click();
   await expect(page.locator('#ask').getByLabel('Code from your authenticator')).toBeVisible();
-  for (const theme of THEMES) await look(page, 'state-reboot', theme, true);
+  await snaps(page, 'state-reboot');
   await page.keyboard.press('Escape');
 
   // It is told, too: to those who can't see the row.
@@ -68,7 +68,7 @@ test('from no host to hosts that work, are away, and are cut off', async ({ page
   await page.context().setOffline(true);
   fleet.cable.unplug();
   await link(page, 'off');
-  for (const theme of THEMES) await look(page, 'state-no-network', theme, true);
+  await snaps(page, 'state-no-network');
   await page.context().setOffline(false);
   fleet.cable.plug();
   await link(page, 'up');
@@ -77,6 +77,6 @@ test('from no host to hosts that work, are away, and are cut off', async ({ page
   fleet.cable.unplug();
   fleet.cable.plug();
   await link(page, 'out');
-  for (const theme of THEMES) await look(page, 'state-signed-out', theme, true);
+  await snaps(page, 'state-signed-out');
   for (const agent of agents) agent.end();
 });

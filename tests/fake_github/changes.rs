@@ -1,9 +1,10 @@
 //! What changes something at the fake: merges, commits, references, pull requests.
 
+use nixfleet_protocol::Time;
 use serde_json::json;
 
 use super::git::Who;
-use super::server::Inner;
+use super::server::{Inner, Rules};
 use super::wire::{Reply, Request, refuse, reply};
 
 impl Inner {
@@ -12,12 +13,17 @@ impl Inner {
         let (parts, body): (Vec<&str>, _) = (path.trim_start_matches('/').split('/').collect(), &request.body);
         let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
         let is_main = |name: &str| name == self.setup.branch;
-        let protected = self.state().protected;
+        let Rules { protected, rebase_only, .. } = self.state().rules;
         match (request.method.as_str(), parts.as_slice()) {
             ("PUT", ["pulls", number, "merge"]) => {
                 let Ok(number) = number.parse() else { return refuse(404, "Not Found") };
                 if let Some(refused) = self.may_merge(number, &text("sha"), protected) {
                     return refused;
+                }
+                match text("merge_method").as_str() {
+                    "merge" if rebase_only => return refuse(405, "Merge commits are not allowed on this repository."),
+                    "squash" if rebase_only => return refuse(405, "Squash merges are not allowed on this repository."),
+                    _ => {}
                 }
                 match self.merge(number, &text("merge_method")) {
                     Ok(sha) => reply(
@@ -122,7 +128,7 @@ impl Inner {
         {
             let mut state = self.state();
             let pull = state.pull(number).unwrap();
-            (pull.open, pull.merged, pull.last_head) = (false, Some(made.clone()), Some(head));
+            (pull.open, pull.merged, pull.last_head) = (false, Some((made.clone(), Time::now())), Some(head));
         }
         self.tell("pull_request", json!({ "action": "closed", "number": number }));
         self.moved(&pull.base);

@@ -2,12 +2,13 @@
 //! from elsewhere by `POST /_/…` with the same words as JSON:
 //!
 //! ```text
-//! /_/open    {branch, title, path, content, labels, draft, fork}   a pull request that changes one file → {number}
+//! /_/open    {branch, title, path, content, labels, draft, fork, base}   one that changes one file → {number}
 //! /_/push    {path, content, subject, branch}                      somebody pushes → {commit}
 //! /_/merge   {number}                                              somebody merges at GitHub → {commit}
 //! /_/close   {number}
 //! /_/fault   {fault: none|limit|secondary|broken|slow|drop|no-rights|lost-merge, seconds}
 //! /_/protect {on}
+//! /_/rules   {checks_fail, rebase_only}
 //! /_/webhook {url, secret}
 //! /_/asked                                                         requests so far → {count, counted, changes, come}
 //! ```
@@ -31,7 +32,11 @@ pub(crate) fn control(inner: &Inner, verb: &str, words: &Value) -> Option<Value>
                 labels.iter().map(|label| label.as_str().unwrap().to_owned()).collect()
             });
             let on = |name: &str| words[name].as_bool().unwrap_or_default();
-            let number = inner.state().add_pull(&branch, &title, &main, labels, on("draft"), on("fork"));
+            let base = text("base").unwrap_or_else(|| main.clone());
+            if inner.git.branch(&base).is_none() {
+                inner.git.set_branch(&base, &inner.git.branch(&main)?);
+            }
+            let number = inner.state().add_pull(&branch, &title, &base, labels, on("draft"), on("fork"));
             inner.tell("pull_request", json!({ "action": "opened", "number": number }));
             Some(json!({ "number": number }))
         }
@@ -68,7 +73,13 @@ pub(crate) fn control(inner: &Inner, verb: &str, words: &Value) -> Option<Value>
             Some(json!({}))
         }
         "protect" => {
-            inner.state().protected = words["on"].as_bool()?;
+            inner.state().rules.protected = words["on"].as_bool()?;
+            Some(json!({}))
+        }
+        "rules" => {
+            let on = |name: &str| words[name].as_bool().unwrap_or_default();
+            let rules = &mut inner.state().rules;
+            (rules.checks_fail, rules.rebase_only) = (on("checks_fail"), on("rebase_only"));
             Some(json!({}))
         }
         "webhook" => {

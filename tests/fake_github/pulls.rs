@@ -1,8 +1,10 @@
 //! Pull requests of the fake: their states, and what the API tells of them.
 
+use nixfleet_protocol::Time;
 use serde_json::{Value, json};
 
 use super::git::Git;
+use super::server::Rules;
 
 /// A pull request.
 #[derive(Clone, Debug)]
@@ -14,8 +16,8 @@ pub(crate) struct Pull {
     pub(crate) labels: Vec<String>,
     pub(crate) draft: bool,
     pub(crate) open: bool,
-    /// The commit that the merge made.
-    pub(crate) merged: Option<String>,
+    /// The commit that the merge made, and when.
+    pub(crate) merged: Option<(String, Time)>,
     /// Its head when it was closed.
     pub(crate) last_head: Option<String>,
     /// How often it was looked at since it or its base moved: the first look says null.
@@ -31,7 +33,7 @@ impl Pull {
     }
 
     /// `mergeable` and `mergeable_state`, worked out when it is looked at.
-    fn mergeability(&self, git: &Git, protected: bool) -> (Value, &'static str) {
+    fn mergeability(&self, git: &Git, rules: Rules) -> (Value, &'static str) {
         let ends = (git.branch(&self.base), self.head(git));
         let (Some(base), Some(head)) = ends else { return (Value::Null, "unknown") };
         if !self.open || self.looks < 2 {
@@ -43,7 +45,8 @@ impl Pull {
         if self.draft {
             return (json!(true), "draft");
         }
-        (json!(true), if protected { "blocked" } else { "clean" })
+        let checks = if rules.checks_fail { "unstable" } else { "clean" };
+        (json!(true), if rules.protected { "blocked" } else { checks })
     }
 
     pub(crate) fn listed(&self, git: &Git, url: &str, repository: &str) -> Value {
@@ -66,8 +69,8 @@ impl Pull {
             "user": { "login": "updates[bot]" },
             "labels": self.labels.iter().map(|name| json!({ "name": name })).collect::<Vec<_>>(),
             "created_at": time(self.created),
-            "merged_at": self.merged.as_ref().map(|_| time(self.created + 60)),
-            "merge_commit_sha": self.merged,
+            "merged_at": self.merged.as_ref().map(|(_, at)| format!("{}Z", at.to_string().split('.').next().unwrap())),
+            "merge_commit_sha": self.merged.as_ref().map(|(commit, _)| commit),
             "head": {
                 "ref": self.branch,
                 "sha": head,
@@ -78,9 +81,9 @@ impl Pull {
         })
     }
 
-    pub(crate) fn single(&mut self, git: &Git, url: &str, repository: &str, protected: bool) -> Value {
+    pub(crate) fn single(&mut self, git: &Git, url: &str, repository: &str, rules: Rules) -> Value {
         self.looks += 1;
-        let (mergeable, state) = self.mergeability(git, protected);
+        let (mergeable, state) = self.mergeability(git, rules);
         let mut told = self.listed(git, url, repository);
         told["merged"] = json!(self.merged.is_some());
         told["mergeable"] = mergeable;

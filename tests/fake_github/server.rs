@@ -59,9 +59,20 @@ pub(crate) enum Fault {
     LostMerge,
 }
 
+/// What the repository's settings say of merges.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rules {
+    /// The branch takes nothing but reviewed pull requests.
+    pub(crate) protected: bool,
+    /// Checks that are not asked for have failed.
+    pub(crate) checks_fail: bool,
+    /// Neither merge commits nor squash merges.
+    pub(crate) rebase_only: bool,
+}
+
 pub(crate) struct State {
     pub(crate) fault: Fault,
-    pub(crate) protected: bool,
+    pub(crate) rules: Rules,
     pub(crate) webhook: Option<(String, String)>,
     /// Requests, and those of them that count against the limit.
     pub(crate) asked: u64,
@@ -95,7 +106,7 @@ impl Fake {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = State {
             fault: Fault::None,
-            protected: false,
+            rules: Rules::default(),
             webhook: setup.webhook.clone(),
             asked: 0,
             counted: 0,
@@ -297,10 +308,10 @@ impl Inner {
             ["pulls"] => self.list(request),
             ["pulls", number] => {
                 let mut state = self.state();
-                let protected = state.protected;
+                let rules = state.rules;
                 let pull = number.parse().ok().and_then(|number| state.pull(number));
                 match pull {
-                    Some(pull) => reply(200, &pull.single(&self.git, &self.url, &self.setup.repository, protected)),
+                    Some(pull) => reply(200, &pull.single(&self.git, &self.url, &self.setup.repository, rules)),
                     None => refuse(404, "Not Found"),
                 }
             }
@@ -361,10 +372,15 @@ impl Inner {
         answer
     }
 
-    /// A branch moved: what can be merged is worked out anew, and a webhook tells.
+    /// A branch moved: what can be merged of and into it is worked out anew, and webhooks tell.
     pub(crate) fn moved(&self, branch: &str) {
-        for pull in &mut self.state().pulls {
+        let mut pushed_to = Vec::new();
+        for pull in self.state().pulls.iter_mut().filter(|pull| pull.branch == branch || pull.base == branch) {
             pull.looks = 0;
+            pushed_to.extend((pull.open && pull.branch == branch).then_some(pull.number));
+        }
+        for number in pushed_to {
+            self.tell("pull_request", json!({ "action": "synchronize", "number": number }));
         }
         self.tell("push", json!({ "ref": format!("refs/heads/{branch}"), "after": self.git.branch(branch) }));
     }

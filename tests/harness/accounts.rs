@@ -22,7 +22,6 @@ pub(crate) fn gather(world: &World, told: &Told) -> Vec<Account> {
     let stop_asked = told.stop_asked.lock().unwrap().clone();
     let runners_killed = told.runners_killed.lock().unwrap().clone();
     let full = told.full.lock().unwrap().clone();
-    let clock_jumped = told.jumped.lock().unwrap().contains("daemon");
     let mut accounts = Vec::new();
     for site in &world.sites {
         let host = &site.name;
@@ -46,7 +45,6 @@ pub(crate) fn gather(world: &World, told: &Told) -> Vec<Account> {
                     (stop_asked.contains(id), Excuse::StopAsked),
                     (runners_killed.contains(id), Excuse::RunnerKilled),
                     (full.contains(host), Excuse::DiskWasFull),
-                    (clock_jumped, Excuse::ClockJumped),
                 ]
                 .into_iter()
                 .filter_map(|(has, excuse)| has.then_some(excuse))

@@ -41,8 +41,6 @@ pub(crate) enum Excuse {
     RunnerKilled,
     /// Its host's disk was full in this round.
     DiskWasFull,
-    /// The daemon's clock jumped in this round.
-    ClockJumped,
 }
 
 /// All that is known of one command.
@@ -271,7 +269,6 @@ fn true_end(account: &Account, shown: &Shown) -> Result<(), String> {
         // A commit was pushed between its fetch and the look at the remote; or it went back to where it was.
         "PARTIAL" if account.op == "pull" && shown.message.contains("remote's head") => Ok(()),
         "PARTIAL" if account.op == "rollback" && codes == [Some(0)] => Ok(()),
-        "TIMEOUT" if account.op == "restart" && account.has(Excuse::ClockJumped) => Ok(()),
         "BLOCKED" if account.accepted => Err("it was accepted".to_owned()),
         "BLOCKED" if !account.witness.is_empty() || account.journal.is_some() => Err("it ran".to_owned()),
         "BLOCKED" => Ok(()),

@@ -16,8 +16,6 @@ pub(crate) struct Told {
     pub(crate) runners_killed: Mutex<BTreeSet<String>>,
     /// Who had a full disk at some time: `daemon`, or a host.
     pub(crate) full: Mutex<BTreeSet<String>>,
-    /// Whose clock jumped.
-    pub(crate) jumped: Mutex<BTreeSet<String>>,
     /// Requests that were answered with a refusal.
     pub(crate) refused: AtomicU64,
     /// Requests that got no answer: what became of them only the ledger knows.

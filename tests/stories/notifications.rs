@@ -6,9 +6,11 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
+use crate::fake_github::server::Fault;
 use crate::fleet::Fleet;
 use crate::pull_requests;
-use crate::receivers::{Came, Everyone, Manner, Receiver};
+use crate::receivers::{Came, Everyone, MailSink, Manner, Receiver, Talks, tls};
+use crate::tls::certificates;
 
 /// What takes its time by the specification: 90 s after the start, a minute after a link was lost.
 const LONG: Duration = Duration::from_mins(3);
@@ -293,4 +295,111 @@ fn the_test_button_says_what_the_receiver_said() {
     assert_eq!(test("phone").0, 404);
     let events = fleet.get("/api/v1/events?action=notification_tested").1;
     assert_eq!(events["events"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_merge_that_github_refuses_is_told() {
+    let webhook = Receiver::new();
+    let (fleet, fake) = pull_requests::fleet(false, &[("NIXFLEET_NOTIFY_WEBHOOK_URL", &webhook.url("/"))]);
+    let number = fake.update("update-1");
+    fleet.shows(number);
+    fake.fault(Fault::NoRights);
+    let id = fleet.ask_for("merge-pr")["command"]["id"].as_str().unwrap().to_owned();
+    assert_eq!(fleet.ended(&id)["state"], "ERROR");
+    fleet.wait("it is told", |_| webhook.titles().contains(&"merge-pr failed".to_owned()));
+    let told = webhook.came().into_iter().map(|came| came.json()).find(|it| it["title"] == "merge-pr failed").unwrap();
+    assert!(told["text"].as_str().unwrap().contains("Contents and Pull requests"), "{told:#}");
+    assert_eq!(told["notices"][0]["path"], format!("/commands/{id}"));
+}
+
+/// Sends a test by each channel of this file; what each said.
+fn tried(file: &str, env: &[(&str, &str)], names: &[&str]) -> (Fleet, Vec<(u16, String)>) {
+    let config = tempfile::NamedTempFile::new().unwrap();
+    fs::write(config.path(), file).unwrap();
+    let mut env = env.to_vec();
+    env.push(("NIXFLEET_CONFIG", config.path().to_str().unwrap()));
+    let fleet = Fleet::with(&env);
+    let said = names.iter().map(|name| {
+        let (status, answer) = fleet.post(&format!("/api/v1/notifications/{name}/test"), &json!({}));
+        (status, answer["detail"].as_str().or(answer["message"].as_str()).unwrap().to_owned())
+    });
+    let said = said.collect();
+    (fleet, said)
+}
+
+#[test]
+fn over_tls_a_certificate_that_is_trusted_is_good_and_another_is_refused_and_named() {
+    let (authority, certificate, key) = certificates();
+    let (_, stranger, strange_key) = certificates();
+    let (ours, theirs) = (|| Some(tls(&certificate, &key)), || Some(tls(&stranger, &strange_key)));
+    let (known, unknown) = (Receiver::over(ours()), Receiver::over(theirs()));
+    let sink = |tls, starttls| MailSink::that(Talks { tls, starttls, ..Talks::default() });
+    let mails = [sink(ours(), false), sink(theirs(), false), sink(ours(), true), sink(theirs(), true)];
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), authority).unwrap();
+    let hook = |name: &str, to: &Receiver| {
+        format!("[[notify]]\nname = {name:?}\nkind = \"webhook\"\nurl = {:?}\n", to.url("/"))
+    };
+    let mail = |name: &str, scheme: &str, to: &MailSink| {
+        // In capitals it is not known to be this machine, where TLS could be done without.
+        format!(
+            "[[notify]]\nname = {name:?}\nkind = \"mail\"\nurl = \"{scheme}://LOCALHOST:{}\"\n\
+             from = \"fleet@example.org\"\nto = [\"ops@example.org\"]\n",
+            to.port
+        )
+    };
+    let config = [
+        hook("known", &known),
+        hook("unknown", &unknown),
+        mail("tls", "smtps", &mails[0]),
+        mail("tls-unknown", "smtps", &mails[1]),
+        mail("starttls", "smtp", &mails[2]),
+        mail("starttls-unknown", "smtp", &mails[3]),
+    ];
+    let names = ["known", "unknown", "tls", "tls-unknown", "starttls", "starttls-unknown"];
+    let env = [("SSL_CERT_FILE", file.path().to_str().unwrap())];
+    let (fleet, said) = tried(&config.concat(), &env, &names);
+    for (name, (status, said)) in names.iter().zip(said) {
+        let good = !name.ends_with("unknown");
+        assert_eq!(status, if good { 200 } else { 502 }, "{name}: {said}\n{}", fleet.logs());
+        assert_eq!(said.contains("certificate is not trusted"), !good, "{name}: {said}");
+    }
+    assert_eq!((known.titles().len(), unknown.came().len()), (1, 0));
+    assert_eq!(mails.map(|sink| sink.letters().len()), [1, 0, 1, 0], "and nothing went to a stranger");
+}
+
+#[test]
+fn a_recipient_whom_the_mail_server_refuses_keeps_no_letter_from_the_others() {
+    let refuses = vec![("gone@example.org", "550 5.1.1 no such user")];
+    let sink = MailSink::that(Talks { refuses, ..Talks::default() });
+    let url = format!("smtp://127.0.0.1:{}", sink.port);
+    let settings = [
+        ("NIXFLEET_SMTP_URL", url.as_str()),
+        ("NIXFLEET_MAIL_FROM", "fleet@example.org"),
+        ("NIXFLEET_MAIL_TO", "gone@example.org,ops@example.org"),
+    ];
+    let mut fleet = Fleet::with(&settings);
+    fails(&fleet);
+    fleet.add_host("hsb0", &[]);
+    fleet.run("hsb0", "switch", "ERROR");
+    fleet.wait("the other one has it", |_| !sink.letters().is_empty());
+    let letter = sink.letters()[0].clone();
+    let (to, letter) = letter.split_once("From:").unwrap();
+    assert!(to.contains("ops@example.org") && !to.contains("gone@"), "{to}");
+    assert!(letter.contains("Subject: switch on hsb0 failed"), "{letter}");
+    fleet.wait("nothing waits", |fleet| channels(fleet)[0]["waiting"] == 0);
+    let events = fleet.get("/api/v1/events?action=notification_refused").1;
+    let told = events["events"][0]["message"].as_str().unwrap();
+    assert!(told.contains("gone@example.org: 550") && told.contains("no such user"), "{told}");
+    assert_eq!(sink.letters().len(), 1, "once");
+}
+
+#[test]
+fn a_receiver_that_was_moved_says_so() {
+    let moved = Receiver::new();
+    moved.is_to(Manner::Answers(308));
+    let file = format!("[[notify]]\nname = \"moved\"\nkind = \"webhook\"\nurl = {:?}\n", moved.url("/"));
+    let (_fleet, said) = tried(&file, &[], &["moved"]);
+    assert_eq!(said[0].0, 502);
+    assert!(said[0].1.contains("it was moved: change its address"), "{}", said[0].1);
 }

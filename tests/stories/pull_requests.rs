@@ -41,7 +41,7 @@ impl Fleet {
     }
 
     /// Waits until this update is shown and can be merged.
-    fn shows(&self, number: u64) {
+    pub(crate) fn shows(&self, number: u64) {
         self.wait(&format!("#{number} is shown"), |fleet| {
             let shown = &fleet.remote()["pull_request"];
             shown["number"] == number && shown["mergeable"] == true
@@ -49,7 +49,7 @@ impl Fleet {
     }
 
     /// An op that concerns no host: the command, or the refusal.
-    fn ask_for(&self, op: &str) -> Value {
+    pub(crate) fn ask_for(&self, op: &str) -> Value {
         let (status, answer) = self.post(&format!("/api/v1/ops/{op}"), &json!({}));
         assert_eq!(status, 200, "{answer}");
         answer["outcomes"][0].clone()
@@ -283,6 +283,113 @@ fn each_refusal_of_github_has_its_own_word() {
         shown["number"] == stale["number"] && shown["why_not"].as_str().is_some_and(|why| why.contains("conflicts"))
     });
     assert_eq!(fleet.ask_for("merge-pr")["problem"]["code"], "no_pending_pr");
+}
+
+/// An op that concerns no host, with arguments: its end, as state and code, or the refusal's code.
+fn ends(fleet: &Fleet, op: &str, args: &Value) -> (String, String, String) {
+    let (status, answer) = fleet.post(&format!("/api/v1/ops/{op}"), &json!({ "args": args }));
+    assert_eq!(status, 200, "{answer}");
+    let outcome = &answer["outcomes"][0];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    match outcome["command"]["id"].as_str() {
+        Some(id) => {
+            let command = fleet.ended(id);
+            (text(&command["state"]), text(&command["code"]), text(&command["message"]))
+        }
+        None => ("BLOCKED".to_owned(), text(&outcome["problem"]["code"]), text(&outcome["problem"]["detail"])),
+    }
+}
+
+#[test]
+fn what_was_shown_is_merged_and_nothing_else() {
+    let (fleet, fake) = fleet(false, &[]);
+    let merges = || fake.changes().into_iter().filter(|change| change.contains("/merge")).collect::<Vec<_>>();
+    let first = fake.update("update-1");
+    fleet.shows(first);
+    let shown = |fleet: &Fleet| {
+        let shown = fleet.remote()["pull_request"].clone();
+        json!({ "number": shown["number"], "head": shown["head"] })
+    };
+    let page = shown(&fleet);
+    // It is pushed to between the page and the click, whether that was noticed or not.
+    fake.control(
+        "push",
+        &json!({ "branch": "update-1", "path": "flake.lock", "content": "{\"version\": 7, \"other\": 1}\n" }),
+    );
+    let (state, code, _) = ends(&fleet, "merge-pr", &page);
+    assert!(state != "SUCCESS" && code == "pr_changed", "{state} {code}");
+    fleet.wait("the push is shown", |fleet| {
+        fleet.remote()["pull_request"]["head"] != page["head"] && fleet.remote()["pull_request"]["mergeable"] == true
+    });
+    let (state, code, _) = ends(&fleet, "merge-pr", &page);
+    assert_eq!((state.as_str(), code.as_str()), ("BLOCKED", "pr_changed"));
+    let options = json!({ "hosts": [], "options": { "args": { "merge-pr": page } } });
+    assert_ne!(fleet.post("/api/v1/pipelines/merge-deploy/runs", &options).0, 202);
+    assert_eq!(merges(), Vec::<String>::new());
+    // A second update appears: what was shown is merged all the same, and the second one is not.
+    let page = shown(&fleet);
+    let second = fake.update("update-2");
+    fleet.shows(second);
+    let (state, _, message) = ends(&fleet, "merge-pr", &page);
+    assert_eq!(state, "SUCCESS", "{message}");
+    assert_eq!(merges(), [format!("PUT /pulls/{first}/merge")]);
+    // Somebody else was faster with the second one.
+    fleet.wait("the second is shown", |fleet| fleet.remote()["pull_request"]["number"] == second);
+    let page = shown(&fleet);
+    let made = fake.control("merge", &json!({ "number": second }));
+    assert_eq!(ends(&fleet, "merge-pr", &page).0, "SUCCESS");
+    assert_eq!(fleet.remote()["commit"], made["commit"]);
+}
+
+#[test]
+fn an_update_that_is_pushed_to_stays_the_one_that_waits() {
+    let (fleet, fake) = fleet(false, &[]);
+    let first = fake.update("update-1");
+    fleet.shows(first);
+    let second = fake.control("open", &json!({ "branch": "update-2", "path": "other.lock", "content": "{}" }));
+    let second = second["number"].as_u64().unwrap();
+    fleet.shows(second);
+    fake.control("push", &json!({ "branch": "update-2", "path": "other.lock", "content": "{\"a\": 1}" }));
+    // Nobody knows for a moment whether it can be merged.
+    fleet.wait("it can be merged again", |fleet| {
+        let shown = fleet.remote()["pull_request"].clone();
+        assert_eq!(shown["number"], second, "the older one stands there");
+        shown["mergeable"] == true && fake.changes().is_empty() && fleet.events().len() > 1
+    });
+    assert_eq!(fleet.events().iter().filter(|event| *event == "update_waits").count(), 2, "each once");
+}
+
+#[test]
+fn the_last_merge_is_the_one_that_is_reverted_whatever_an_old_page_asks_for() {
+    let (fleet, fake) = fleet(false, &[]);
+    let old = fake.update("update-1");
+    fleet.shows(old);
+    fake.control("merge", &json!({ "number": old }));
+    fleet.wait("it is gone", |fleet| fleet.remote()["pull_request"].is_null());
+    let new = fake.update("update-2");
+    fleet.shows(new);
+    fleet.does("merge-pr");
+    assert_eq!(ends(&fleet, "merge-pr", &json!({ "number": old })).0, "SUCCESS", "merged already");
+    assert_eq!(fleet.remote()["merged"]["number"], new);
+    // One that went into another branch is none of ours.
+    let other = fake.control("open", &json!({ "branch": "update-3", "base": "next" }))["number"].as_u64().unwrap();
+    fake.control("merge", &json!({ "number": other }));
+    let (state, code, message) = ends(&fleet, "merge-pr", &json!({ "number": other }));
+    assert_eq!((state.as_str(), code.as_str()), ("ERROR", "pr_changed"), "{message}");
+    assert!(message.contains("goes to next and not to main"), "{message}");
+    assert_eq!(fleet.remote()["merged"]["number"], new);
+}
+
+#[test]
+fn checks_that_fail_are_told_and_a_repository_that_takes_rebases_alone_says_what_to_change() {
+    let (fleet, fake) = fleet(false, &[]);
+    fake.control("rules", &json!({ "checks_fail": true, "rebase_only": true }));
+    let number = fake.update("update-1");
+    fleet.shows(number);
+    assert_eq!(fleet.remote()["pull_request"]["why_not"], "its checks have failed or still run.");
+    let (state, code, message) = ends(&fleet, "merge-pr", &json!({}));
+    assert_eq!((state.as_str(), code.as_str()), ("ERROR", "not_mergeable"), "{message}");
+    assert!(message.contains("allow merge commits or squash merges in its settings"), "{message}");
 }
 
 #[test]

@@ -1,12 +1,16 @@
 //! Receivers of notifications, over real sockets: an HTTP server that does as it is told, a sink for mail, and one of each
 //! kind together.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use serde_json::Value;
+use tokio_rustls::rustls::crypto::ring::default_provider;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// How an HTTP receiver behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +21,28 @@ pub(crate) enum Manner {
     Answers(u16),
     /// It reads, and says nothing.
     Hangs,
+}
+
+/// A server's certificate and key, as rustls has them; none: it speaks in the clear.
+pub(crate) type Tls = Option<Arc<ServerConfig>>;
+
+/// From PEM.
+pub(crate) fn tls(certificate: &str, key: &str) -> Arc<ServerConfig> {
+    let chain = CertificateDer::pem_slice_iter(certificate.as_bytes()).map(Result::unwrap).collect();
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    let config = config.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    Arc::new(config.with_single_cert(chain, key).unwrap())
+}
+
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+fn secured(stream: TcpStream, tls: &Tls) -> Box<dyn Stream> {
+    match tls {
+        None => Box::new(stream),
+        Some(config) => Box::new(StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream)),
+    }
 }
 
 /// A request that came.
@@ -50,27 +76,34 @@ impl Came {
 /// An HTTP server of the story.
 pub(crate) struct Receiver {
     port: u16,
+    scheme: &'static str,
     manner: Arc<Mutex<Manner>>,
     came: Arc<Mutex<Vec<Came>>>,
 }
 
 impl Receiver {
     pub(crate) fn new() -> Self {
+        Self::over(None)
+    }
+
+    /// With this certificate.
+    pub(crate) fn over(tls: Tls) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let (manner, came) = (Arc::new(Mutex::new(Manner::Takes)), Arc::<Mutex<Vec<Came>>>::default());
-        let receiver = Self { port: listener.local_addr().unwrap().port(), manner, came };
+        let receiver = Self { port: listener.local_addr().unwrap().port(), scheme, manner, came };
         let (manner, came) = (Arc::clone(&receiver.manner), Arc::clone(&receiver.came));
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (manner, came) = (Arc::clone(&manner), Arc::clone(&came));
-                thread::spawn(move || serve(stream, &manner, &came));
+                let (manner, came, tls) = (Arc::clone(&manner), Arc::clone(&came), tls.clone());
+                thread::spawn(move || serve(secured(stream, &tls), &manner, &came));
             }
         });
         receiver
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("{}://127.0.0.1:{}{path}", self.scheme, self.port)
     }
 
     pub(crate) fn is_to(&self, manner: Manner) {
@@ -90,8 +123,8 @@ impl Receiver {
 }
 
 /// One request; nothing: the connection is bad.
-fn serve(stream: TcpStream, manner: &Mutex<Manner>, came: &Mutex<Vec<Came>>) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
+fn serve(stream: Box<dyn Stream>, manner: &Mutex<Manner>, came: &Mutex<Vec<Came>>) -> Option<()> {
+    let mut reader = BufReader::new(stream);
     let mut line = String::new();
     reader.read_line(&mut line).ok()?;
     let path = line.split(' ').nth(1)?.to_owned();
@@ -107,13 +140,13 @@ fn serve(stream: TcpStream, manner: &Mutex<Manner>, came: &Mutex<Vec<Came>>) -> 
     reader.read_exact(&mut bytes).ok()?;
     let manner = *manner.lock().unwrap();
     came.lock().unwrap().push(Came { path, headers, bytes, taken: manner == Manner::Takes });
-    let mut stream = stream;
+    let mut say = |text: &[u8]| reader.get_mut().write_all(text).and_then(|()| reader.get_mut().flush()).ok();
     match manner {
-        Manner::Takes => stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").ok(),
+        Manner::Takes => say(b"HTTP/1.1 204 No Content\r\n\r\n"),
         Manner::Answers(status) => {
             let body = "{\"error\":\"not today\"}";
             let answer = format!("HTTP/1.1 {status} No\r\ncontent-length: {}\r\n\r\n{body}", body.len());
-            stream.write_all(answer.as_bytes()).ok()
+            say(answer.as_bytes())
         }
         Manner::Hangs => {
             // Until the other side has had enough.
@@ -123,7 +156,17 @@ fn serve(stream: TcpStream, manner: &Mutex<Manner>, came: &Mutex<Vec<Came>>) -> 
     }
 }
 
-/// A mail server that takes everything; the letters, as they came.
+/// How a mail server talks.
+#[derive(Clone, Default)]
+pub(crate) struct Talks {
+    pub(crate) tls: Tls,
+    /// TLS is offered and not there from the beginning.
+    pub(crate) starttls: bool,
+    /// These recipients are refused, with these words.
+    pub(crate) refuses: Vec<(&'static str, &'static str)>,
+}
+
+/// A mail server that takes everything; the letters, as they came, each with its recipients before it.
 pub(crate) struct MailSink {
     pub(crate) port: u16,
     letters: Arc<Mutex<Vec<String>>>,
@@ -131,13 +174,17 @@ pub(crate) struct MailSink {
 
 impl MailSink {
     pub(crate) fn new() -> Self {
+        Self::that(Talks::default())
+    }
+
+    pub(crate) fn that(talks: Talks) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let sink = Self { port: listener.local_addr().unwrap().port(), letters: Arc::default() };
         let letters = Arc::clone(&sink.letters);
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let letters = Arc::clone(&letters);
-                thread::spawn(move || converse(stream, &letters));
+                let (letters, talks) = (Arc::clone(&letters), talks.clone());
+                thread::spawn(move || converse(stream, &talks, &letters));
             }
         });
         sink
@@ -148,9 +195,17 @@ impl MailSink {
     }
 }
 
-fn converse(mut stream: TcpStream, letters: &Mutex<Vec<String>>) -> Option<()> {
-    let mut reader = BufReader::new(stream.try_clone().ok()?);
-    stream.write_all(b"220 sink\r\n").ok()?;
+fn converse(stream: TcpStream, talks: &Talks, letters: &Mutex<Vec<String>>) -> Option<()> {
+    let mut clear = talks.starttls;
+    let first = if clear { None } else { talks.tls.clone() };
+    let upgrades = stream.try_clone().ok()?;
+    let mut reader = BufReader::new(secured(stream, &first));
+    let say = |reader: &mut BufReader<Box<dyn Stream>>, text: &str| {
+        reader.get_mut().write_all(format!("{text}\r\n").as_bytes()).ok()?;
+        reader.get_mut().flush().ok()
+    };
+    say(&mut reader, "220 sink")?;
+    let mut to = String::new();
     loop {
         let mut line = String::new();
         if reader.read_line(&mut line).ok()? == 0 {
@@ -158,10 +213,24 @@ fn converse(mut stream: TcpStream, letters: &Mutex<Vec<String>>) -> Option<()> {
         }
         let verb = line.split_whitespace().next()?.to_uppercase();
         match verb.as_str() {
-            "EHLO" => stream.write_all(b"250-sink\r\n250 8BITMIME\r\n").ok()?,
+            "EHLO" if clear => say(&mut reader, "250-sink\r\n250 STARTTLS")?,
+            "EHLO" => say(&mut reader, "250-sink\r\n250 8BITMIME")?,
+            "STARTTLS" => {
+                say(&mut reader, "220 go on")?;
+                reader = BufReader::new(secured(upgrades.try_clone().ok()?, &talks.tls));
+                clear = false;
+            }
+            _ if clear => say(&mut reader, "530 not in the clear")?,
+            "RCPT" => {
+                let refused = talks.refuses.iter().find(|(who, _)| line.contains(who));
+                if refused.is_none() {
+                    to.push_str(&line);
+                }
+                say(&mut reader, refused.map_or("250 fine", |(_, words)| words))?;
+            }
             "DATA" => {
-                stream.write_all(b"354 go on\r\n").ok()?;
-                let mut letter = String::new();
+                say(&mut reader, "354 go on")?;
+                let mut letter = std::mem::take(&mut to);
                 loop {
                     let mut line = String::new();
                     reader.read_line(&mut line).ok()?;
@@ -171,10 +240,10 @@ fn converse(mut stream: TcpStream, letters: &Mutex<Vec<String>>) -> Option<()> {
                     letter.push_str(&line);
                 }
                 letters.lock().unwrap().push(letter);
-                stream.write_all(b"250 taken\r\n").ok()?;
+                say(&mut reader, "250 taken")?;
             }
-            "QUIT" => return stream.write_all(b"221 bye\r\n").ok(),
-            _ => stream.write_all(b"250 fine\r\n").ok()?,
+            "QUIT" => return say(&mut reader, "221 bye"),
+            _ => say(&mut reader, "250 fine")?,
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum SessionEnd {
     Leaving(Departure),
     /// The link is gone; in which way, and in words.
     Lost(Trouble, String),
+    /// All results that the register named are told, and there are more: another register names them.
+    MoreToName,
 }
 
 /// Why the agent makes room for a new process.
@@ -64,18 +66,20 @@ pub async fn run(agent: &mut Agent, mut link: Link, ending: &mut Ending) -> (Ses
     let mut standing = Standing::default();
     // What ended while there was no link must not be called running.
     agent.commands.look();
-    let register = agent.facts.register(
-        &agent.config,
-        &agent.identity,
-        agent.commands.deliveries.ids_running(),
-        agent.commands.deliveries.ids_ended(),
-    );
+    let (running, ended) = agent.commands.deliveries.name();
+    let register = agent.facts.register(&agent.config, &agent.identity, running, ended);
     link.send(&AgentMessage::Register(Box::new(register)));
-    let end = talk(agent, &mut link, ending, &mut standing).await;
+    let mut end = talk(agent, &mut link, ending, &mut standing).await;
+    if let (SessionEnd::Lost(_, why), Some(reason)) = (&end, standing.restarting) {
+        // What was to leave before will not leave any more; the new process tells what is to be told.
+        info!(why, "the link is down, so room is made for a new agent at once");
+        end = leave(agent, reason).unwrap_or(end);
+    }
     let registered_for = standing.registered.map(|at| at.elapsed());
     match &end {
         SessionEnd::Leaving(Departure::Shutdown) => link.close("shutdown").await,
         SessionEnd::Leaving(Departure::Restart) => link.close("restarting").await,
+        SessionEnd::MoreToName => link.close("more results").await,
         SessionEnd::Lost(..) => {}
     }
     (end, registered_for)
@@ -133,15 +137,30 @@ async fn talk(agent: &mut Agent, link: &mut Link, ending: &mut Ending, standing:
             link.send(&AgentMessage::Heartbeat(Box::new(beat)));
             continue;
         }
-        if drained && let Some(reason) = standing.restarting {
-            if let Reason::Command(id) = reason
-                && let Err(error) = agent.commands.begin_restart(id)
-            {
-                warn!(command = %id, %error, "the restart can't be written down");
+        match standing.restarting {
+            Some(reason) if drained => {
+                if let Some(end) = leave(agent, reason) {
+                    return end;
+                }
             }
-            return SessionEnd::Leaving(Departure::Restart);
+            None if agent.commands.deliveries.has_more_to_name() => return SessionEnd::MoreToName,
+            Some(_) | None => {}
         }
     }
+}
+
+/// Goes, so that a new process takes our place; `None` when a command came meanwhile that is to be told first.
+fn leave(agent: &Agent, reason: Reason) -> Option<SessionEnd> {
+    match reason {
+        Reason::NewAgent if !agent.commands.deliveries.is_idle() => return None,
+        Reason::NewAgent => {}
+        Reason::Command(id) => {
+            if let Err(error) = agent.commands.begin_restart(id) {
+                warn!(command = %id, %error, "the restart can't be written down");
+            }
+        }
+    }
+    Some(SessionEnd::Leaving(Departure::Restart))
 }
 
 fn heartbeat(agent: &mut Agent, legacy: bool) -> Heartbeat {
@@ -237,3 +256,6 @@ fn command_came(agent: &mut Agent, link: &mut Link, standing: &mut Standing, com
         Answer::Forgotten(status) => link.send(&AgentMessage::Status(status)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,7 +17,7 @@ use crate::record::HostSettings;
 /// How long a unit may take to end by itself.
 const MERCY: Duration = Duration::from_secs(3);
 /// One that does not end so long after it was killed hangs in the kernel.
-const LINGERS: Duration = Duration::from_secs(60);
+const LINGERS: Duration = Duration::from_mins(1);
 /// How often we look whether it is over.
 const LOOK: Duration = Duration::from_millis(200);
 

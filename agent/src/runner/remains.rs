@@ -95,14 +95,13 @@ impl Beyond {
 pub fn beyond(pid: i32) -> Beyond {
     let processes = processes();
     let is_beyond = |pid: i32| Pid::from_raw(pid).is_some_and(|pid| matches!(test_kill_process(pid), Err(Errno::PERM)));
-    let mut found = Beyond::default();
     // Where processes can't be listed, the group alone tells: and only when nobody of it is ours.
-    found.in_group = group(pid).is_some_and(|group| matches!(test_kill_process_group(group), Err(Errno::PERM)))
+    let in_group = group(pid).is_some_and(|group| matches!(test_kill_process_group(group), Err(Errno::PERM)))
         || processes.iter().any(|process| process.group == pid && is_beyond(process.pid));
-    let in_group = |other: i32| processes.iter().any(|process| process.pid == other && process.group == pid);
+    let is_in_group = |other: i32| processes.iter().any(|process| process.pid == other && process.group == pid);
     let family = descendants(&parents_of(&processes), i32::try_from(std::process::id()).unwrap_or_default());
-    found.others = family.into_iter().filter(|other| !in_group(*other) && is_beyond(*other)).collect();
-    found
+    let others = family.into_iter().filter(|other| !is_in_group(*other) && is_beyond(*other)).collect();
+    Beyond { in_group, others }
 }
 
 /// Makes this process the parent of everything that its children leave behind. Only the runner asks for it.

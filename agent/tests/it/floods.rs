@@ -221,22 +221,37 @@ async fn more_results_than_a_register_names_all_arrive() {
     let ids: Vec<_> = (0..130).map(|_| new_id()).collect();
     for id in &ids {
         fs::create_dir(world.folder(*id)).unwrap();
-        for file in ["started", "output.log", "result.json"] {
-            fs::copy(folder.join(file), world.folder(*id).join(file)).unwrap();
-        }
+        fs::copy(folder.join("started"), world.folder(*id).join("started")).unwrap();
+        // 20 KiB of output each: of all together more than may be in flight.
+        let record = format!("1 o {}\n", "x".repeat(1019));
+        fs::write(world.folder(*id).join("output.log"), record.repeat(20)).unwrap();
+        let mut result: serde_json::Value =
+            serde_json::from_slice(&fs::read(folder.join("result.json")).unwrap()).unwrap();
+        result["output_end"] = (20 * record.len()).into();
+        fs::write(world.folder(*id).join("result.json"), result.to_string()).unwrap();
         let order = fs::read_to_string(folder.join("command.json")).unwrap();
         fs::write(world.folder(*id).join("command.json"), order.replace(&done.to_string(), &id.to_string())).unwrap();
     }
     let _agent = world.start();
-    let mut link = world.dashboard.registered().await;
-    assert_eq!(link.register.results.len(), 100);
-    assert!(link.register.results.contains(ids.iter().max().unwrap()), "the newest is named");
-    world
-        .dashboard
-        .until(&mut link, "all results", |dashboard| {
-            ids.iter().all(|id| dashboard.kept.get(id).is_some_and(|kept| kept.status.is_some()))
-        })
-        .await;
+    // Named are the newest, and told is what was named; what is left is named by the next register.
+    for named in [100, 30] {
+        let mut link = world.dashboard.registered().await;
+        let results = link.register.results.clone();
+        assert_eq!(results.len(), named);
+        assert_eq!(results.contains(ids.iter().max().unwrap()), named == 100, "the newest are named first");
+        world
+            .dashboard
+            .until(&mut link, "the results that were named", |dashboard| {
+                results.iter().all(|id| dashboard.kept.get(id).is_some_and(|kept| kept.status.is_some()))
+            })
+            .await;
+        let told = ids.iter().filter(|id| world.dashboard.kept.contains_key(id)).count();
+        assert_eq!(told, if named == 100 { 100 } else { 130 }, "nothing comes of what was not named");
+        if named == 100 {
+            let close = world.dashboard.until_closed(&mut link).await.expect("no close frame");
+            assert_eq!(close.reason.as_str(), "more results");
+        }
+    }
     until("all are acknowledged", || ids.iter().all(|id| world.folder(*id).join("acknowledged").exists())).await;
     assert!(ids.iter().all(|id| world.dashboard.of(*id).statuses == 1), "each of them once");
 }

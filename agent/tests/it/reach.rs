@@ -2,6 +2,7 @@
 //! manager runs for a command. And what the end of a stop that reached nobody is called.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -59,6 +60,56 @@ async fn a_stop_that_reached_nobody_is_no_stop() {
     assert_eq!((kept.result().exit_code, kept.result().stage.as_deref()), (Some(7), Some("activation")));
     assert_eq!(kept.lines(), ["ready", "over"], "what it printed meanwhile was read");
     assert_eq!(kept.text().matches("a password is required").count(), 1, "{}", kept.text());
+}
+
+#[tokio::test]
+async fn what_a_runner_left_that_was_root_holds_up_nothing_and_the_next_one_removes_it() {
+    let mut world = nixos("#!/bin/sh\nexit 0\n").await.with("NIXFLEET_SUDO", "our-sudo -n");
+    let good = fs::read_to_string(world.path("bin/nix")).unwrap();
+    executable(
+        &world.path("bin/nix"),
+        "#!/bin/sh\nmkdir -m 700 built\necho > built/x\necho building >&2\nsleep 431121\n",
+    );
+    if !real_sudo(&world) {
+        let name = "it::reach::what_a_runner_left_that_was_root_holds_up_nothing_and_the_next_one_removes_it";
+        return skipped(name, "a setuid program needs root");
+    }
+    let nobody = as_nobody(&world);
+    let agent = nobody.start(&world);
+    let mut link = world.dashboard.registered().await;
+    world.dashboard.run(&mut link, "pull").await;
+    let id = new_id();
+    world.dashboard.order(&mut link, id, "switch").await;
+    world.dashboard.until_line(&mut link, id, "building").await;
+    // Killed while it wrote: its log has half a record at its end, which the agent may not cut.
+    let folder = world.folder(id);
+    let claim: serde_json::Value = serde_json::from_slice(&fs::read(folder.join("started")).unwrap()).unwrap();
+    let runner = rustix::process::Pid::from_raw(i32::try_from(claim["pid"].as_i64().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(runner, rustix::process::Signal::KILL).unwrap();
+    fs::File::options().append(true).open(folder.join("output.log")).unwrap().write_all(b"7 o torn").unwrap();
+    fs::write(folder.join("result.json.new"), "{").unwrap();
+    world.dashboard.until_ended(&mut link, id).await;
+    let result = world.dashboard.of(id).result();
+    assert_eq!(result.stage.as_deref(), Some("interrupted"), "{result:?}");
+    until("nothing of it runs any more", || processes_with("431121").is_empty()).await;
+    until("the acknowledgement is written", || folder.join("acknowledged").exists()).await;
+    agent.kill();
+    // Old enough to be deleted, which the agent's user can't do.
+    fs::write(folder.join("acknowledged"), "0").unwrap();
+    let left = world.path("state/commands").join(format!(".old-{id}"));
+    for _ in 0..2 {
+        let agent = nobody.start(&world);
+        let mut link = world.dashboard.registered().await;
+        until("it is no command any more", || !folder.exists()).await;
+        assert!(left.exists(), "this test wants something that stays");
+        world.dashboard.run(&mut link, "pull").await;
+        agent.kill();
+    }
+    executable(&world.path("bin/nix"), &good);
+    let _agent = nobody.start(&world);
+    let mut link = world.dashboard.registered().await;
+    world.dashboard.run(&mut link, "switch").await;
+    assert!(!left.exists(), "a runner that is root removed it");
 }
 
 #[tokio::test]

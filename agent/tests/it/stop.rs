@@ -201,3 +201,17 @@ async fn a_kill_without_an_id_ends_what_runs_at_once() {
     assert_eq!(kept.result().exit_code, Some(130));
     assert!(!kept.lines().contains(&"asked".to_owned()), "SIGKILL asks nobody");
 }
+
+#[tokio::test]
+async fn a_stop_reaches_a_command_that_prints_without_end() {
+    let mut world = World::new().await;
+    world.commit(&[("hosts/h1/switch", "#!/bin/sh\necho ready\nexec yes 431131\n")]);
+    let (_agent, mut link) = pulled(&mut world).await;
+    let id = new_id();
+    world.dashboard.order(&mut link, id, "switch").await;
+    world.dashboard.until_line(&mut link, id, "ready").await;
+    world.dashboard.stop(&mut link, id).await;
+    until("it prints no more", || processes_with("yes\0431131").is_empty()).await;
+    world.dashboard.until_ended(&mut link, id).await;
+    assert_eq!(world.dashboard.of(id).result().exit_code, Some(130));
+}

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use nixfleet_model::host_core::Input;
+use nixfleet_model::command::Command;
+use nixfleet_model::host_core::{Belongs, Input};
 use nixfleet_protocol::agent::{DashboardMessage, Output, OutputAck, Register, Registered};
 use nixfleet_protocol::{CommandId, PROTOCOL};
 use tokio::sync::OwnedSemaphorePermit;
@@ -21,6 +22,7 @@ impl State {
     pub(super) fn link_up(&mut self, myself: &HostRef, link: LinkRef, register: Box<Register>) {
         let id = link.id();
         self.link = Some(Link { link, held: Some(Vec::new()) });
+        self.unplaced.clear();
         self.step(myself, Input::LinkUp { link: id, register });
     }
 
@@ -80,10 +82,36 @@ impl State {
     }
 
     pub(super) fn output(&mut self, myself: &HostRef, link: u64, output: Output, permit: OwnedSemaphorePermit) {
-        if let Some(command) = self.core.log_of(link, &output) {
-            let now = self.world.clock.now();
-            self.log(myself, command).line(output, now, permit);
+        match self.core.log_of(link, &output) {
+            Belongs::To(command) => {
+                let now = self.now();
+                self.log(myself, command).line(output, now, permit);
+            }
+            Belongs::ToUnknown(command) => {
+                // No more than the link has permits.
+                self.unplaced.push((output, permit));
+                self.step(myself, Input::HeardOf { command });
+            }
+            Belongs::Nowhere => {}
         }
+    }
+
+    /// The store has answered. Output that waited for it goes to its log, and only then a result may ask how long that is.
+    pub(super) fn found(&mut self, myself: &HostRef, id: CommandId, command: Option<Box<Command>>) {
+        let now = self.now();
+        let step = self.core.step(Input::Found { id, command }, now);
+        if let Some(link) = self.core.link() {
+            let of_it = |(output, _): &(Output, OwnedSemaphorePermit)| output.command_id == Some(id);
+            let (of_it, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unplaced).into_iter().partition(of_it);
+            self.unplaced = others;
+            for (output, permit) in of_it {
+                if let Belongs::To(command) = self.core.log_of(link, &output) {
+                    let now = self.now();
+                    self.log(myself, command).line(output, now, permit);
+                }
+            }
+        }
+        self.follow_up(myself, step);
     }
 
     /// The writer of a command's log.

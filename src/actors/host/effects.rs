@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use nixfleet_model::host_core::{Effect, Input};
+use nixfleet_model::host_core::{Effect, Input, Submitted};
 use nixfleet_protocol::{CommandId, Time};
 use ractor::ActorStatus;
 
@@ -20,6 +20,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 impl State {
     /// All of them, in their order.
     pub(super) fn perform(&mut self, myself: &HostRef, effects: Vec<Effect>) {
+        let mut late = None;
         for effect in effects {
             match effect {
                 Effect::Registered { link, commands } => self.measure(myself, link, commands),
@@ -27,6 +28,8 @@ impl State {
                 Effect::Order { command, link, message, by } => {
                     if self.may_begin(myself, command, by) {
                         self.send(link, message);
+                    } else {
+                        late = Some(command);
                     }
                 }
                 Effect::CloseLink { link, reason } => {
@@ -36,7 +39,13 @@ impl State {
                 }
                 Effect::Answer { ask, answer: submitted } => {
                     if let Some(Waiting::Submit(reply)) = self.waiting.remove(&ask) {
-                        answer(reply, submitted);
+                        answer(
+                            reply,
+                            match submitted {
+                                Submitted::Accepted(command) if Some(command.id) == late => Submitted::late(command.id),
+                                other => other,
+                            },
+                        );
                     }
                 }
                 Effect::AnswerReserve { ask, answer: reserved } => {
@@ -93,7 +102,8 @@ impl State {
 impl State {
     /// Whether what waited for the disk may begin now: it is not over, and somebody still waits for it.
     fn may_begin(&mut self, myself: &HostRef, command: CommandId, by: Option<Time>) -> bool {
-        if by.is_some_and(|by| self.world.clock.now() > by) {
+        let now = self.now();
+        if by.is_some_and(|by| now > by) {
             self.step(myself, Input::TooLate { command });
         }
         self.core.command(command).is_some()

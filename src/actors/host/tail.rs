@@ -16,13 +16,15 @@ use nixfleet_protocol::text::only_sgr;
 use nixfleet_protocol::{CommandId, HostId, Time};
 use rustix::fs::{FlockOperation, flock};
 
+use super::cut;
 use super::log::{self, log_path, read_at, sealed};
 
 /// How much of a file's end is proven when it is opened: more than was ever written at once.
 const PROVEN: u64 = 8 * 1024 * 1024;
 /// Bytes that are written at once.
 const RUN: usize = 1024 * 1024;
-/// The most that one log takes on disk. Agents cut theirs at 64 MiB; what goes on beyond this is not kept.
+/// The most that one log takes on disk: beyond this its middle is cut out, and marked. Agents cut theirs at 64 MiB; here
+/// is what was followed meanwhile, and what old agents print.
 const MAX_LOG: u64 = 256 * 1024 * 1024;
 /// No log is longer than this, holes included.
 const MAX_END: u64 = 1 << 40;
@@ -35,9 +37,17 @@ pub(super) struct Tail {
     file: File,
     end: u64,
     stored: u64,
+    /// How much it may take.
+    most: u64,
+    /// Where the middle can't be cut out, nothing is kept that goes beyond: where the mark stands that says so.
+    full_at: Option<u64>,
 }
 
 impl Tail {
+    fn new(file: File, end: u64, stored: u64) -> Self {
+        Self { file, end, stored, most: MAX_LOG, full_at: None }
+    }
+
     /// Opens a log that exists, and cuts what is not whole at its end. None: there is no such file.
     pub(super) fn open(path: &Path) -> io::Result<Option<Self>> {
         let Some(file) = locked(path, LET_GO)? else { return Ok(None) };
@@ -47,7 +57,7 @@ impl Tail {
             file.set_len(physical)?;
             file.sync_data()?;
         }
-        Ok(Some(Self { file, end, stored: metadata.blocks() * 512 }))
+        Ok(Some(Self::new(file, end, metadata.blocks() * 512)))
     }
 
     /// Opens a log, makes it when it is not there.
@@ -67,7 +77,7 @@ impl Tail {
         for folder in parent.ancestors().take(3).filter(|folder| !folder.as_os_str().is_empty()) {
             File::open(folder)?.sync_all()?;
         }
-        Ok(Self { file, end: 0, stored: 0 })
+        Ok(Self::new(file, 0, 0))
     }
 
     /// Where the next record begins.
@@ -80,14 +90,24 @@ impl Tail {
     pub(super) fn append<'a>(&mut self, lines: impl Iterator<Item = &'a (Output, Time)>) -> io::Result<()> {
         let mut run = Run { offset: self.end, bytes: Vec::new() };
         let (mut end, mut stored) = (self.end, self.stored);
+        let mut last = Time::from_millis(0);
         for (output, now) in lines {
+            last = *now;
             let offset = output.offset.unwrap_or(end);
             // Lower: a repetition. Higher: something is missing, and is noticed when the result comes.
             if offset != end {
                 continue;
             }
             let Some((bytes, next)) = record(output, offset, *now) else { continue };
-            if stored.saturating_add(bytes.len() as u64) <= MAX_LOG {
+            if self.full_at.is_none() && stored.saturating_add(bytes.len() as u64) > self.most {
+                run.write(&self.file)?;
+                run = Run { offset, bytes: Vec::new() };
+                match cut::middle(&self.file, offset, self.most, *now)? {
+                    Some(left) => stored = left,
+                    None => self.full_at = Some(cut::before(&self.file, offset)?),
+                }
+            }
+            if self.full_at.is_none() {
                 stored += bytes.len() as u64;
                 if run.offset + run.bytes.len() as u64 != offset || run.bytes.len() >= RUN {
                     run.write(&self.file)?;
@@ -99,6 +119,9 @@ impl Tail {
         }
         if end != self.end {
             run.write(&self.file)?;
+            if let Some(at) = self.full_at {
+                self.file.write_all_at(cut::mark(at, end, last).as_bytes(), at)?;
+            }
             self.file.sync_data()?;
             (self.end, self.stored) = (end, stored);
         }
@@ -351,6 +374,66 @@ mod tests {
         tail.append([output("b", Some(5000), Some(5006))].iter()).unwrap();
         drop(tail);
         assert_eq!(Tail::open(&path).unwrap().unwrap().end(), 5006);
+    }
+
+    fn lines_of(path: &Path) -> Vec<(bool, String)> {
+        let mut lines = Vec::new();
+        let mut from = 0;
+        loop {
+            let read = log::read(path, from, 1 << 20).unwrap();
+            if read.lines.is_empty() {
+                return lines;
+            }
+            from = read.next;
+            lines.extend(read.lines.into_iter().map(|line| (line.stream == Stream::Mark, line.line)));
+        }
+    }
+
+    #[test]
+    fn a_log_that_is_longer_than_it_may_be_has_one_mark_and_its_last_line() {
+        for restarts in [false, true] {
+            let (_dir, path) = place();
+            let mut tail = Tail::make(&path).unwrap();
+            tail.most = 1 << 20;
+            let line = |number: u32| output(&format!("{number:06} {}", "x".repeat(90)), None, None);
+            for batch in 0..60 {
+                let lines: Vec<_> = (batch * 1000..(batch + 1) * 1000).map(line).collect();
+                tail.append(lines.iter()).unwrap();
+                let taken = std::fs::metadata(&path).unwrap().blocks() * 512;
+                assert!(taken <= (1 << 20) + 8192, "{taken} after {batch}");
+                if restarts {
+                    let end = tail.end();
+                    drop(tail);
+                    tail = Tail::open(&path).unwrap().unwrap();
+                    assert_eq!(tail.end(), end, "the end is where it was");
+                    tail.most = 1 << 20;
+                }
+            }
+            let lines = lines_of(&path);
+            assert_eq!(lines.iter().filter(|(mark, _)| *mark).count(), 1, "one mark");
+            let numbers: Vec<u32> =
+                lines.iter().filter(|(mark, _)| !mark).map(|(_, line)| line[..6].parse().unwrap()).collect();
+            assert_eq!((numbers[0], *numbers.last().unwrap()), (0, 59_999));
+            let gaps = numbers.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
+            assert_eq!(gaps, 1, "nothing is missing but where the mark stands");
+            assert!(numbers.len() > 6000, "and no more than has to be: {}", numbers.len());
+        }
+    }
+
+    #[test]
+    fn where_holes_can_not_be_made_a_mark_stands_for_the_rest() {
+        let (_dir, path) = place();
+        let mut tail = Tail::make(&path).unwrap();
+        tail.append([output("one", Some(0), Some(8)), output("two", Some(8), Some(16))].iter()).unwrap();
+        tail.full_at = Some(cut::before(&tail.file, 16).unwrap());
+        for offset in (16..320).step_by(8) {
+            tail.append([output("end", Some(offset), Some(offset + 8))].iter()).unwrap();
+        }
+        assert_eq!(tail.end(), 320);
+        drop(tail);
+        let lines = lines_of(&path);
+        assert!(lines.len() == 1 && lines[0].0, "{lines:?}");
+        assert_eq!(Tail::open(&path).unwrap().unwrap().end(), 320);
     }
 
     #[test]

@@ -38,14 +38,7 @@ impl HostsHandle {
         let asked = self.slot.call(|reply| Msg::Submit { host, id, request: Box::new(request), reply }, WISH).await;
         asked.unwrap_or_else(|error| match error {
             Unanswered::Gone(_) => Submitted::Unavailable(error.to_string()),
-            Unanswered::Late(_, within) => {
-                let why = format!(
-                    "its record was not on disk within {} seconds, and so it does not begin: see whether the \
-                     dashboard's disk has room, and start it again",
-                    within.as_secs()
-                );
-                Submitted::Late { id, why }
-            }
+            Unanswered::Late(..) => Submitted::late(id),
         })
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use nixfleet_model::notify::{Failure, Letter};
+use nixfleet_model::notify::{Failure, Letter, Taken};
 use nixfleet_protocol::api::Level;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ const TITLE: usize = 256;
 /// Characters of a text: an embed may have more, a message may not.
 const TEXT: usize = 2000;
 
-pub(super) async fn send(url: &Secret, letter: &Letter, within: Duration) -> Result<(), Failure> {
+pub(super) async fn send(url: &Secret, letter: &Letter, within: Duration) -> Result<Taken, Failure> {
     let color = match letter.level {
         Level::Error => 0x00c0_392b,
         Level::Warn => 0x00d6_8910,

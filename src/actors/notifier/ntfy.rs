@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyper::header::AUTHORIZATION;
-use nixfleet_model::notify::{Failure, Letter};
+use nixfleet_model::notify::{Failure, Letter, Taken};
 use nixfleet_protocol::api::Level;
 use serde_json::json;
 
@@ -20,7 +20,7 @@ pub(super) async fn send(
     token: Option<&Secret>,
     letter: &Letter,
     within: Duration,
-) -> Result<(), Failure> {
+) -> Result<Taken, Failure> {
     let address = url.expose().trim_end_matches('/');
     let (server, topic) = address
         .rsplit_once('/')

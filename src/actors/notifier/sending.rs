@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, RETRY_AFTER};
 use hyper::http::request::Builder;
 use hyper::{Method, Request, StatusCode, Uri};
-use nixfleet_model::notify::{Failure, Letter};
+use nixfleet_model::notify::{Failure, Letter, Taken};
 use nixfleet_protocol::text::plain_cut;
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ pub(super) fn place(way: &Way) -> String {
 }
 
 /// Sends it. However a receiver behaves, there is an outcome.
-pub(super) async fn send(way: &Way, letter: &Letter, within: Duration) -> Result<(), Failure> {
+pub(super) async fn send(way: &Way, letter: &Letter, within: Duration) -> Result<Taken, Failure> {
     let sent = async {
         match way {
             Way::Ntfy { url, token } => ntfy::send(url, token.as_ref(), letter, within).await,
@@ -71,12 +71,17 @@ pub(super) fn post(url: &Secret) -> Builder {
 }
 
 /// Sends it, and reads what was said.
-pub(super) async fn exchange(request: Builder, body: Vec<u8>, within: Duration) -> Result<(), Failure> {
+pub(super) async fn exchange(request: Builder, body: Vec<u8>, within: Duration) -> Result<Taken, Failure> {
     let request = request.body(Full::new(Bytes::from(body)));
     let request = request.map_err(|_| failure("the address or a header of this channel can't be used"))?;
     let answer = http_client::send(request, within, ANSWER).await.map_err(|error| failure(error.to_string()))?;
     if answer.status.is_success() {
-        return Ok(());
+        return Ok(Taken::default());
+    }
+    if answer.status.is_redirection() {
+        // Not followed: the address is the secret of a channel, and what is posted is for nobody else.
+        let why = format!("it was moved: change its address (it answered {})", answer.status);
+        return Err(Failure { why, retry_after: None, refused: true });
     }
     let json: Option<Value> = serde_json::from_slice(&answer.body).ok();
     let header = answer.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds);

@@ -155,7 +155,7 @@ impl Bench {
                     }
                     None => {
                         letters.lock().unwrap().push((place, Letter::clone(&letter)));
-                        Ok(())
+                        Ok(Taken::default())
                     }
                 }
             })

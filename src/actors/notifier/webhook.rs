@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hyper::header::{HeaderName, HeaderValue};
-use nixfleet_model::notify::{Failure, Kind, Letter, Notice};
+use nixfleet_model::notify::{Failure, Kind, Letter, Notice, Taken};
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::Level;
 use ring::hmac;
@@ -48,7 +48,7 @@ pub(super) async fn send(
     headers: &[(HeaderName, HeaderValue)],
     letter: &Letter,
     within: Duration,
-) -> Result<(), Failure> {
+) -> Result<Taken, Failure> {
     let body = serde_json::to_vec(&body(letter)).map_err(|error| failure(error.to_string()))?;
     let mut request = post(url).header(DELIVERY, &letter.id);
     if let Some(secret) = secret {

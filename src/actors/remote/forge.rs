@@ -4,9 +4,10 @@
 
 use std::time::Duration;
 
+use nixfleet_model::remote::code::Code;
+use nixfleet_model::remote::updates::Found;
 use nixfleet_model::remote::wish::{Merge, Revert};
-use nixfleet_protocol::Commit;
-use nixfleet_protocol::api::PullRequest;
+use nixfleet_protocol::{Commit, Time};
 
 use super::source::{Later, Unreadable};
 
@@ -25,6 +26,8 @@ pub struct Landed {
     pub revertible: bool,
     /// It was merged before it was asked for.
     pub already: bool,
+    /// When it was merged, by the forge's clock; none: now.
+    pub at: Option<Time>,
 }
 
 /// How a revert ended.
@@ -46,15 +49,15 @@ pub enum Reverted {
 #[error("{message}")]
 pub struct NotDone {
     /// The reason as a word.
-    pub code: &'static str,
+    pub code: Code,
     /// What happened and what to do, without secrets.
     pub message: String,
 }
 
 /// A place that has pull requests. What is dropped while it is under way may have happened or not.
 pub trait Forge: Send + Sync + 'static {
-    /// The update that waits, if one does.
-    fn waiting(&self) -> Later<'_, Result<Option<PullRequest>, Unreadable>>;
+    /// The update that waits, if one does; `before`: the number of the one that waited at the last look.
+    fn waiting(&self, before: Option<u64>) -> Later<'_, Result<Found, Unreadable>>;
 
     /// For how long nothing should be asked by itself, because the forge said so.
     fn rest(&self) -> Option<Duration> {

@@ -20,9 +20,9 @@ mod revert;
 
 use std::time::Duration;
 
+use nixfleet_model::remote::updates::Found;
 use nixfleet_model::remote::wish::{Merge, Revert};
 use nixfleet_protocol::Commit;
-use nixfleet_protocol::api::PullRequest;
 use tokio::sync::Mutex;
 
 use self::api::Api;
@@ -86,8 +86,8 @@ impl Source for Github {
 }
 
 impl Forge for Github {
-    fn waiting(&self) -> Later<'_, Result<Option<PullRequest>, Unreadable>> {
-        Box::pin(async move { self.update().await.map_err(|trouble| self.api.unreadable(&trouble)) })
+    fn waiting(&self, before: Option<u64>) -> Later<'_, Result<Found, Unreadable>> {
+        Box::pin(async move { self.update(before).await.map_err(|trouble| self.api.unreadable(&trouble)) })
     }
 
     fn rest(&self) -> Option<Duration> {

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use nixfleet_model::checks::Refusal;
 use nixfleet_model::command::Command;
-use nixfleet_model::event::NewEvent;
 use nixfleet_model::fleet_state::StateChange;
+use nixfleet_model::host_core::{command_event, finished_event};
 use nixfleet_model::ops::spec;
+use nixfleet_model::remote::code::Code;
 use nixfleet_model::view::command_view;
-use nixfleet_protocol::api::{Category, CommandState, Level};
+use nixfleet_protocol::api::{CommandState, Level};
 use nixfleet_protocol::{CommandId, Op, RunId, Time};
 use serde_json::{Map, Value};
 
@@ -50,7 +51,7 @@ impl Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Ended {
     pub(super) state: CommandState,
-    pub(super) code: Option<&'static str>,
+    pub(super) code: Option<Code>,
     pub(super) message: String,
 }
 
@@ -59,7 +60,7 @@ impl Ended {
         Self { state: CommandState::Success, code: None, message: message.into() }
     }
 
-    pub(super) fn badly(code: Option<&'static str>, message: impl Into<String>) -> Self {
+    pub(super) fn badly(code: Option<Code>, message: impl Into<String>) -> Self {
         Self { state: CommandState::Error, code, message: message.into() }
     }
 }
@@ -97,46 +98,21 @@ pub(super) fn begin(command: &mut Command, now: Time) {
 /// It ends.
 pub(super) fn finish(command: &mut Command, ended: Ended, now: Time) {
     command.state = ended.state;
-    command.code = ended.code.map(str::to_owned);
+    command.code = ended.code.map(|code| code.as_str().to_owned());
     command.message = Some(ended.message);
     command.finished_at = Some(now);
 }
 
 /// Its record and what everyone sees of it; with an event where it begins and where it ends.
 pub(super) fn batch(command: &Command, now: Time) -> Batch {
-    let event = match command.state {
-        CommandState::Pending => Some((Level::Info, "command_started", format!("{} starts", command.op))),
-        CommandState::Success => Some((Level::Success, "command_finished", told(command, "succeeded"))),
-        CommandState::Partial => Some((Level::Warn, "command_finished", told(command, "reached only a part"))),
-        CommandState::Blocked => Some((Level::Warn, "command_blocked", told(command, "was refused"))),
-        CommandState::Error => Some((Level::Error, "command_finished", told(command, "failed"))),
-        CommandState::Validating
-        | CommandState::Executing
-        | CommandState::RunningWarning
-        | CommandState::TimeoutPending
-        | CommandState::AwaitingReconnect
-        | CommandState::Killing
-        | CommandState::Killed
-        | CommandState::Timeout
-        | CommandState::StaleBinary
-        | CommandState::Suspicious
-        | CommandState::Orphaned
-        | CommandState::Cancelled
-        | CommandState::Skipped => None,
+    let event = if command.state == CommandState::Pending {
+        Some(command_event(command, Level::Info, "command_started", format!("{} starts", command.op), now))
+    } else {
+        command.state.is_final().then(|| finished_event(command, now))
     };
-    let event = event.map(|(level, action, message)| {
-        let mut event = NewEvent::new(now, Category::Audit, level, command.actor.clone(), action, message);
-        event.details = Some(serde_json::json!({ "command": command.id, "op": command.op }).to_string());
-        event
-    });
     Batch {
         writes: vec![Write::PutCommand(Box::new(command.clone()))],
         events: event.into_iter().collect(),
         changes: vec![StateChange::Command(Arc::new(command_view(command)))],
     }
-}
-
-fn told(command: &Command, how: &str) -> String {
-    let message = command.message.as_deref().unwrap_or_default();
-    format!("{} {how}: {message}", command.op)
 }

@@ -59,7 +59,7 @@ pub struct State {
     looking: Option<Job>,
     /// Why the last look for updates failed.
     updates_failed: Option<String>,
-    /// How often in a row nobody knew whether the update can be merged.
+    /// How often in a row nobody knew of an update whether it can be merged.
     open_answers: usize,
     /// Webhooks that were heard last, by the id of their delivery.
     deliveries: VecDeque<String>,
@@ -171,7 +171,7 @@ impl State {
             Msg::UpdatesDue(generation) => self.updates_due(myself, generation),
             Msg::UpdatesRead(number, found) => self.updates_read(myself, number, found),
             Msg::UpdatesAgain => self.updates_again(myself),
-            Msg::Webhook { delivery, about } => self.webhook(myself, delivery, about),
+            Msg::Webhook { delivery, about } => self.webhook(myself, delivery, &about),
             Msg::Republish => self.dirty = true,
             Msg::Inspect { reply } => answer(reply, self.snapshot()),
             Msg::Loaded(Ok(loaded)) => self.loaded(myself, *loaded)?,
@@ -237,8 +237,15 @@ impl State {
         self.changing.as_ref().is_some_and(|changing| changing.id() == id)
     }
 
-    /// GitHub tells of something. A delivery that comes again tells nothing new.
-    fn webhook(&mut self, myself: &ActorRef<Msg>, delivery: Option<String>, about: About) {
+    /// GitHub tells of something. A delivery that comes again tells nothing new, and neither does a push to a branch that
+    /// nobody follows: of pull requests it tells by themselves.
+    fn webhook(&mut self, myself: &ActorRef<Msg>, delivery: Option<String>, about: &About) {
+        let head = match about {
+            About::Everything => true,
+            About::Branch(branch) if *branch == self.record.branch => true,
+            About::Branch(_) => return,
+            About::PullRequests => false,
+        };
         if let Some(delivery) = delivery {
             if self.deliveries.contains(&delivery) {
                 return;
@@ -248,7 +255,7 @@ impl State {
                 self.deliveries.pop_front();
             }
         }
-        if about == About::Everything && self.args.settings.source.is_some() {
+        if head && self.args.settings.source.is_some() {
             let effects = self.polling.nudge();
             self.perform(myself, effects);
         }

@@ -87,7 +87,10 @@ pub(super) async fn probe(slots: &Slots, handles: &Handles) -> Readiness {
         }
     };
     match runs {
-        Ok(silent) => problems.extend(silent.iter().map(|run| format!("the actor of run {run} did not answer"))),
+        Ok(health) => {
+            problems.extend(health.silent.iter().map(|run| format!("the actor of run {run} did not answer")));
+            quarantined.extend(health.quarantined.iter().map(|(run, why)| format!("run {run}: {why}")));
+        }
         Err(error) => problems.push(error.to_string()),
     }
     match hosts {

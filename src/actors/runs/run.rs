@@ -1,15 +1,16 @@
 //! One run of a pipeline. Its whole state is in the store; what it does next is [`nixfleet_model::pipeline::plan`].
 //!
 //! ```text
-//! sync ─ Changed, Over ─→ run ─ plan ─→ ids for what begins ─→ store ─→ sync
-//!                          ▲                                     └─ then: Submit ─→ hosts, remote
-//!                          └───────────── Answered ──────────────────────────────────────┘
+//! sync ─ Changed, Over ─→ run ─ look ─→ plan ─→ ids for what begins ─→ store ─→ sync
+//!                          ▲                                         └─ then: Submit ─→ hosts, remote
+//!                          └────────────────── Answered ──────────────────────────────────────┘
 //! ```
 //!
 //! Who talks to it: `runs`, its parent, for everyone else; sync's stream; its own tasks.
 //! When it dies: its parent reads the run and starts it again. What was begun is asked for by its id: whoever has it
 //! answers with it, and what nobody has begins now, with the same id. So nothing is begun twice.
-//! Invariants: an id is on disk before anyone is asked for it; one commit under way; effects behind their commit; at
+//! Invariants: a plan is made of a look that began after what it follows from, so that no host is passed over for what
+//! it was before; an id is on disk before anyone is asked for it; one commit under way; effects behind their commit; at
 //! most one wake-up, one look at the state and one question for each command are under way.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -19,8 +20,8 @@ use std::time::Duration;
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::fleet_state::{FleetState, StateChange};
 use nixfleet_model::host_core::Submitted;
-use nixfleet_model::pipeline::{Facts, HostFact, NotNow, Run, Said, plan};
-use nixfleet_protocol::api::{self, Decision, RunWait};
+use nixfleet_model::pipeline::{Facts, HostFact, NotNow, Planned, Run, Said, plan};
+use nixfleet_protocol::api::{self, Decision, RunWait, WaitKind};
 use nixfleet_protocol::{CommandId, Time};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use uuid::Uuid;
@@ -188,16 +189,16 @@ impl Actor for RunActor {
             }
             Msg::Over(command) => {
                 state.hear(&command);
-                state.plan(&myself);
+                state.look(&myself);
             }
             Msg::Answered { id, submitted } => {
                 state.answered(&myself, id, *submitted);
-                state.plan(&myself);
+                state.look(&myself);
             }
             Msg::AskAgain(id) => state.ask(&myself, id),
             Msg::Wake { generation } => {
                 if generation == state.generation {
-                    state.plan(&myself);
+                    state.look(&myself);
                 }
             }
             Msg::Cancel { actor, reply } => {
@@ -254,63 +255,72 @@ impl State {
         self.said.retain(|id, _| begun.contains(id));
         let fact = |host: &nixfleet_protocol::HostId| Some((host.clone(), HostFact::from(&**fleet.hosts.get(host)?)));
         let hosts = self.run.hosts.keys().filter_map(fact).collect();
-        Some(Facts { hosts, said: self.said.clone(), daemon_started: self.world.daemon_started })
+        Some(Facts {
+            hosts,
+            said: self.said.clone(),
+            head: fleet.remote.commit.clone(),
+            branch: fleet.remote.branch.clone(),
+            daemon_started: self.world.daemon_started,
+        })
     }
 
     /// A command as it is. What is over stays over, whoever tells something older.
     fn hear(&mut self, command: &api::Command) {
         let over = |said: &Said| matches!(said, Said::Is { state, .. } if state.is_final());
         if !self.said.get(&command.id).is_some_and(over) {
-            let (code, message) = (command.code.clone(), command.message.clone());
-            self.said.insert(command.id, Said::Is { state: command.state, code, message });
+            self.said.insert(command.id, Said::from(command));
         }
     }
 
     fn plan(&mut self, myself: &RunRef) {
-        if !self.run.record.is_over() {
-            let before = self.run.clone();
-            self.go_on(myself, &before, Vec::new(), None);
+        if self.run.record.is_over() {
+            return;
+        }
+        if let Some(facts) = self.facts() {
+            let now = self.world.clock.now();
+            let planned = plan(&self.run, &facts, now);
+            self.go_on(myself, planned, None, now);
         }
     }
 
-    /// Somebody decides: it is on disk, with what follows from it, before it is answered.
+    /// Somebody decides: it is on disk before it is answered. Its end needs no look at the hosts; what else follows is
+    /// planned with the next one.
     fn decide(
         &mut self,
         myself: &RunRef,
         reply: RpcReplyPort<Changed>,
         decide: impl FnOnce(&mut Run, Time) -> Result<Option<NewEvent>, NotNow>,
     ) {
-        let before = self.run.clone();
-        match decide(&mut self.run, self.world.clock.now()) {
-            Err(why) => answer(reply, Changed::NotNow(why)),
-            Ok(event) => {
-                self.go_on(myself, &before, event.into_iter().collect(), Some(reply));
-                self.ask_for_all(myself);
-            }
-        }
+        let now = self.world.clock.now();
+        let mut run = self.run.clone();
+        let event = match decide(&mut run, now) {
+            Err(why) => return answer(reply, Changed::NotNow(why)),
+            Ok(event) => event,
+        };
+        let ends = run.record.cancelled.is_some();
+        let mut planned = if let Some(facts) = self.facts().filter(|_| ends) {
+            plan(&run, &facts, now)
+        } else {
+            let shown = self.shown.iter().flat_map(|shown| shown.waits.iter().cloned());
+            let waits = shown.filter(|wait| wait.kind != WaitKind::Person).collect();
+            Planned { run, begin: BTreeSet::new(), waits, wake: None, events: Vec::new() }
+        };
+        planned.events.splice(0..0, event);
+        self.go_on(myself, planned, Some(reply), now);
+        self.ask_for_all(myself);
+        self.look(myself);
     }
 
-    /// Plans, chooses ids for what begins, and brings all that changed to the disk; what follows comes behind it.
-    fn go_on(
-        &mut self,
-        myself: &RunRef,
-        before: &Run,
-        mut events: Vec<NewEvent>,
-        reply: Option<RpcReplyPort<Changed>>,
-    ) {
-        let now = self.world.clock.now();
-        let (mut then, mut waits, mut wake) = (Vec::new(), Vec::new(), None);
-        if let Some(facts) = self.facts() {
-            let planned = plan(&self.run, &facts, now);
-            self.run = planned.run;
-            for place in &planned.begin {
-                let id = CommandId::from_uuid(Uuid::now_v7());
-                self.run.begin(place, id, now);
-                self.unwritten.insert(id);
-                then.push(Then::Ask(id));
-            }
-            events.extend(planned.events);
-            (waits, wake) = (planned.waits, planned.wake);
+    /// Chooses ids for what begins, and brings all that changed to the disk; what follows comes behind it.
+    fn go_on(&mut self, myself: &RunRef, planned: Planned, reply: Option<RpcReplyPort<Changed>>, now: Time) {
+        let Planned { run, begin, waits, wake, events } = planned;
+        let before = std::mem::replace(&mut self.run, run);
+        let mut then = Vec::new();
+        for place in &begin {
+            let id = CommandId::from_uuid(Uuid::now_v7());
+            self.run.begin(place, id, now);
+            self.unwritten.insert(id);
+            then.push(Then::Ask(id));
         }
         let view = self.view(waits);
         if let Some(reply) = reply {
@@ -319,7 +329,7 @@ impl State {
         if self.run.record.is_over() && !before.record.is_over() {
             then.push(Then::End);
         }
-        let mut batch = Batch { writes: self.writes(before), events, changes: Vec::new() };
+        let mut batch = Batch { writes: self.writes(&before), events, changes: Vec::new() };
         if !batch.is_empty() {
             batch.changes.push(StateChange::Run(view));
             self.untold = false;

@@ -35,6 +35,20 @@ pub(super) enum CantWrite {
     Closed,
 }
 
+impl CantWrite {
+    /// Whether the system may take for written what is not on the disk: it says so once, and then it has forgotten. What a
+    /// full disk refuses was never taken.
+    pub(super) fn leaves_doubt(&self) -> bool {
+        let full =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        match self {
+            Self::Sync(_) => true,
+            Self::Sled(sled::Error::Io(error)) => !full(error),
+            Self::Full { .. } | Self::Sled(_) | Self::Plan(_) | Self::Placed(_) | Self::Closed => false,
+        }
+    }
+}
+
 /// sled's files, and what they need besides sled.
 pub(super) struct Disk {
     folder: Folder,

@@ -11,6 +11,8 @@
 //!   `fdatasync` of our own on sled's file. Never `flush_async`: several of them deadlock.
 //! - After an error of the disk sled refuses writes until it is opened again. The thread closes it (readers
 //!   hold it only for one read) and opens it again when there is room.
+//! - After a sync that failed the system takes what it could not write for written: the next sync says nothing of it.
+//!   So the store goes on over a copy alone, in which everything is written and synced anew.
 //! - A panic in here or in sled ends the thread: it says so, the actor fails and is started again.
 
 mod ending;
@@ -91,6 +93,7 @@ pub(super) fn spawn(
         news: Arc::clone(&news),
         retry: SOON,
         next_try: Instant::now(),
+        unsure: false,
     };
     writer.tell_counts();
     let theirs = Arc::clone(&shared);
@@ -117,6 +120,8 @@ struct Writer {
     news: News,
     retry: Duration,
     next_try: Instant,
+    /// A sync failed since the store's files were made: what sled reads of them may be in memory alone.
+    unsure: bool,
 }
 
 impl Writer {
@@ -267,6 +272,7 @@ impl Writer {
 
     /// From well to trouble. A full disk that was noticed in time leaves sled open; any other error closes it.
     fn in_trouble(&mut self, error: &CantWrite) {
+        self.unsure |= error.leaves_doubt();
         if !matches!(error, CantWrite::Full { .. }) {
             self.close();
             // Opening will fail while a reader has it, and is tried again.
@@ -305,7 +311,12 @@ impl Writer {
         let trees = if let Some(trees) = &self.trees {
             Arc::clone(trees)
         } else {
-            let trees = Arc::new(self.disk.open_again().map_err(|error| error.to_string())?);
+            let mut trees = self.disk.open_again().map_err(|error| error.to_string())?;
+            if self.unsure {
+                trees = self.written_anew(trees)?;
+                self.unsure = false;
+            }
+            let trees = Arc::new(trees);
             let mut warnings = Vec::new();
             // What was in flight may have reached the disk or not: what counts is what is there.
             self.counts = start::count(&trees, &mut warnings).map_err(|error| error.to_string())?;
@@ -321,7 +332,12 @@ impl Writer {
             .put_number(plan::PROBE, now())
             .and_then(|()| plan.finish())
             .map_err(|error| error.to_string())
-            .and_then(|plan| self.disk.write(&trees, &plan).map_err(|error| error.to_string()));
+            .and_then(|plan| {
+                self.disk.write(&trees, &plan).map_err(|error| {
+                    self.unsure |= error.leaves_doubt();
+                    error.to_string()
+                })
+            });
         drop(trees);
         if tried.is_err() {
             self.close();

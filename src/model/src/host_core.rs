@@ -33,7 +33,8 @@ use nixfleet_protocol::{CommandId, Commit, RunId, Time};
 
 pub use self::alike::Alike;
 pub use self::beside::abandon;
-pub use self::door::{Act, ActRefused, Effect, Input, Settings, Step, Submit, Submitted, WISH, Writes};
+pub use self::door::{Act, ActRefused, Belongs, Effect, Input, Settings, Step, Submit, Submitted, WISH, Writes};
+pub use self::life::{command_event, finished_event};
 use self::shown::Kept;
 use crate::checks::Request;
 use crate::command::{self, Command};
@@ -45,6 +46,8 @@ use crate::view::command_view;
 
 /// How long facts may wait to be written, when nothing else is.
 const SAVE_FACTS: Duration = Duration::from_mins(1);
+/// Commands that one link may speak of at once.
+const SPEAKS_OF: usize = 1000;
 /// How often a growing log or a progress is told.
 const TELL_PROGRESS: Duration = Duration::from_millis(250);
 
@@ -64,6 +67,8 @@ pub struct Core {
     ending: BTreeSet<CommandId>,
     link: Option<Link>,
     remote: Arc<RemoteState>,
+    /// When an answer of the remote was heard last.
+    remote_heard: Option<Time>,
     /// Number of the last question to the remote.
     asked: u64,
     /// The open command's question about the remote, while it is `VALIDATING` or its pull is judged.
@@ -101,6 +106,10 @@ struct Link {
     fresh: bool,
     /// Commands whose output is taken: those that the register named, and those sent since.
     commands: BTreeSet<CommandId>,
+    /// Commands whose output came and that were not named: the store is asked for them.
+    heard_of: BTreeSet<CommandId>,
+    /// Those of them that are another host's.
+    foreign: BTreeSet<CommandId>,
     /// Results of an old agent.
     echo: echo::Echo,
 }
@@ -136,6 +145,7 @@ impl Core {
             ending: BTreeSet::new(),
             link: None,
             remote,
+            remote_heard: None,
             // Answers to the questions of the one before must not be taken for answers to ours.
             asked: u64::try_from(now.millis()).unwrap_or_default(),
             validating: None,
@@ -177,9 +187,13 @@ impl Core {
             Input::Heard { link, message } => self.heard(link, message, now, &mut step),
             Input::LogGrew { command, bytes } => self.log_grew(command, bytes, now, &mut step),
             Input::LogFlushed { command, bytes } => self.log_flushed(command, bytes, now, &mut step),
+            Input::HeardOf { command } => self.heard_of(command, &mut step),
             Input::LogDamaged { command, why } => self.log_damaged(command, &why, now, &mut step),
             Input::Found { id, command } => self.found(id, command, now, &mut step),
             Input::Remote(remote) => {
+                if remote.read_at != self.remote.read_at {
+                    self.remote_heard = Some(now);
+                }
                 self.remote = remote;
                 step.publish = true;
                 // Its actor may be a new one that has heard of no commit yet.
@@ -295,12 +309,33 @@ impl Core {
         })
     }
 
-    /// To which log a line of output belongs; none: to no command that this agent may speak of.
-    pub fn log_of(&self, link: u64, output: &Output) -> Option<CommandId> {
-        let link = self.link.as_ref().filter(|current| current.id == link)?;
+    /// To which log a line of output belongs.
+    pub fn log_of(&self, link: u64, output: &Output) -> Belongs {
+        let Some(link) = self.link.as_ref().filter(|current| current.id == link) else { return Belongs::Nowhere };
         match output.command_id {
-            Some(id) => link.commands.contains(&id).then_some(id),
-            None => self.open.as_deref().filter(|open| !open.waits() && link.protocol < 3).map(|open| open.id),
+            Some(id) if link.commands.contains(&id) => Belongs::To(id),
+            // A register names no more than some; the results of the others follow.
+            Some(id)
+                if link.protocol >= 3
+                    && !link.foreign.contains(&id)
+                    && link.commands.len() + link.foreign.len() < SPEAKS_OF =>
+            {
+                Belongs::ToUnknown(id)
+            }
+            Some(_) => Belongs::Nowhere,
+            None => {
+                let open = self.open.as_deref().filter(|open| !open.waits() && link.protocol < 3);
+                open.map_or(Belongs::Nowhere, |open| Belongs::To(open.id))
+            }
+        }
+    }
+
+    /// Output came of a command that the register did not name: the store says whether it is this host's.
+    fn heard_of(&mut self, id: CommandId, step: &mut Step) {
+        if let Some(link) = &mut self.link
+            && link.heard_of.insert(id)
+        {
+            step.then.push(Effect::Find(id));
         }
     }
 

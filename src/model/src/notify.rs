@@ -22,7 +22,7 @@ mod rules;
 mod tests;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
@@ -30,7 +30,7 @@ use nixfleet_protocol::api::{Level, RunState};
 use nixfleet_protocol::{EventId, HostId, RunId, Time};
 use serde::{Deserialize, Serialize};
 
-pub use self::desk::{A_MINUTE, Desk, Failure, Input, KEPT, LaneView, Step};
+pub use self::desk::{A_MINUTE, Desk, Failure, Input, KEPT, LaneView, Step, Taken};
 pub use self::news::{News, SETTLED, Sight};
 pub use self::quiet::{BadQuiet, Quiet};
 pub use self::rules::Rules;
@@ -158,6 +158,8 @@ pub struct Letter {
     pub notices: Vec<Notice>,
     /// How much it tells of: the notices, and those that were only counted.
     pub count: u64,
+    /// How often it was tried before, since the daemon's start.
+    pub tries: u32,
 }
 
 /// One way to reach people, as far as the core is concerned.
@@ -187,8 +189,8 @@ pub struct Memory {
     pub event: Option<EventId>,
     /// Hosts that are gone, and whether that was told.
     pub gone: BTreeMap<HostId, bool>,
-    /// The update pull request that was told last.
-    pub update: Option<u64>,
+    /// The update pull requests that were told last, by number.
+    pub updates: VecDeque<u64>,
     /// Since when the remote is told to be unreadable.
     pub unreadable: Option<Time>,
     /// The runs' states that were looked at last.

@@ -217,6 +217,7 @@ impl OpSpec {
             pipeline: None,
             command_id: None,
             label: self.label.to_owned(),
+            args: None,
         }
     }
 

@@ -9,10 +9,12 @@
 //! The run's actor gives ids to what begins, makes the run durable, and only then asks the hosts: so who takes its
 //! place finds in the record what was begun. Invariants (`tests/properties.rs`): a plan made twice is the same; every
 //! run ends, whatever the facts; nothing is begun twice; within a try no cell leaves a final state; there are never
-//! more at once than `parallel`; a host that failed gets no later stage; no wave begins before the soak is over.
+//! more at once than `parallel`; a host that failed gets no later stage; no wave begins before the soak is over; what a
+//! wave switches is what a group before it has tried, or what a person took.
 
 mod decide;
 mod draft;
+mod merge;
 mod outcome;
 mod plan;
 mod record;
@@ -25,5 +27,5 @@ mod words;
 pub use self::decide::NotNow;
 pub use self::draft::{BadRun, MOST_HOSTS, Wanted, draft};
 pub use self::plan::{Begin, Facts, HostFact, Planned, Said, plan};
-pub use self::record::{Cell, Run, RunHost, RunRecord, Soak, Stage, Stop, Tried};
+pub use self::record::{Baseline, Cell, Moved, Run, RunHost, RunRecord, Soak, Stage, Stop, Tried};
 pub use self::registry::{Known, Registry};

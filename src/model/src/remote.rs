@@ -1,5 +1,6 @@
 //! The remote's desired state, how old an answer may be, and how a commit stands to the head.
 
+pub mod code;
 pub mod interest;
 pub mod limit;
 pub mod polling;

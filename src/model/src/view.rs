@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen, unsupported};
 use crate::command::Command;
-use crate::compartments::seen::{Seen, deployed_record};
+use crate::compartments::seen::{Seen, System, deployed_record};
 use crate::compartments::{lights, possible, sentence};
 use crate::host::DeployedRecord;
 use crate::liveness;
@@ -27,6 +27,36 @@ pub struct HostView {
     pub host: Arc<Host>,
     /// Ops of the registry that would be refused now, and why. Stays off the wire; the page shows it.
     pub refused: Arc<[Refused]>,
+    /// What runs against what was deployed from here, whatever the remote wants. Stays off the wire; runs look at it.
+    pub system: SystemNow,
+}
+
+/// What runs on a host against what was deployed from here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SystemNow {
+    /// Nobody can say.
+    #[default]
+    Unknown,
+    /// The checkout is deployed, and it runs.
+    Current,
+    /// Something else is checked out than what is deployed.
+    NotSwitched,
+    /// Something else runs than what was deployed.
+    ChangedOutside,
+    /// The last switch failed.
+    Failed,
+}
+
+impl From<System<'_>> for SystemNow {
+    fn from(system: System<'_>) -> Self {
+        match system {
+            System::Unknown | System::Unnamed(_) | System::NoCheckout(_) => Self::Unknown,
+            System::Failed(_) => Self::Failed,
+            System::NotSwitched(_) | System::LockNotSwitched(_) => Self::NotSwitched,
+            System::ChangedOutside(_) => Self::ChangedOutside,
+            System::Current(_) => Self::Current,
+        }
+    }
 }
 
 /// What of a view is computed from all that is known of a host, and mostly stays what it was when a heartbeat tells
@@ -36,6 +66,7 @@ pub(crate) struct Judged {
     pub(crate) lights: Arc<Lights>,
     pub(crate) offers: Arc<[Op]>,
     pub(crate) refused: Arc<[Refused]>,
+    pub(crate) system: SystemNow,
 }
 
 /// An op that would be refused now. There is a handful for each host, so it is small.
@@ -62,9 +93,10 @@ fn without_dead_ends(mut lights: Lights, refused: &[Refused]) -> Lights {
 /// Lights, offers and refusals as they are now.
 pub(crate) fn judge(standing: &Standing<'_>) -> Judged {
     let sight = &standing.sight;
-    let (offers, refused) = offers(standing);
+    let seen = Seen::of(sight);
+    let (offers, refused) = offers(standing, &seen);
     let lights = without_dead_ends(possible::of_lights(lights(sight), sight.host), &refused);
-    Judged { lights: Arc::new(lights), offers, refused }
+    Judged { lights: Arc::new(lights), offers, refused, system: seen.system.into() }
 }
 
 /// Until when [`judge`] says what it says now, if nothing but the load, the free space and the moment when the host
@@ -83,7 +115,7 @@ pub fn host_view(standing: &Standing<'_>, broken: Option<&str>) -> HostView {
 pub(crate) fn shown(standing: &Standing<'_>, broken: Option<&str>, judged: Judged) -> HostView {
     let sight = &standing.sight;
     let (record, facts, chosen) = (sight.host, &sight.host.facts, &sight.host.chosen);
-    let Judged { lights, offers, refused } = judged;
+    let Judged { lights, offers, refused, system } = judged;
     let host = Host {
         id: record.id.clone(),
         platform: facts.platform,
@@ -114,18 +146,17 @@ pub(crate) fn shown(standing: &Standing<'_>, broken: Option<&str>, judged: Judge
         past: Arc::clone(&record.load.past),
         generations: Arc::clone(&facts.generations),
     };
-    HostView { host: Arc::new(host), refused }
+    HostView { host: Arc::new(host), refused, system }
 }
 
 /// The ops that would start now, and the others with the reasons. A TOTP code counts as given where the
 /// dashboard can look at one: it is asked for when the op is clicked.
-fn offers(standing: &Standing<'_>) -> (Arc<[Op]>, Arc<[Refused]>) {
+fn offers(standing: &Standing<'_>, seen: &Seen<'_>) -> (Arc<[Op]>, Arc<[Refused]>) {
     let totp = if standing.totp_configured { TotpProof::Valid } else { TotpProof::NotConfigured };
     let request = Request { force: false, totp, run_id: None };
-    let seen = Seen::of(&standing.sight);
     let (mut offered, mut refused) = (Vec::new(), Vec::new());
     for spec in registry().filter(|spec| spec.per_host) {
-        match check_seen(spec.id, &request, standing, &seen) {
+        match check_seen(spec.id, &request, standing, seen) {
             Ok(()) => offered.push(spec.id),
             // That the agent can't do it at all comes first, also while it is away.
             Err(refusal) => {

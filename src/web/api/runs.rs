@@ -91,6 +91,10 @@ pub(in crate::web) async fn start(app: &App, asked: &Asked, bytes: &[u8]) -> Res
     let id = RunId::from_uuid(Uuid::now_v7());
     let wanted = Wanted { id, hosts, options, actor: asked.caller.actor(), totp: false };
     let mut run = draft(known, wanted, tags, Time::now()).map_err(|wrong| Refused::bad(wrong.0.join(" ")))?;
+    run.bind_merge(snapshot.state.remote.pull_request.as_ref()).map_err(|refusal| match refusal.code {
+        "bad_args" => Refused::bad(refusal.message),
+        _ => Refused::by_check(refusal, None),
+    })?;
     // A code is good once: it is not used up for what is not begun anyway.
     run.record.totp = prove(app, asked, known, totp).await?;
     match app.handles.runs.start(run).await {

@@ -17,6 +17,8 @@ use crate::actors::remote::About;
 /// The largest one: a push of hundreds of commits. GitHub sends none over 25 MB, and the next poll sees what a larger
 /// one would have told.
 pub(in crate::web) const BODY: usize = 1 << 20;
+/// The longest name of a branch that is handed on; git's own limit is about this.
+const NAME: usize = 255;
 /// So many are read at once.
 pub(in crate::web) const AT_ONCE: usize = 8;
 
@@ -71,7 +73,11 @@ fn about(event: &str, bytes: &[u8]) -> Option<About> {
         // A tag moves no branch.
         "push" => match serde_json::from_slice::<Push>(bytes) {
             Ok(push) if push.name.starts_with("refs/tags/") => None,
-            Ok(_) | Err(_) => Some(About::Everything),
+            Ok(push) => Some(match push.name.strip_prefix("refs/heads/").filter(|name| name.len() <= NAME) {
+                Some(branch) => About::Branch(branch.to_owned()),
+                None => About::Everything,
+            }),
+            Err(_) => Some(About::Everything),
         },
         "pull_request" if closed(bytes) => Some(About::Everything),
         "pull_request" | "pull_request_review" | "check_suite" | "check_run" | "status" => Some(About::PullRequests),
@@ -97,7 +103,9 @@ mod tests {
     fn what_is_asked_depends_on_what_is_told() {
         for (event, body, expected) in [
             ("ping", "{}", None),
-            ("push", r#"{"ref":"refs/heads/main"}"#, Some(About::Everything)),
+            ("push", r#"{"ref":"refs/heads/main"}"#, Some(About::Branch("main".to_owned()))),
+            ("push", r#"{"ref":"refs/heads/a/b"}"#, Some(About::Branch("a/b".to_owned()))),
+            ("push", r#"{"ref":"refs/strange"}"#, Some(About::Everything)),
             ("push", r#"{"ref":"refs/tags/v1"}"#, None),
             ("push", "{", Some(About::Everything)),
             ("pull_request", r#"{"action":"opened"}"#, Some(About::PullRequests)),

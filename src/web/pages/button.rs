@@ -171,11 +171,18 @@ impl Does {
         let details = || Self::go(format!("/hosts/{host}"));
         match (action.kind, action.op, &action.pipeline, action.command_id) {
             (ActionKind::Op, Some(op), _, _) => {
-                Self { yes: action.label.clone(), ..Self::op(fleet, host.as_str(), op) }
+                let does = Self { yes: action.label.clone(), ..Self::op(fleet, host.as_str(), op) };
+                match &action.args {
+                    Some(args) => does.with(&json!(args), false),
+                    None => does,
+                }
             }
             (ActionKind::Pipeline, _, Some(pipeline), _) => {
-                let does =
-                    Self::post(format!("/api/v1/pipelines/{pipeline}/runs"), title).body(&json!({"hosts": [host]}));
+                let mut body = json!({"hosts": [host]});
+                if let Some(args) = &action.args {
+                    body["options"] = json!({ "args": args });
+                }
+                let does = Self::post(format!("/api/v1/pipelines/{pipeline}/runs"), title).body(&body);
                 // What merges changes the target of all hosts: that is asked first.
                 match fleet.pipeline(pipeline).filter(|entry| entry.ops.contains(&Op::MergePr)) {
                     Some(entry) => does.confirm(format!("{} On {host} alone.", entry.description), &action.label),

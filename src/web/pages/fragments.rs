@@ -60,14 +60,14 @@ fn of_page(change: &Change, before: Option<&Host>, fleet: &Fleet<'_>, page: &Pag
             vec![morph("events", runs::event_list(fleet, *id))]
         }
         (PageKind::Fleet, Change::RemoteUpdated(_)) => {
-            // What a halted run merged can be taken back, until it was.
-            let halted = fleet.state.runs.values().filter(|run| run.halted.is_some());
-            let halted = halted.map(|run| morph(runs::item_id(run), runs::item(fleet, run)));
-            [morph("target", fleet_room::target(fleet)), update(fleet)].into_iter().chain(halted).collect()
+            // What a run merged that halted, or did not complete, can be taken back, until it was.
+            let reverting = fleet.state.runs.values().filter(|run| runs::may_revert(run));
+            let reverting = reverting.map(|run| morph(runs::item_id(run), runs::item(fleet, run)));
+            [morph("target", fleet_room::target(fleet)), update(fleet)].into_iter().chain(reverting).collect()
         }
         (PageKind::Run(id), Change::RemoteUpdated(_)) => {
-            let halted = fleet.run(*id).filter(|run| run.halted.is_some());
-            halted.map(|run| morph("run-head", runs::whole(fleet, run))).into_iter().collect()
+            let reverting = fleet.run(*id).filter(|run| runs::may_revert(run));
+            reverting.map(|run| morph("run-head", runs::whole(fleet, run))).into_iter().collect()
         }
         (PageKind::Fleet, Change::ServerUpdated(_)) => vec![morph("notices", fleet_room::notices(fleet))],
         (PageKind::Fleet, Change::Event(event)) => vec![first_event(fleet, event, events::FEW)],

@@ -66,9 +66,19 @@ fn every_page_renders() {
     });
     unreadable.server = Arc::new(nixfleet_protocol::api::Server { shared_agent_token: true, ..sample::server() });
     let reverted = super::tests::update::merged(sample::state(), &["hsb0", "hsb8"]);
-    let (empty, many) = (sample::empty(), many());
+    let (empty, many, story) = (sample::empty(), many(), sample::story());
     let failed = state.commands.values().find(|command| command.exit_code == Some(4)).unwrap();
     let pages = [
+        ("story", fleet_page(&view(&story, &ops), session)),
+        (
+            "story-host",
+            host_page(
+                &view(&story, &ops),
+                &story.hosts[&"atlas".parse().unwrap()].host,
+                &Stored { commands: &sample::dense(), ..Stored::default() },
+                session,
+            ),
+        ),
         ("fleet", fleet_page(&fleet, session)),
         ("empty", fleet_page(&view(&empty, &ops), session)),
         ("reverted", fleet_page(&view(&reverted, &ops), session)),

@@ -98,6 +98,11 @@ fn stage_labels(fleet: &Fleet<'_>, run: &Run) -> Vec<String> {
     run.ops.iter().map(|op| fleet.label(*op).to_owned()).collect()
 }
 
+/// Whether what it merged may be offered to be reverted: that goes by what the remote says.
+pub(super) fn may_revert(run: &Run) -> bool {
+    run.halted.is_some() || halt::may_revert(run)
+}
+
 fn head(fleet: &Fleet<'_>, run: &Run) -> Head {
     let (look, word) = words::run(run.state);
     let label = run.label.clone();
@@ -130,6 +135,7 @@ fn head(fleet: &Fleet<'_>, run: &Run) -> Head {
         buttons: can_cancel
             .then(|| Button::new("Cancel", "small", cancel).icon("i-stop").of(&label))
             .into_iter()
+            .chain(halt::afterwards(fleet, run))
             .collect(),
         label,
     }

@@ -3,11 +3,12 @@
 mod past;
 mod runs;
 mod settings;
+mod story;
 
 use std::sync::Arc;
 
 use nixfleet_model::fleet_state::FleetState;
-use nixfleet_model::view::HostView;
+use nixfleet_model::view::{HostView, SystemNow};
 use nixfleet_protocol::agent::{DeviceType, Disk, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{
     Action, ActionKind, Category, Command, CommandState, Deployed, Event, Host, HostState, Level, Light, LightStatus,
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 pub(super) use self::past::{dense, generations, past, week};
 pub(super) use self::runs::run;
 pub(super) use self::settings::settings;
+pub(super) use self::story::story;
 
 /// The moment of all samples.
 pub(super) const NOW: Time = Time::from_millis(1_795_240_944_007);
@@ -118,7 +120,7 @@ pub(super) fn refused(host: &Host) -> Vec<(Op, String)> {
 }
 
 pub(super) fn light(status: LightStatus, message: &str, kind: ActionKind, op: Option<Op>, label: &str) -> Light {
-    let action = Action { kind, op, pipeline: None, command_id: None, label: label.to_owned() };
+    let action = Action { kind, op, pipeline: None, command_id: None, label: label.to_owned(), args: None };
     Light { status, message: message.to_owned(), action, also: Vec::new() }
 }
 
@@ -268,7 +270,7 @@ pub(super) fn empty() -> FleetState {
 
 /// Puts a host into a state, in place of one of the same name.
 pub(super) fn put(state: &mut FleetState, host: Host) {
-    let view = HostView { host: Arc::new(host), refused: Arc::default() };
+    let view = HostView { host: Arc::new(host), refused: Arc::default(), system: SystemNow::Unknown };
     state.hosts.insert(view.host.id.clone(), Arc::new(view));
 }
 
@@ -307,6 +309,7 @@ pub(super) fn state() -> FleetState {
             pipeline: None,
             command_id: None,
             label: "Try again".to_owned(),
+            args: None,
         },
         Action {
             kind: ActionKind::Op,
@@ -314,6 +317,7 @@ pub(super) fn state() -> FleetState {
             pipeline: None,
             command_id: None,
             label: "Roll back".to_owned(),
+            args: None,
         },
     ];
     failing.failed_units = vec!["caddy.service".to_owned()];

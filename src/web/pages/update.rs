@@ -2,7 +2,7 @@
 //! which hosts, and the offer to revert a merge that went badly. Both come and go by themselves.
 
 use askama::Template;
-use nixfleet_model::remote::revert;
+use nixfleet_model::remote::{revert, wish};
 use nixfleet_protocol::Op;
 use nixfleet_protocol::api::{Host, HostState, Merged, PullRequest};
 
@@ -102,8 +102,13 @@ fn taken<'a>(fleet: &Fleet<'a>) -> Taken<'a> {
 }
 
 fn request_of(fleet: &Fleet<'_>, request: &PullRequest) -> Request {
+    // What speaks against it: where it can be merged all the same, who merges it is told before.
+    let but = request.why_not.as_deref().filter(|_| request.mergeable == Some(true)).map(words::sentence);
     let (look, mergeable, not) = match request.mergeable {
-        Some(true) => ("ok", "Can be merged.".to_owned(), None),
+        Some(true) => match &but {
+            Some(but) => ("outdated", format!("Can be merged. {but}"), None),
+            None => ("ok", "Can be merged.".to_owned(), None),
+        },
         Some(false) => {
             let why = request.why_not.as_deref().map(words::sentence);
             let why = why.unwrap_or_else(|| "It can’t be merged as it is.".to_owned());
@@ -120,16 +125,20 @@ fn request_of(fleet: &Fleet<'_>, request: &PullRequest) -> Request {
     let hosts: Vec<&str> = taken.now.iter().chain(&taken.offline).copied().collect();
     let mut buttons = Vec::new();
     if let Some(entry) = fleet.pipeline(MERGE_DEPLOY) {
-        let sentence = sentence(number, branch, &taken);
-        let json = serde_json::json!(hosts).to_string();
+        let mut sentence = sentence(number, branch, &taken);
+        sentence.extend(but.iter().flat_map(|but| ["\n", but]));
+        // What is shown is what is merged: another one, or a head that has moved meanwhile, is refused.
+        let options = serde_json::json!({ "args": { Op::MergePr.as_str(): wish::shown(request) } });
         let none = hosts.is_empty().then(|| "No host could be deployed to now.".to_owned());
-        let does = Does::pipeline(entry, &json, sentence, &format!("#{number}")).not(not.clone().or(none));
+        let does = Does::pipeline(entry, "[]", sentence, &format!("#{number}"))
+            .body(&serde_json::json!({ "hosts": hosts, "options": options }))
+            .not(not.clone().or(none));
         buttons.push(Button::new(&entry.label, "main", does).icon("i-run").of(&format!("#{number}")));
     }
-    // What is shown is what is merged: a head that has moved meanwhile is refused.
+    let only = format!("Merges #{number} into {branch}. No host is touched: all are behind then.");
     let merge = Does::post(format!("/api/v1/ops/{}", Op::MergePr), format!("Merge #{number}"))
-        .body(&serde_json::json!({ "args": { "number": number, "head": request.head } }))
-        .confirm(format!("Merges #{number} into {branch}. No host is touched: all are behind then."), "Merge")
+        .body(&serde_json::json!({ "args": wish::shown(request) }))
+        .confirm([Some(only), but].into_iter().flatten().collect::<Vec<_>>().join("\n"), "Merge")
         .not(not);
     buttons.push(Button::new("Merge only", "", merge).of(&format!("#{number}")));
     let count = |count: Option<u32>, one: &str, many: &str| {
@@ -177,6 +186,7 @@ fn revert_of(fleet: &Fleet<'_>) -> Option<Revert> {
         remote.branch
     );
     let does = Does::post(format!("/api/v1/ops/{}", Op::RevertPr), format!("Revert #{number}"))
+        .body(&serde_json::json!({ "args": { "number": number } }))
         .confirm(format!("{} {consequence}", offer.sentence()), "Revert");
     Some(Revert {
         sentence: offer.sentence(),

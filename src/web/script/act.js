@@ -146,7 +146,7 @@ export function actions({ opened, signedIn, query }) {
     if (form) {
       const { of } = form.dataset;
       const { totp, ...rest } = written(form.elements);
-      Object.assign(given, { totp }, of ? { [of]: rest } : rest);
+      Object.assign(given, { totp }, of ? { [of]: { ...given[of], ...rest } } : rest);
     }
     const cut = /down|off/.test(document.documentElement.dataset.link);
     const answer = cut ? null : await send(url, given, data.method).catch(() => null);

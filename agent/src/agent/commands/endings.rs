@@ -112,7 +112,13 @@ impl Commands {
             let carriers = remains::carriers(order.id);
             remains::kill_all(order.id, group.filter(|group| carriers.contains(group)));
         }
-        Self::conclude(entry, order, judged)
+        Self::conclude(entry, order, judged)?;
+        let needs_root = ops::needs_root(&order.ops, order.host.platform);
+        if judged == Abandoned::RunnerDied && needs_root && !self.launcher.root {
+            // Its processes are root's, and only root sees which they are.
+            self.launcher.launch(entry, needs_root)?;
+        }
+        Ok(())
     }
 
     fn conclude(entry: &Entry, order: &Order, judged: Abandoned) -> io::Result<()> {
@@ -175,7 +181,6 @@ impl Commands {
             let looked = self.look_at(id);
             let Some(delivery) = self.deliveries.get_mut(id) else { continue };
             match looked {
-                Ok(None) => {}
                 Ok(Some(over)) => {
                     delivery.is_well();
                     ended |= over;
@@ -183,7 +188,7 @@ impl Commands {
                 Err(error) if delivery.is_new_trouble(&error) => {
                     warn!(command = %id, %error, "the command's folder can't be worked with, trying again");
                 }
-                Err(_) => {}
+                Ok(None) | Err(_) => {}
             }
         }
         ended
@@ -238,6 +243,7 @@ impl Commands {
             info!(command = %id, exit_code = outcome.exit_code, message = outcome.message, "ended");
             let ops = delivery.ops.clone();
             delivery.outcome = Some(outcome.clone());
+            delivery.launched = None;
             self.note_last(&ops, &outcome);
             return Ok(Some(true));
         }

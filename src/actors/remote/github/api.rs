@@ -9,6 +9,7 @@ use http_body_util::Full;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, StatusCode};
 use nixfleet_model::compartments::moment;
+use nixfleet_model::remote::code::Code;
 use nixfleet_model::remote::limit::{Limit, Said};
 use nixfleet_model::remote::refusals::{self, Change};
 use nixfleet_protocol::Time;
@@ -71,9 +72,9 @@ impl Trouble {
     pub(super) fn not_done(&self, change: Change, what: &str, branch: &str) -> NotDone {
         let (code, message) = match self {
             Self::Status { status, words } => refusals::refused(change, status.as_u16(), words, what, branch),
-            Self::Limited(_) => ("rate_limited", format!("{self}: try again then")),
-            Self::Http(_) => ("unreachable", format!("{self}: try again in a moment")),
-            Self::Strange(_) | Self::Sentence(_) => ("forge_failed", self.to_string()),
+            Self::Limited(_) => (Code::RateLimited, format!("{self}: try again then")),
+            Self::Http(_) => (Code::Unreachable, format!("{self}: try again in a moment")),
+            Self::Strange(_) | Self::Sentence(_) => (Code::ForgeFailed, self.to_string()),
         };
         NotDone { code, message }
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
+use nixfleet_model::remote::code::Code;
 use nixfleet_model::remote::refusals::{Change, is_race, wants_squash};
 use nixfleet_model::remote::wish::Merge;
 use serde_json::json;
@@ -10,7 +11,7 @@ use serde_json::json;
 use super::Github;
 use super::api::Trouble;
 use super::head::commit;
-use super::pulls::Pull;
+use super::pulls::{Pull, is_update};
 use crate::actors::remote::forge::{Landed, NotDone};
 
 /// How long it waits before it tries or looks again.
@@ -28,16 +29,20 @@ impl Github {
             let pull = match self.pull(number).await {
                 Ok(pull) => pull,
                 Err(trouble) if trouble.is(StatusCode::NOT_FOUND) => {
-                    return Err(no("no_pending_pr", format!("there is no pull request #{number}")));
+                    return Err(no(Code::NoPendingPr, format!("there is no pull request #{number}")));
                 }
                 Err(trouble) => return Err(failed(trouble, &named)),
             };
             let what = format!("#{number} \"{}\"", pull.title);
+            if pull.base.branch != self.branch {
+                let why = format!("{what} goes to {} and not to {}", pull.base.branch, self.branch);
+                return Err(no(Code::PrChanged, why));
+            }
             if pull.merged || pull.merged_at.is_some() {
                 // Ours, where an answer was lost.
                 return self.landed(pull, attempt == 0).await.map_err(|trouble| failed(trouble, &what));
             }
-            let shown = self.may_merge(&wish, &pull)?;
+            let shown = Self::may_merge(&wish, &pull)?;
             let body = json!({ "sha": shown, "merge_method": method });
             match self.api.change(Method::PUT, &format!("/pulls/{number}/merge"), &body).await {
                 Ok(said) => {
@@ -57,29 +62,30 @@ impl Github {
                 Err(trouble) => return Err(failed(trouble, &what)),
             }
         }
-        Err(no("not_mergeable", format!("{named} can't be merged: {} moves all the time; try again", self.branch)))
+        Err(no(Code::NotMergeable, format!("{named} can't be merged: {} moves all the time; try again", self.branch)))
     }
 
-    /// The commit that may be merged: the one that was shown, of a pull request that is open and goes to the branch.
-    fn may_merge<'a>(&self, wish: &'a Merge, pull: &Pull) -> Result<&'a str, NotDone> {
+    /// The commit that may be merged: the one that was shown, of a pull request that is open.
+    fn may_merge<'a>(wish: &Merge, pull: &'a Pull) -> Result<&'a str, NotDone> {
         let what = format!("#{} \"{}\"", pull.number, pull.title);
         if pull.state != "open" {
-            return Err(no("pr_closed", format!("{what} was closed without being merged")));
+            return Err(no(Code::PrClosed, format!("{what} was closed without being merged")));
         }
         let Some(shown) = &wish.head else {
-            return Err(no("no_pending_pr", format!("{what} is not merged, and is not the update that waits")));
+            return Err(no(Code::NoPendingPr, format!("{what} is not merged, and is not the update that waits")));
         };
-        if pull.base.branch != self.branch {
-            return Err(no("pr_changed", format!("{what} goes to {} and not to {}", pull.base.branch, self.branch)));
-        }
-        if pull.head.sha != shown.as_str() {
+        if !pull.head.sha.starts_with(shown.as_str()) {
             let why = "has other commits than those that were shown: look at it again, then merge";
-            return Err(no("pr_changed", format!("{what} {why}")));
+            return Err(no(Code::PrChanged, format!("{what} {why}")));
         }
         if pull.draft {
-            return Err(no("not_mergeable", format!("{what} is a draft: mark it as ready there")));
+            return Err(no(Code::NotMergeable, format!("{what} is a draft: mark it as ready there")));
         }
-        Ok(shown.as_str())
+        // Anybody can open a pull request: what is no update is merged by those who look at it, and not from here.
+        if !is_update(pull) {
+            return Err(no(Code::NoPendingPr, format!("{what} is no update: it has neither the label nor the title")));
+        }
+        Ok(&pull.head.sha)
     }
 
     /// A pull request that is merged already. Whether one commit holds all of it shows in the commit: a merge has two
@@ -95,9 +101,10 @@ impl Github {
 }
 
 fn landed(pull: Pull, commit: nixfleet_protocol::Commit, revertible: bool, already: bool) -> Landed {
-    Landed { number: pull.number, title: pull.title, url: pull.html_url, commit, revertible, already }
+    let at = pull.merged_at.as_deref().and_then(|at| at.parse().ok());
+    Landed { number: pull.number, title: pull.title, url: pull.html_url, commit, revertible, already, at }
 }
 
-pub(super) fn no(code: &'static str, message: String) -> NotDone {
+pub(super) fn no(code: Code, message: String) -> NotDone {
     NotDone { code, message }
 }

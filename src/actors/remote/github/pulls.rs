@@ -1,6 +1,6 @@
 //! Update pull requests: listed, and the newest ones looked at, since only the single one says whether it can be merged.
 
-use nixfleet_model::remote::updates::{self, Listed};
+use nixfleet_model::remote::updates::{self, Found, Listed};
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::PullRequest;
 use serde::Deserialize;
@@ -66,7 +66,7 @@ struct Label {
 }
 
 impl Github {
-    pub(super) async fn update(&self) -> Result<Option<PullRequest>, Trouble> {
+    pub(super) async fn update(&self, before: Option<u64>) -> Result<Found, Trouble> {
         let mut numbers = Vec::new();
         let base = encoded(&self.branch).replace('/', "%2F");
         let path = format!("/pulls?state=open&base={base}&sort=created&direction=desc&per_page=100");
@@ -87,7 +87,7 @@ impl Github {
                 waiting.push(self.told(pull)?);
             }
         }
-        Ok(updates::choose(waiting))
+        Ok(updates::choose(waiting, before))
     }
 
     pub(super) async fn pull(&self, number: u64) -> Result<Pull, Trouble> {
@@ -112,7 +112,8 @@ impl Github {
     }
 }
 
-fn is_update(pull: &Pull) -> bool {
+/// Whether it is an update of the fleet.
+pub(super) fn is_update(pull: &Pull) -> bool {
     let labels: Vec<String> = pull.labels.iter().map(|label| label.name.clone()).collect();
     let name = |end: &End| end.repo.as_ref().map(|repo| repo.full_name.clone());
     let foreign = name(&pull.head).is_none() || name(&pull.head) != name(&pull.base);

@@ -9,6 +9,7 @@
 //! is the same commit whoever makes it again; a revert that goes on after a crash finds it on the branch.
 
 use hyper::{Method, StatusCode};
+use nixfleet_model::remote::code::Code;
 use nixfleet_model::remote::refusals::{Change, is_protected};
 use nixfleet_model::remote::wish::Revert;
 use nixfleet_protocol::Commit;
@@ -47,7 +48,7 @@ impl Github {
         let tip = self.tip().await?;
         if !self.is_on_branch(&tip, &wish.commit).await? {
             let message = format!("#{} is not on {} any more: there is nothing to revert", wish.number, self.branch);
-            return Err(Stop::NotDone(no("nothing_to_revert", message)));
+            return Err(Stop::NotDone(no(Code::NothingToRevert, message)));
         }
         if let Some(pull) = self.own_pull(wish).await? {
             return Ok(match pull.merge_commit_sha.as_deref().filter(|_| pull.merged_at.is_some()) {
@@ -70,7 +71,7 @@ impl Github {
         let merge = self.commit(wish.commit.as_str()).await?;
         let Some(before) = merge.parents.first() else {
             let message = format!("{} has nothing before it to go back to", wish.commit.short());
-            return Err(Stop::NotDone(no("nothing_to_revert", message)));
+            return Err(Stop::NotDone(no(Code::NothingToRevert, message)));
         };
         let before = self.commit(&before.sha).await?;
         let when = a_second_after(&merge.committer.date);

@@ -12,6 +12,7 @@ use nixfleet_model::command::Command;
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::host_core::Submitted;
 use nixfleet_model::remote::Relation;
+use nixfleet_model::remote::code::Code;
 use nixfleet_model::remote::polling::Patience;
 use nixfleet_model::remote::wish;
 use nixfleet_model::view::command_view;
@@ -157,7 +158,7 @@ impl State {
             let Some(command) = self.open.get(&id).cloned() else { continue };
             let Some(forge) = self.args.settings.forge.clone() else {
                 let why = "pull requests can't be changed from here any more: set NIXFLEET_GITHUB_REPO";
-                self.finish(id, Ended::badly(Some("no_pull_requests"), why));
+                self.finish(id, Ended::badly(Some(Code::NoPullRequests), why));
                 continue;
             };
             let news = move |outcome| Msg::Changed(id, outcome);
@@ -188,7 +189,7 @@ impl State {
             Some(Change::Revert(Ok(Reverted::Waits { number, url }))) => {
                 let branch = &self.record.branch;
                 let message = format!("{branch} takes pull requests alone, so #{number} reverts it: merge it at {url}");
-                let ended = Ended { state: CommandState::Partial, code: Some("revert_pr_waits"), message };
+                let ended = Ended { state: CommandState::Partial, code: Some(Code::RevertPrWaits), message };
                 self.end_change(myself, id, ended);
             }
             Some(Change::Merge(Err(NotDone { code, message })) | Change::Revert(Err(NotDone { code, message }))) => {
@@ -200,17 +201,21 @@ impl State {
 
     fn landed(&mut self, myself: &ActorRef<Msg>, id: CommandId, landed: Landed) {
         let actor = self.open.get(&id).map_or_else(String::new, |command| command.actor.clone());
-        let Landed { number, title, url, commit, revertible, already } = landed;
+        let Landed { number, title, url, commit, revertible, already, at } = landed;
         let how = if already { "was merged already" } else { "is merged" };
         let message = format!("#{number} \"{title}\" {how}, with {}", commit.short());
         if self.record.pull_request.as_ref().is_some_and(|waiting| waiting.number == number) {
             self.record.pull_request = None;
         }
-        if revertible && self.record.merged.as_ref().is_none_or(|before| before.number != number) {
-            let event = audit(&actor, "pull_request_merged", &message);
-            self.event_of(number, &url, event);
-            self.record.merged =
-                Some(Merged { number, title, url, commit: commit.clone(), at: Time::now(), by: actor });
+        let at = at.unwrap_or_else(Time::now);
+        // Somebody may ask for one that was merged long ago, from a page that was left open.
+        let is_last = |before: &Merged| before.number != number && (!already || at > before.at);
+        if self.record.merged.as_ref().is_none_or(is_last) {
+            self.record.merged = None;
+            if revertible {
+                self.event_of(number, &url, audit(&actor, "pull_request_merged", &message));
+                self.record.merged = Some(Merged { number, title, url, commit: commit.clone(), at, by: actor });
+            }
         }
         self.show(myself, id, Shows { commit, message });
     }
@@ -280,12 +285,17 @@ impl State {
         match self.changing.as_ref().filter(|changing| changing.id == id) {
             None => self.finish(id, Ended::badly(None, format!("the remote gave no answer within {within} s"))),
             Some(Changing { done: Some(shows), .. }) => {
-                let message = format!("{}; the remote does not show it after {within} s yet", shows.message);
-                self.end_change(myself, id, Ended::well(message));
+                // No success: who goes on from there would deploy the old head, and call it done.
+                let message = format!(
+                    "{}, but the branch's head does not show it after {within} s: where it is read from lags behind",
+                    shows.message
+                );
+                let ended = Ended { state: CommandState::Partial, code: Some(Code::HeadNotSeen), message };
+                self.end_change(myself, id, ended);
             }
             Some(Changing { done: None, .. }) => {
                 let why = format!("no answer within {within} s: look at the pull request whether it happened");
-                self.end_change(myself, id, Ended::badly(Some("no_answer"), why));
+                self.end_change(myself, id, Ended::badly(Some(Code::NoAnswer), why));
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use nixfleet_model::event::NewEvent;
 use nixfleet_model::remote::polling::Effect;
-use nixfleet_model::remote::updates;
+use nixfleet_model::remote::updates::{self, Found};
 use nixfleet_protocol::Time;
 use nixfleet_protocol::api::{Category, Level, PullRequest};
 use ractor::ActorRef;
@@ -32,7 +32,8 @@ impl State {
             match effect {
                 Effect::Start(number) => {
                     let Some(forge) = self.args.settings.forge.clone() else { continue };
-                    let work = async move { forge.waiting().await };
+                    let before = self.record.pull_request.as_ref().map(|before| before.number);
+                    let work = async move { forge.waiting(before).await };
                     self.looking = Some(Job::start(myself, work, move |found| Msg::UpdatesRead(number, found)));
                 }
                 Effect::Wake(wait, generation) => {
@@ -61,12 +62,14 @@ impl State {
         &mut self,
         myself: &ActorRef<Msg>,
         number: u64,
-        found: Option<Result<Option<PullRequest>, Unreadable>>,
+        found: Option<Result<Found, Unreadable>>,
     ) {
         self.looking = None;
+        let mut open = false;
         let well = match found {
-            Some(Ok(waiting)) => {
-                self.update_waits(waiting);
+            Some(Ok(found)) => {
+                open = found.open;
+                self.update_waits(found.waits);
                 true
             }
             Some(Err(Unreadable(why))) => {
@@ -82,7 +85,7 @@ impl State {
         let rest = self.args.settings.forge.as_ref().and_then(|forge| forge.rest());
         let effects = self.updates.ended(number, well, rest, self.started.elapsed());
         self.perform_updates(myself, effects);
-        if well && let Some(wait) = updates::again(self.record.pull_request.as_ref(), self.open_answers) {
+        if let Some(wait) = updates::again(open, self.open_answers) {
             self.open_answers += 1;
             myself.send_after(wait, || Msg::UpdatesAgain);
         }

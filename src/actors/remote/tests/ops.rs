@@ -1,5 +1,7 @@
 //! Ops that concern no host: merges and reverts over a forge that does as the test says.
 
+use nixfleet_model::remote::code::Code;
+use nixfleet_model::remote::updates;
 use nixfleet_model::remote::wish::{Merge, Revert};
 use nixfleet_protocol::api::PullRequest;
 use serde_json::json;
@@ -15,7 +17,7 @@ struct FakeForge {
     remote: Arc<Fake>,
     waiting: Mutex<Result<Option<PullRequest>, &'static str>>,
     merged: Mutex<bool>,
-    refuses: Mutex<Option<&'static str>>,
+    refuses: Mutex<Option<Code>>,
     /// What was really done.
     done: Mutex<Vec<String>>,
     asked: Mutex<Vec<String>>,
@@ -23,6 +25,8 @@ struct FakeForge {
     gate: Semaphore,
     /// The head follows at once.
     shows: bool,
+    /// It was merged by somebody then, and whether one commit holds all of it.
+    before: Mutex<Option<(Time, bool)>>,
 }
 
 fn update(mergeable: Option<bool>) -> PullRequest {
@@ -53,6 +57,7 @@ impl FakeForge {
             looks: Mutex::default(),
             gate: Semaphore::new(1_000),
             shows: true,
+            before: Mutex::default(),
         }
     }
 
@@ -66,9 +71,10 @@ impl FakeForge {
 }
 
 impl Forge for FakeForge {
-    fn waiting(&self) -> source::Later<'_, Result<Option<PullRequest>, Unreadable>> {
+    fn waiting(&self, _before: Option<u64>) -> source::Later<'_, Result<Found, Unreadable>> {
         *self.looks.lock().unwrap() += 1;
         let answer = self.waiting.lock().unwrap().clone().map_err(|why| Unreadable(why.to_owned()));
+        let answer = answer.map(|waits| updates::choose(waits.into_iter().collect(), None));
         Box::pin(async move { answer })
     }
 
@@ -79,7 +85,8 @@ impl Forge for FakeForge {
             if let Some(code) = *self.refuses.lock().unwrap() {
                 return Err(NotDone { code, message: "no".to_owned() });
             }
-            let already = std::mem::replace(&mut *self.merged.lock().unwrap(), true);
+            let before = *self.before.lock().unwrap();
+            let already = before.is_some() || std::mem::replace(&mut *self.merged.lock().unwrap(), true);
             if !already {
                 self.done.lock().unwrap().push(format!("merged {}", wish.number));
                 *self.waiting.lock().unwrap() = Ok(None);
@@ -94,8 +101,9 @@ impl Forge for FakeForge {
                 title: "flake.lock: Update".to_owned(),
                 url: "https://example.org/12".to_owned(),
                 commit: commit(MERGED),
-                revertible: true,
+                revertible: before.is_none_or(|(_, whole)| whole),
                 already,
+                at: before.map(|(at, _)| at),
             })
         })
     }
@@ -128,6 +136,16 @@ impl Bench {
         let submitted = self.handle.submit(Wanted::new(op, "user")).await;
         let Submitted::Accepted(command) = submitted else { panic!("not accepted: {submitted:?}") };
         command.id
+    }
+
+    /// Merges this one, to the end.
+    async fn merge(&self, number: u64) -> nixfleet_model::command::Command {
+        let mut wanted = Wanted::new(Op::MergePr, "user");
+        wanted.args = json!({ "number": number }).as_object().unwrap().clone();
+        let submitted = self.handle.submit(wanted).await;
+        let Submitted::Accepted(command) = submitted else { panic!("not accepted: {submitted:?}") };
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        self.last(command.id)
     }
 
     fn last(&self, id: CommandId) -> nixfleet_model::command::Command {
@@ -185,6 +203,50 @@ async fn a_command_is_not_over_before_the_head_shows_what_was_merged() {
     bench.fake.set(Ok(MERGED));
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(bench.last(id).state, CommandState::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_merge_that_the_head_never_shows_is_a_part_and_remembered_and_found_again() {
+    let (bench, forge) = bench_over(|remote| FakeForge { shows: false, ..FakeForge::new(remote) }).await;
+    let id = bench.submit(Op::MergePr).await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    let command = bench.last(id);
+    assert_eq!((command.state, command.code.as_deref()), (CommandState::Partial, Some("head_not_seen")));
+    assert!(command.message.unwrap().contains("does not show it after 60 s"));
+    assert_eq!(bench.now().merged.as_ref().map(|merged| merged.number), Some(12), "it can be reverted");
+    // Who tries again finds it, once the head is there.
+    bench.fake.set(Ok(MERGED));
+    let again = bench.merge(12).await;
+    assert_eq!(again.state, CommandState::Success, "{:?}", again.message);
+    assert_eq!(forge.done(), ["merged 12"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_merged_before_the_last_one_is_not_taken_for_the_last_one() {
+    let (bench, forge) = bench().await;
+    bench.submit(Op::MergePr).await;
+    moment().await;
+    let last = bench.now().merged.clone().unwrap();
+    // A tab that was left open since asks for an older one.
+    *forge.before.lock().unwrap() = Some((Time::from_millis(1), true));
+    assert_eq!(bench.merge(11).await.state, CommandState::Success);
+    assert_eq!(bench.now().merged, Some(last), "what is reverted is still the last one");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_somebody_else_merged_later_is_the_last_one() {
+    let (bench, forge) = bench().await;
+    bench.submit(Op::MergePr).await;
+    moment().await;
+    let later = Time::now().plus(Duration::from_hours(1));
+    *forge.before.lock().unwrap() = Some((later, true));
+    assert_eq!(bench.merge(14).await.state, CommandState::Success);
+    let merged = bench.now().merged.clone().unwrap();
+    assert_eq!((merged.number, merged.at), (14, later));
+    // Rebased by somebody: no single commit takes it back, and the one before is not the last one any more.
+    *forge.before.lock().unwrap() = Some((later.plus(Duration::from_hours(1)), false));
+    assert_eq!(bench.merge(15).await.state, CommandState::Success);
+    assert_eq!(bench.now().merged, None);
 }
 
 #[tokio::test(start_paused = true)]
@@ -256,12 +318,18 @@ async fn an_actor_that_died_in_the_middle_of_a_merge_merges_once() {
 #[tokio::test(start_paused = true)]
 async fn what_the_forge_refuses_ends_the_command_with_its_code() {
     let (bench, forge) = bench().await;
-    *forge.refuses.lock().unwrap() = Some("merge_conflict");
+    *forge.refuses.lock().unwrap() = Some(Code::NotMergeable);
     let id = bench.submit(Op::MergePr).await;
     moment().await;
     let command = bench.last(id);
-    assert_eq!((command.state, command.code.as_deref()), (CommandState::Error, Some("merge_conflict")));
+    assert_eq!((command.state, command.code.as_deref()), (CommandState::Error, Some("not_mergeable")));
     assert_eq!(bench.now().merged, None);
+    // What tells people of it goes by these.
+    let batches = bench.batches.lock().unwrap();
+    let event = batches.iter().flat_map(|batch| &batch.events).rfind(|event| event.action == "command_finished");
+    let details: serde_json::Value = serde_json::from_str(event.unwrap().details.as_deref().unwrap()).unwrap();
+    assert_eq!((&details["command_id"], &details["op"]), (&json!(id), &json!("merge-pr")));
+    assert_eq!(details["state"], "ERROR");
 }
 
 #[tokio::test(start_paused = true)]
@@ -317,6 +385,19 @@ async fn a_burst_of_webhooks_asks_once_and_a_delivery_that_comes_again_not_at_al
     bench.handle.webhook(Some("new".to_owned()), About::PullRequests);
     moment().await;
     assert_eq!((bench.fake.reads(), *forge.looks.lock().unwrap()), (after.0, after.1 + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_push_to_a_branch_that_nobody_follows_asks_nothing() {
+    let (bench, forge) = bench().await;
+    let asked = || (bench.fake.reads(), *forge.looks.lock().unwrap());
+    let before = asked();
+    bench.handle.webhook(Some("1".to_owned()), About::Branch("update-1".to_owned()));
+    moment().await;
+    assert_eq!(asked(), before);
+    bench.handle.webhook(Some("2".to_owned()), About::Branch("main".to_owned()));
+    moment().await;
+    assert_eq!(asked(), (before.0 + 1, before.1 + 1));
 }
 
 #[tokio::test(start_paused = true)]

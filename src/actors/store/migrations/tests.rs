@@ -8,7 +8,7 @@ use nixfleet_model::event::NewEvent;
 use nixfleet_model::host::{Chosen, DeployedRecord, Facts, Freshness, History, HostRecord, SwitchRun, TestRun};
 use nixfleet_model::load::Load;
 use nixfleet_model::notify::{Kind, Notice, Waiting};
-use nixfleet_model::pipeline::{Cell, RunHost, RunRecord, Soak, Stage, Stop, Tried};
+use nixfleet_model::pipeline::{Baseline, Cell, Moved, RunHost, RunRecord, Soak, Stage, Stop, Tried};
 use nixfleet_model::remote::{Desired, Failing, Relation, RemoteState};
 use nixfleet_protocol::agent::{DeviceType, Disk, Generation, HostType, Location, Metrics, Platform};
 use nixfleet_protocol::api::{
@@ -296,7 +296,9 @@ pub(super) fn run() -> RunRecord {
         groups: 7,
         hosts: 1,
         group: 8,
-        soak: Some(Soak { since: Time::from_millis(9), until: Time::from_millis(10) }),
+        soak: Some(Soak { since: Time::from_millis(9), until: Time::from_millis(10), tests: true }),
+        heads: vec![text("abcdef7")],
+        moved: Some(Moved { branch: "main".to_owned(), from: text("abcdef8"), to: text("abcdef9") }),
         halted: Some(Stop { at: Time::from_millis(11), why: "why".to_owned() }),
         cancelled: Some(Stop { at: Time::from_millis(12), why: "who".to_owned() }),
         rolls_back: true,
@@ -312,6 +314,7 @@ fn cell() -> Cell {
         command: Some(CommandId::from_uuid(uuid(7))),
         turn_at: at(1),
         begun_at: at(2),
+        rests_since: at(3),
         code: some("code"),
         message: some("message"),
     }
@@ -327,7 +330,8 @@ pub(super) fn run_host() -> RunHost {
         tried: vec![Tried { stage: 3, command: Some(CommandId::from_uuid(uuid(6))), state: CommandState::Error }],
         fell: some("fell"),
         forgiven: true,
-        was_red: true,
+        before: Some(Baseline { red: true, current: true, failed_units: vec!["unit".to_owned()] }),
+        switched: true,
     }
 }
 
@@ -390,12 +394,12 @@ fn version_1_of_every_record_is_what_it_was() {
     golden::<v1::RunRecord>(
         "run",
         &run(),
-        "100000000000000000000000000000000806646f2d616c6c06446f20616c6c0475736572010103686f7702086d657267652d7072027b7d08726f6c6c6261636b077b2261223a317d020107011000000000000000000000000000000007010201040104636f646501076d65737361676500917b2263616e617279223a7b22686f737473223a5b2268736230225d2c22746167223a2274227d2c227761766573223a5b312c325d2c22736f616b5f73223a332c226d61785f6661696c75726573223a342c22706172616c6c656c223a352c22776169745f73223a362c226f66666c696e65223a22736b6970222c22666f726365223a747275652c2261726773223a7b7d7d07010801121401160377687901180377686f01011a011c",
+        "100000000000000000000000000000000806646f2d616c6c06446f20616c6c0475736572010103686f7702086d657267652d7072027b7d08726f6c6c6261636b077b2261223a317d0201070110000000000000000000000000000000070102010401060104636f646501076d65737361676500917b2263616e617279223a7b22686f737473223a5b2268736230225d2c22746167223a2274227d2c227761766573223a5b312c325d2c22736f616b5f73223a332c226d61785f6661696c75726573223a342c22706172616c6c656c223a352c22776169745f73223a362c226f66666c696e65223a22736b6970222c22666f726365223a747275652c2261726773223a7b7d7d0701080112140101076162636465663701046d61696e0761626364656638076162636465663901160377687901180377686f01011a011c",
     );
     golden::<v1::RunHost>(
         "host of a run",
         &run_host(),
-        "1000000000000000000000000000000008046873623001020207011000000000000000000000000000000007010201040104636f646501076d657373616765000000000000010301100000000000000000000000000000000609010466656c6c0101",
+        "10000000000000000000000000000000080468736230010202070110000000000000000000000000000000070102010401060104636f646501076d65737361676500000000000000010301100000000000000000000000000000000609010466656c6c010101010104756e697401",
     );
     golden::<v1::Waiting>(
         "notification",

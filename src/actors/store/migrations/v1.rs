@@ -233,6 +233,8 @@ frozen_structs! {
         hosts: u32,
         group: u32,
         soak: Option<Soak>,
+        heads: Vec<Commit>,
+        moved: Option<Moved>,
         halted: Option<Stop>,
         cancelled: Option<Stop>,
         rolls_back: bool,
@@ -241,7 +243,9 @@ frozen_structs! {
         finished_at: Option<Time>,
     }
     Stage = pipeline::Stage { op: Op, args: String }
-    Soak = pipeline::Soak { since: Time, until: Time }
+    Soak = pipeline::Soak { since: Time, until: Time, tests: bool }
+    Moved = pipeline::Moved { branch: String, from: Commit, to: Commit }
+    Baseline = pipeline::Baseline { red: bool, current: bool, failed_units: Vec<String> }
     Stop = pipeline::Stop { at: Time, why: String }
     RunHost = pipeline::RunHost {
         run: RunId,
@@ -252,13 +256,15 @@ frozen_structs! {
         tried: Vec<Tried>,
         fell: Option<String>,
         forgiven: bool,
-        was_red: bool,
+        before: Option<Baseline>,
+        switched: bool,
     }
     Cell = pipeline::Cell {
         state: CommandState,
         command: Option<CommandId>,
         turn_at: Option<Time>,
         begun_at: Option<Time>,
+        rests_since: Option<Time>,
         code: Option<String>,
         message: Option<String>,
     }

@@ -83,3 +83,27 @@ async fn a_sync_that_fails_refuses_what_was_written_behind_it_and_it_goes_on_whe
     );
     store.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_sync_that_failed_it_goes_on_in_files_that_are_written_anew() {
+    use std::os::unix::fs::MetadataExt as _;
+
+    let dir = tempfile::tempdir().unwrap();
+    let store = Running::open(dir.path()).await;
+    assert!(flood(&store, 0..100).await.iter().all(Result::is_ok));
+    // Held open, so that its number is not given to another file.
+    let before = std::fs::File::open(dir.path().join("store/db")).unwrap();
+    std::fs::write(dir.path().join(BAD_SYNC), "").unwrap();
+    assert!(store.handle.commit_once(writes(vec![put_host("hsb0")])).await.is_err());
+    std::fs::remove_file(dir.path().join(BAD_SYNC)).unwrap();
+    store.handle.commit(writes(vec![put_host("hsb0")])).await.unwrap();
+    let after = std::fs::metadata(dir.path().join("store/db")).unwrap();
+    assert_ne!(before.metadata().unwrap().ino(), after.ino(), "nobody trusts what the system took for written");
+    assert!(store.handle.command(id(99)).await.unwrap().is_some());
+    assert!(flood(&store, 100..200).await.iter().all(Result::is_ok));
+    store.stop().await;
+    let store = Running::open(dir.path()).await;
+    assert_eq!(store.handle.events(None, 1).await.unwrap()[0].id.0, 200);
+    assert_eq!(store.handle.load().await.unwrap().warnings, Vec::<String>::new());
+    store.stop().await;
+}

@@ -8,6 +8,7 @@ use super::super::backup;
 use super::super::compaction::{self, CantCompact, Live};
 use super::super::disk::CantWrite;
 use super::super::folder::Folder;
+use super::super::trees::Trees;
 use super::super::{Compacted, StoreError, replacement};
 use super::{Job, Writer};
 
@@ -53,6 +54,24 @@ impl Writer {
             self.in_trouble(&CantWrite::Placed(error.to_string()));
         }
         placed
+    }
+
+    /// A store whose sync failed, in new files: nothing else proves that what is read of it is on the disk too.
+    pub(super) fn written_anew(&mut self, trees: Trees) -> Result<Trees, String> {
+        let data = self.disk.folder().data().to_owned();
+        self.shared.busy.begin("the store is written anew, because the disk failed");
+        let copied = compaction::copy(&trees, self.disk.folder(), &self.shared.busy);
+        self.shared.busy.end();
+        drop(trees);
+        let said = |error: &dyn std::fmt::Display| {
+            format!("syncing to disk failed, and the store can't be written anew: {error}; look after the disk")
+        };
+        if let Err(error) = copied {
+            replacement::give_up(&data).map_err(|error| said(&error))?;
+            return Err(said(&error));
+        }
+        replacement::ready(&data, None).map_err(|error| said(&error))?;
+        self.disk.open_again().map_err(|error| said(&error))
     }
 
     /// Makes the copy, and closes the old store.

@@ -4,6 +4,7 @@ use nixfleet_protocol::{Op, Time};
 
 use super::Refusal;
 use crate::compartments::{actions, sentence};
+use crate::remote::code::Code;
 use crate::remote::wish::cant_be_merged;
 use crate::remote::{Readability, RemoteState};
 
@@ -27,17 +28,19 @@ pub(super) fn pull_request(remote: &RemoteState) -> Result<(), Refusal> {
         Some(waiting) if waiting.mergeable != Some(false) => Ok(()),
         Some(waiting) => {
             let named = format!("#{} {}", waiting.number, sentence::quoted(&waiting.title));
-            Err(Refusal::new("no_pending_pr", cant_be_merged(waiting, &named)))
+            Err(Refusal::new(Code::NoPendingPr.as_str(), cant_be_merged(waiting, &named)))
         }
-        None => {
-            Err(Refusal::new("no_pending_pr", "No update pull request waits.").offering(actions::start(Op::RefreshGit)))
-        }
+        None => Err(Refusal::new(Code::NoPendingPr.as_str(), "No update pull request waits.")
+            .offering(actions::start(Op::RefreshGit))),
     }
 }
 
 pub(super) fn merged_by_us(remote: &RemoteState) -> Result<(), Refusal> {
     match &remote.merged {
         Some(_) => Ok(()),
-        None => Err(Refusal::new("nothing_to_revert", "No pull request was merged from here that could be reverted.")),
+        None => Err(Refusal::new(
+            Code::NothingToRevert.as_str(),
+            "No pull request was merged from here that could be reverted.",
+        )),
     }
 }

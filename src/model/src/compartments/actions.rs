@@ -1,13 +1,15 @@
 //! What a click does: the actions that are not simply an op or a pipeline of the registry.
 
-use nixfleet_protocol::api::{Action, ActionKind, CommandState};
+use nixfleet_protocol::api::{Action, ActionKind, CommandState, PullRequest};
 use nixfleet_protocol::{CommandId, Op};
+use serde_json::{Map, Value};
 
 use crate::command::Command;
-use crate::ops::spec;
+use crate::ops::{MERGE_DEPLOY, spec};
+use crate::remote::wish::shown;
 
 fn action(kind: ActionKind, command_id: Option<CommandId>, label: &str) -> Action {
-    Action { kind, op: None, pipeline: None, command_id, label: label.to_owned() }
+    Action { kind, op: None, pipeline: None, command_id, label: label.to_owned(), args: None }
 }
 
 /// Show the host's details.
@@ -53,4 +55,15 @@ pub(crate) fn start(op: Op) -> Action {
 /// Start an op under another label.
 pub(crate) fn start_as(op: Op, label: impl Into<String>) -> Action {
     Action { label: label.into(), ..start(op) }
+}
+
+/// Merge the update that waits, as it is shown: another one, or other commits, are not merged.
+pub(crate) fn merge(waiting: &PullRequest) -> Action {
+    Action { args: Some(shown(waiting)), ..start_as(Op::MergePr, format!("Merge #{}", waiting.number)) }
+}
+
+/// Merge it and deploy.
+pub(crate) fn merge_deploy(waiting: &PullRequest) -> Action {
+    let args = Map::from_iter([(Op::MergePr.to_string(), Value::Object(shown(waiting)))]);
+    Action { args: Some(args), ..MERGE_DEPLOY.action() }
 }

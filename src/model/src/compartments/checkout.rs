@@ -6,7 +6,7 @@ use nixfleet_protocol::api::{Light, LightStatus, PullRequest};
 use super::seen::{Blind, Git, Lock, Seen};
 use super::sentence::{count, head, quoted, unreadable};
 use super::{actions, also, light};
-use crate::ops::{MERGE_DEPLOY, PULL_SWITCH};
+use crate::ops::PULL_SWITCH;
 use crate::remote::Relation;
 
 pub(super) fn git_light(git: &Git<'_>) -> Light {
@@ -74,8 +74,8 @@ fn update_waits(waiting: &PullRequest) -> Light {
         let message = format!("{named}. It can't be merged as it is: {why}");
         return light(LightStatus::Outdated, message, actions::help("Look at the pull request"));
     }
-    let merge = actions::start_as(Op::MergePr, format!("Merge #{}", waiting.number));
-    also(light(LightStatus::Outdated, format!("{named}."), merge), [MERGE_DEPLOY.action()])
+    let light = light(LightStatus::Outdated, format!("{named}."), actions::merge(waiting));
+    also(light, [actions::merge_deploy(waiting)])
 }
 
 /// The light of what can't be compared because the remote can't be read.

@@ -123,7 +123,7 @@ fn a_host_whose_refusals_changed_is_updated_although_its_shape_did_not() {
     let mut state = empty();
     let StateChange::Host(view) = host("a", &[]) else { unreachable!() };
     state.apply(StateChange::Host(Arc::clone(&view)));
-    let fewer = HostView { host: Arc::clone(&view.host), refused: Arc::default() };
+    let fewer = HostView { host: Arc::clone(&view.host), refused: Arc::default(), system: view.system };
     assert!(matches!(state.apply(StateChange::Host(Arc::new(fewer))), Some(Change::HostUpdated(_))));
 }
 
@@ -165,7 +165,8 @@ fn hosts_are_listed_by_criticality_then_name() {
     ] {
         let StateChange::Host(view) = host(name, &[]) else { unreachable!() };
         let shown = Host { device_type, ..(*view.host).clone() };
-        state.apply(StateChange::Host(Arc::new(HostView { host: Arc::new(shown), refused: Arc::default() })));
+        let view = HostView { host: Arc::new(shown), refused: Arc::default(), system: view.system };
+        state.apply(StateChange::Host(Arc::new(view)));
     }
     let names: Vec<_> = state.hosts_in_order().iter().map(|host| host.id.to_string()).collect();
     assert_eq!(names, ["b", "z", "e", "a", "d", "c"]);

@@ -20,7 +20,15 @@ impl Core {
         let named: BTreeSet<CommandId> = register.running.iter().chain(&register.results).take(200).copied().collect();
         let mut commands = named.clone();
         commands.extend(self.unfinished().filter(|command| !command.waits()).map(|command| command.id));
-        self.link = Some(Link { id: link, protocol, fresh: true, commands: commands.clone(), echo: Echo::default() });
+        self.link = Some(Link {
+            id: link,
+            protocol,
+            fresh: true,
+            commands: commands.clone(),
+            heard_of: BTreeSet::new(),
+            foreign: BTreeSet::new(),
+            echo: Echo::default(),
+        });
         self.looked_for.clear();
         // What came on another link comes again on this one.
         self.results.clear();

@@ -25,11 +25,12 @@ pub struct Alike {
 impl Alike {
     /// The same, from what another host has already where it can be.
     pub(super) fn share(&self, judged: Judged) -> Judged {
-        let Judged { lights, offers, refused } = judged;
+        let Judged { lights, offers, refused, system } = judged;
         Judged {
             lights: self.lights.share(lights),
             offers: self.offers.share(offers),
             refused: self.refused.share(refused),
+            system,
         }
     }
 }

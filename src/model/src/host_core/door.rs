@@ -65,6 +65,18 @@ pub enum Submitted {
     },
 }
 
+impl Submitted {
+    /// What is said of a command that did not begin in time.
+    pub fn late(id: CommandId) -> Self {
+        let why = format!(
+            "its record was not on disk within {} seconds, and so it does not begin: see whether the dashboard's disk \
+             has room, and start it again",
+            WISH.as_secs()
+        );
+        Self::Late { id, why }
+    }
+}
+
 impl Submit {
     /// A new command, by nobody's run.
     pub fn new(op: Op, actor: impl Into<String>) -> Self {
@@ -130,6 +142,17 @@ pub struct Settings {
     pub auto_test: bool,
 }
 
+/// To which log a line of output belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Belongs {
+    /// To this one.
+    To(CommandId),
+    /// To one that nobody has looked for: keep the line, tell [`Input::HeardOf`], and ask again after [`Input::Found`].
+    ToUnknown(CommandId),
+    /// To no command that this agent may speak of.
+    Nowhere,
+}
+
 /// What can happen to a host. Numbers called `ask` are the shell's: it knows who waits behind them.
 #[derive(Clone, Debug)]
 pub enum Input {
@@ -165,6 +188,11 @@ pub enum Input {
         command: CommandId,
         /// Bytes.
         bytes: u64,
+    },
+    /// Output came of a command that nobody has looked for: see [`Belongs::ToUnknown`].
+    HeardOf {
+        /// Which.
+        command: CommandId,
     },
     /// What there was of a log could not be read, and was put aside.
     LogDamaged {

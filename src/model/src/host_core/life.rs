@@ -99,9 +99,12 @@ impl Core {
         }
     }
 
-    /// The agent may forget a result.
-    pub(super) fn ack(&self, command_id: CommandId, step: &mut Step) {
+    /// The agent may forget a result, and speaks of it no more.
+    pub(super) fn ack(&mut self, command_id: CommandId, step: &mut Step) {
         if self.protocol() >= Some(3) {
+            if let Some(link) = &mut self.link {
+                link.commands.remove(&command_id);
+            }
             self.send(DashboardMessage::StatusAck(StatusAck { command_id }), step);
         }
     }
@@ -146,8 +149,8 @@ impl Core {
         if self.judging.is_some_and(|waits_for| waits_for <= number) {
             self.judging = None;
             let noted_at = self.open.as_deref().and_then(|open| open.life.noted.as_ref()).map(|noted| noted.at);
-            // An answer from before the result proves nothing about it.
-            let fresh = self.remote.read_at.zip(noted_at).is_some_and(|(read, noted)| read >= noted);
+            // An answer from before the result proves nothing about it. When it was read is told by another clock.
+            let fresh = self.remote_heard.zip(noted_at).is_some_and(|(heard, noted)| heard >= noted);
             let head = self.remote.desired.as_ref().filter(|_| fresh).map(|desired| desired.commit.clone());
             self.drive(command::Input::RemoteRead(head), now, step);
         }
@@ -298,8 +301,9 @@ fn test_run(command: &Command, ok: bool, at: Time) -> TestRun {
     }
 }
 
-/// An event that tells of a command.
-pub(super) fn command_event(command: &Command, level: Level, action: &str, message: String, now: Time) -> NewEvent {
+/// An event that tells of a command, whoever carries it out. Its details are what readers go by: `command_id`, `op`,
+/// `state` and what more there is.
+pub fn command_event(command: &Command, level: Level, action: &str, message: String, now: Time) -> NewEvent {
     let mut event = NewEvent::new(now, Category::Audit, level, command.actor.clone(), action, message);
     event.host.clone_from(&command.host);
     let mut details = serde_json::json!({
@@ -318,7 +322,8 @@ pub(super) fn command_event(command: &Command, level: Level, action: &str, messa
     event
 }
 
-pub(super) fn finished_event(command: &Command, now: Time) -> NewEvent {
+/// The event that tells how a command ended, or that it was refused.
+pub fn finished_event(command: &Command, now: Time) -> NewEvent {
     let (level, word) = match command.state {
         CommandState::Success => (Level::Success, "succeeded"),
         CommandState::Blocked => (Level::Warn, "was refused"),

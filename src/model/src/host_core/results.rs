@@ -103,7 +103,13 @@ impl Core {
 
     /// What the store knows of a command that the agent speaks of.
     pub(super) fn found(&mut self, id: CommandId, found: Option<Box<Command>>, now: Time, step: &mut Step) {
-        if found.as_ref().is_some_and(|command| command.host.as_ref() != Some(&self.record.id)) {
+        let foreign = found.as_ref().is_some_and(|command| command.host.as_ref() != Some(&self.record.id));
+        if let Some(link) = &mut self.link
+            && link.heard_of.remove(&id)
+        {
+            if foreign { &mut link.foreign } else { &mut link.commands }.insert(id);
+        }
+        if foreign {
             // Nothing that an agent says can act on another host.
             self.results.remove(&id);
             return;

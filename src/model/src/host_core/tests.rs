@@ -321,3 +321,31 @@ fn an_old_link_says_nothing_any_more() {
     core.step(Input::LinkDown { link: 1 }, at(3));
     assert_eq!((core.record(), core.link()), (&before, Some(2)));
 }
+
+#[test]
+fn output_of_a_command_that_was_not_named_waits_for_the_store_and_of_too_many_nowhere() {
+    let mut core = linked();
+    let of = |number: u16| Output {
+        command_id: Some(format!("0190b6a8-0000-7000-8000-00000001{number:04x}").parse().unwrap()),
+        ..Output::default()
+    };
+    for number in 0..1500 {
+        let output = of(number);
+        let id = output.command_id.unwrap();
+        match core.log_of(1, &output) {
+            Belongs::ToUnknown(asked) => {
+                assert_eq!((asked, number < 1000), (id, true));
+                let step = core.step(Input::HeardOf { command: id }, at(2));
+                assert!(matches!(step.then[..], [Effect::Find(_)]));
+                assert!(core.step(Input::HeardOf { command: id }, at(2)).then.is_empty(), "asked once");
+                let foreign = Command::new(id, Some("other".parse().unwrap()), Op::Pull, "user".into(), at(0));
+                let command = (number % 2 == 0).then(|| Box::new(foreign));
+                core.step(Input::Found { id, command }, at(2));
+                let belongs = if number % 2 == 0 { Belongs::Nowhere } else { Belongs::To(id) };
+                assert_eq!(core.log_of(1, &output), belongs);
+            }
+            belongs => assert_eq!((belongs, number >= 1000), (Belongs::Nowhere, true), "{number}"),
+        }
+    }
+    assert_eq!(core.log_of(2, &of(1)), Belongs::Nowhere, "on another link nobody speaks");
+}

@@ -39,6 +39,13 @@ pub struct Failure {
     pub refused: bool,
 }
 
+/// A letter was taken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// But not for these: whom and why, for people.
+    pub left_out: Vec<String>,
+}
+
 /// What can happen.
 #[derive(Clone, Debug)]
 pub enum Input<'a> {
@@ -51,7 +58,7 @@ pub enum Input<'a> {
         /// The letter's id.
         id: String,
         /// Whether it was taken.
-        outcome: Result<(), Failure>,
+        outcome: Result<Taken, Failure>,
     },
     /// [`Desk::next_wake`] has come.
     Timer,
@@ -140,6 +147,7 @@ impl Desk {
     pub fn step(&mut self, input: &Input<'_>, now: Time) -> Step {
         let mut step = Step::default();
         let before = self.memory.clone();
+        self.nothing_was_in_the_future(now);
         match input {
             Input::Look(sight) => {
                 for news in look(&mut self.memory, sight, now) {
@@ -186,11 +194,25 @@ impl Desk {
     }
 
     /// A letter of the test button came to its end: what is known of the channel is what the page shows.
-    pub fn tested(&mut self, channel: usize, outcome: &Result<(), Failure>, now: Time) {
+    pub fn tested(&mut self, channel: usize, outcome: &Result<Taken, Failure>, now: Time) {
         let Some(lane) = self.lanes.get_mut(channel) else { return };
         match outcome {
-            Ok(()) => (lane.last_success, lane.last_error) = (Some(now), None),
+            Ok(_) => (lane.last_success, lane.last_error) = (Some(now), None),
             Err(failure) => lane.last_error = Some((now, failure.why.clone())),
+        }
+    }
+
+    /// A clock that was ahead has left moments that have not come yet: nobody is to wait for them.
+    fn nothing_was_in_the_future(&mut self, now: Time) {
+        let Memory { sent, unreadable, .. } = &mut self.memory;
+        for at in sent.values_mut().flat_map(BTreeMap::values_mut).chain(unreadable) {
+            *at = now.min(*at);
+        }
+        let latest = now.plus(ASKED_PAUSE);
+        for retry_at in self.lanes.iter_mut().filter_map(|lane| lane.retry_at.as_mut()) {
+            if *retry_at > latest {
+                *retry_at = now;
+            }
         }
     }
 
@@ -312,22 +334,27 @@ impl Desk {
         }
         let told = self.memory.told.get(&name).cloned().unwrap_or_default();
         let id = format!("{}-{first}", self.memory.origin);
-        let letter = words::letter(id.clone(), notices, &told, gathered, self.base_url.as_deref());
+        let mut letter = words::letter(id.clone(), notices, &told, gathered, self.base_url.as_deref());
         if let Some(lane) = self.lanes.get_mut(channel) {
+            letter.tries = lane.failures;
             lane.sending = Some(id);
             lane.retry_at = None;
         }
         step.send.push((channel, letter));
     }
 
-    fn sent(&mut self, channel: usize, id: &str, outcome: &Result<(), Failure>, now: Time, step: &mut Step) {
+    fn sent(&mut self, channel: usize, id: &str, outcome: &Result<Taken, Failure>, now: Time, step: &mut Step) {
         let Some(name) = self.channels.get(channel).map(|channel| channel.name.clone()) else { return };
         let Some(lane) = self.lanes.get_mut(channel).filter(|lane| lane.sending.as_deref() == Some(id)) else { return };
         lane.sending = None;
         match outcome {
-            Ok(()) => {
+            Ok(Taken { left_out }) => {
                 *lane = Lane { last_success: Some(now), ..Lane::default() };
-                self.over(channel, &name, Some(now), step);
+                let title = self.over(channel, &name, Some(now), step);
+                if !left_out.is_empty() {
+                    let message = format!("{name} reached not everybody ({title}): {}", left_out.join("; "));
+                    step.events.push(refused(Level::Warn, message, now));
+                }
             }
             Err(failure) => {
                 lane.last_error = Some((now, failure.why.clone()));
@@ -336,9 +363,7 @@ impl Desk {
                     (lane.refusals, lane.failures) = (0, 0);
                     let title = self.over(channel, &name, None, step);
                     let message = format!("{name} would not take a notification ({title}): {}", failure.why);
-                    let event =
-                        NewEvent::new(now, Category::Error, Level::Error, "system", "notification_refused", message);
-                    step.events.push(event);
+                    step.events.push(refused(Level::Error, message, now));
                     return;
                 }
                 let doubled = FIRST_PAUSE.saturating_mul(1 << lane.failures.min(10)).min(LAST_PAUSE);
@@ -367,4 +392,8 @@ impl Desk {
         self.memory.told.remove(name);
         title
     }
+}
+
+fn refused(level: Level, message: String, now: Time) -> NewEvent {
+    NewEvent::new(now, Category::Error, level, "system", "notification_refused", message)
 }

@@ -16,6 +16,8 @@ use crate::fleet_state::FleetState;
 pub const SETTLED: Duration = Duration::from_secs(90);
 /// Runs whose last state is remembered; the state that everyone sees has fewer.
 const RUNS: usize = 200;
+/// Update pull requests that are known again: more do not wait beside each other.
+const UPDATES: usize = 32;
 /// The longest text of a notice, in characters.
 const TEXT: usize = 600;
 /// Hosts of a run that are named.
@@ -92,7 +94,10 @@ fn command(event: &Event, state: &FleetState, now: Time) -> Option<News> {
     if event.action != "command_finished" {
         return None;
     }
-    let ended = Ended::deserialize(&event.details).ok().filter(|ended| is_bad(ended.state))?;
+    let Ok(ended) = Ended::deserialize(&event.details) else { return unread(event, state, now) };
+    if !is_bad(ended.state) {
+        return None;
+    }
     let on = event.host.as_ref().map_or(String::new(), |host| format!(" on {host}"));
     let word = match ended.state {
         CommandState::Error => "failed",
@@ -126,6 +131,27 @@ fn command(event: &Event, state: &FleetState, now: Time) -> Option<News> {
     };
     let hosts = event.host.iter().map(|host| tagged(host, state)).collect();
     Some(News { notice, hosts })
+}
+
+/// An event that says of no command how it ended, as another version may have written it: what is bad is told all the
+/// same, by its level and in its own words.
+fn unread(event: &Event, state: &FleetState, now: Time) -> Option<News> {
+    let bad = match event.level {
+        Level::Warn | Level::Error => true,
+        Level::Info | Level::Success => false,
+    };
+    let notice = || Notice {
+        kind: Kind::CommandFailed,
+        level: event.level,
+        host: event.host.clone(),
+        subject: event.host.as_ref().map_or_else(String::new, HostId::to_string),
+        title: cut(&event.message),
+        text: format!("Started by {}.", event.actor),
+        path: "/events".to_owned(),
+        at: now,
+    };
+    let hosts = || event.host.iter().map(|host| tagged(host, state)).collect();
+    bad.then(|| News { notice: notice(), hosts: hosts() })
 }
 
 fn tagged(host: &HostId, state: &FleetState) -> (HostId, Vec<String>) {
@@ -195,7 +221,9 @@ fn hosts_of(count: usize) -> String {
 
 fn hosts(memory: &mut Memory, state: &FleetState, first: bool, now: Time, news: &mut Vec<News>) {
     memory.gone.retain(|host, _| state.hosts.contains_key(host));
-    let settled = now.since(state.server.started_at) >= SETTLED;
+    // A start that is yet to come is one by a clock that was ahead.
+    let started = state.server.started_at;
+    let settled = started > now || now.since(started) >= SETTLED;
     for view in state.hosts.values() {
         let host = &view.host;
         let notice = match (host.state, memory.gone.get(&host.id)) {
@@ -263,8 +291,11 @@ fn remote(memory: &mut Memory, remote: &Remote, now: Time, news: &mut Vec<News>)
         (None, Some(_)) if remote.source.is_none() => memory.unreadable = None,
         (Some(_), Some(_)) | (None, None | Some(_)) => {}
     }
-    if let Some(pr) = remote.pull_request.as_ref().filter(|pr| memory.update != Some(pr.number)) {
-        memory.update = Some(pr.number);
+    if let Some(pr) = remote.pull_request.as_ref().filter(|pr| !memory.updates.contains(&pr.number)) {
+        memory.updates.push_back(pr.number);
+        while memory.updates.len() > UPDATES {
+            memory.updates.pop_front();
+        }
         let (subject, title) = (format!("#{}", pr.number), format!("An update waits: {}", cut(&pr.title)));
         tell(Kind::UpdateWaiting, Level::Info, subject, title, format!("Pull request #{}: {}", pr.number, pr.url));
     }

@@ -39,14 +39,20 @@ impl Quiet {
         self.local(at).is_some_and(|local| self.holds(local.time()))
     }
 
-    /// When those end that this moment is in; none: it is in none.
+    /// When those end that this moment is in; none: it is in none. That is the first moment that is not covered, also
+    /// where the clocks jump over the end, or come to it twice.
     pub fn end(&self, at: Time) -> Option<Time> {
-        let local = self.local(at).filter(|local| self.holds(local.time()))?;
-        let day = if local.time() < self.to { local.date() } else { local.date().checked_add(1.day()).ok()? };
-        let end = day.to_datetime(self.to).to_zoned(self.zone.clone()).ok()?;
-        let end = Time::from_millis(end.timestamp().as_millisecond());
-        // On a day when clocks are moved the end may be where the moment is: a moment later is late enough.
-        Some(end.max(at.plus(std::time::Duration::from_secs(1))))
+        let now = self.local(at).filter(|local| self.holds(local.time()))?;
+        let days = [now.date(), now.date().saturating_add(1.day()), now.date().saturating_add(2.days())];
+        let ends = days.into_iter().flat_map(|day| {
+            let end = self.zone.to_ambiguous_timestamp(day.to_datetime(self.to));
+            [end.earlier().ok(), end.later().ok()]
+        });
+        let horizon = now.timestamp().saturating_add(72.hours()).ok()?;
+        let moved = self.zone.following(now.timestamp()).map(|moved| moved.timestamp());
+        let moments = ends.flatten().chain(moved.take_while(|moved| *moved <= horizon));
+        let moments = moments.map(|moment| Time::from_millis(moment.as_millisecond()));
+        moments.filter(|moment| *moment > at && !self.covers(*moment)).min()
     }
 
     fn holds(&self, clock: Clock) -> bool {

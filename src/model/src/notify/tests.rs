@@ -92,6 +92,6 @@ fn taken(desk: &mut Desk, step: &Step, second: i64) -> Vec<Step> {
     let each = step.send.iter().map(|(channel, letter)| (*channel, letter.id.clone()));
     each.collect::<Vec<_>>()
         .into_iter()
-        .map(|(channel, id)| desk.step(&Input::Sent { channel, id, outcome: Ok(()) }, at(second)))
+        .map(|(channel, id)| desk.step(&Input::Sent { channel, id, outcome: Ok(Taken::default()) }, at(second)))
         .collect()
 }

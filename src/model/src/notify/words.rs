@@ -63,7 +63,7 @@ pub(super) fn letter(
         _ => "/".to_owned(),
     };
     let url = base.map(|base| format!("{}{path}", base.trim_end_matches('/')));
-    Letter { id, kind, level, title, text, url, at, notices, count }
+    Letter { id, kind, level, title, text, url, at, notices, count, tries: 0 }
 }
 
 fn distinct<'a>(subjects: &[&'a str]) -> Vec<&'a str> {
@@ -135,5 +135,6 @@ pub fn test_letter(id: String, channel: &str, base: Option<&str>, now: Time) -> 
         at: now,
         notices: Vec::new(),
         count: 0,
+        tries: 0,
     }
 }

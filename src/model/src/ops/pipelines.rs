@@ -30,6 +30,7 @@ impl Pipeline {
             pipeline: Some(self.name.to_owned()),
             command_id: None,
             label: self.label.to_owned(),
+            args: None,
         }
     }
 }

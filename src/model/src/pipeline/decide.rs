@@ -3,12 +3,9 @@
 use nixfleet_protocol::api::{Category, CommandState, Decision, Level, RunState};
 use nixfleet_protocol::{Op, Time};
 
-use super::record::{Cell, Run, RunHost, Stage, Stop, Tried};
+use super::record::{Cell, Run, RunHost, Stage, Stop};
 use super::words;
 use crate::event::NewEvent;
-
-/// Tries of a host that are remembered.
-const TRIES: usize = 20;
 
 /// Why it can't be decided so: a word and a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +33,20 @@ impl Run {
         }
         self.record.cancelled = Some(Stop { at: now, why: actor.to_owned() });
         self.record.halted = None;
+        self.record.moved = None;
         self.record.state = RunState::Running;
         Ok(Some(self.event("run_cancelled", format!("{} was cancelled", self.record.label), actor, now)))
+    }
+
+    /// Ends a run that nobody carries on: what was begun ends by itself, and nobody waits for it.
+    pub fn abandon(&mut self, actor: &str, now: Time) -> Result<Vec<NewEvent>, NotNow> {
+        let cancelled = self.cancel(actor, now)?;
+        let cells = self.hosts.values_mut().flat_map(|host| &mut host.cells);
+        for cell in self.record.shared.iter_mut().flatten().chain(cells).filter(|cell| !cell.is_over()) {
+            cell.end(CommandState::Cancelled, None, None);
+        }
+        let finished = self.finish(RunState::Cancelled, now);
+        Ok(cancelled.into_iter().chain([finished]).collect())
     }
 
     /// What can be decided now, the likeliest first.
@@ -47,7 +56,7 @@ impl Run {
         }
         let own = self.record.own_stages();
         let again = self.hosts.values().any(|host| is_open_failure(host, own));
-        let back = self.hosts.values().any(|host| host.switched(&self.record.stages));
+        let back = self.hosts.values().any(|host| host.switched);
         let all = [
             again.then_some(Decision::RetryFailed),
             back.then_some(Decision::Rollback),
@@ -77,6 +86,7 @@ impl Run {
             Decision::Cancel => return self.cancel(actor, now),
         }
         self.record.halted = None;
+        self.record.moved = None;
         self.record.state = RunState::Running;
         let word = match decision {
             Decision::Continue => "goes on",
@@ -87,7 +97,9 @@ impl Run {
         Ok(Some(self.event("run_decided", format!("{} {word}", self.record.label), actor, now)))
     }
 
+    /// It goes on without those that failed, and with the commit to which the branch went on.
     fn forgive(&mut self) {
+        self.record.heads.extend(self.record.moved.take().map(|moved| moved.to));
         let own = self.record.own_stages();
         for host in self.hosts.values_mut().filter(|host| is_open_failure(host, own)) {
             host.forgiven = true;
@@ -97,22 +109,22 @@ impl Run {
     /// Those that failed get another try, from the stage that failed; who did not stay good goes through all again.
     fn retry(&mut self) {
         let own = self.record.own_stages();
+        let pull = self.record.pull_stage();
+        let mut pulls = false;
         for host in self.hosts.values_mut().filter(|host| is_open_failure(host, own)) {
             let from = if host.fell.take().is_some() { 0 } else { host.stuck(own).map_or(own, |(at, _)| at) };
-            for (stage, cell) in (0..).zip(host.cells.iter_mut()).take(own).skip(from) {
+            pulls |= pull.is_some_and(|pull| from <= pull);
+            for stage in from..own {
                 // A shared stage that went well does not go again.
-                if self.record.shared.get(stage).is_some_and(Option::is_some) && cell.passed() {
-                    continue;
+                let shared = self.record.shared.get(stage).is_some_and(Option::is_some);
+                if !(shared && host.cells.get(stage).is_some_and(Cell::passed)) {
+                    host.try_again(stage);
                 }
-                // What was skipped behind another is no try of its own.
-                if cell.command.is_some() || cell.state != CommandState::Skipped {
-                    let stage = u32::try_from(stage).unwrap_or(u32::MAX);
-                    host.tried.push(Tried { stage, command: cell.command, state: cell.state });
-                }
-                *cell = Cell::default();
             }
-            let over = host.tried.len().saturating_sub(TRIES);
-            host.tried.drain(..over);
+        }
+        if pulls && self.record.group == 0 {
+            // What the first group has tried is what it pulls now.
+            self.record.heads.clear();
         }
         for shared in self.record.shared.iter_mut().flatten().filter(|cell| cell.is_over() && !cell.passed()) {
             *shared = Cell::default();

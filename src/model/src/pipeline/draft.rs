@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use nixfleet_protocol::api::{RunOptions, RunState, Waves};
-use nixfleet_protocol::{HostId, RunId, Time};
+use nixfleet_protocol::{HostId, Op, RunId, Time};
 use serde_json::{Map, Value};
 
 use super::record::{Cell, Run, RunHost, RunRecord, Stage};
@@ -70,7 +70,8 @@ pub fn draft(known: &Known, wanted: Wanted, tags: impl Fn(&HostId) -> Vec<String
             tried: Vec::new(),
             fell: None,
             forgiven: false,
-            was_red: false,
+            before: None,
+            switched: false,
         };
         of_hosts.insert(host.clone(), one);
     }
@@ -88,6 +89,8 @@ pub fn draft(known: &Known, wanted: Wanted, tags: impl Fn(&HostId) -> Vec<String
         hosts: count(of_hosts.len()),
         group: 0,
         soak: None,
+        heads: Vec::new(),
+        moved: None,
         halted: None,
         cancelled: None,
         rolls_back: false,
@@ -138,7 +141,8 @@ fn canaries(
             return BTreeSet::new();
         }
     };
-    for other in found.iter().filter(|host| !hosts.contains(host)) {
+    let known: BTreeSet<&HostId> = hosts.iter().collect();
+    for other in found.iter().filter(|host| !known.contains(host)) {
         wrong.push(format!("options.canary: {other} is none of the hosts of the run."));
     }
     if let Some(tag) = canary.tag.as_ref().filter(|_| found.is_empty()) {
@@ -156,7 +160,7 @@ fn stages(known: &Known, options: &RunOptions, wrong: &mut Vec<String>) -> Vec<S
         if !known.stages.iter().any(|stage| stage.op == *op) {
             wrong.push(format!("options.args: {op} is no op of {}.", known.name));
         }
-        for name in given.keys().filter(|name| !spec(*op).args.iter().any(|arg| arg.name == name.as_str())) {
+        for name in given.keys().filter(|name| !takes(*op, name)) {
             let name: String = name.chars().take(80).collect();
             wrong.push(format!("options.args: {op} takes no {name:?}."));
         }
@@ -173,6 +177,12 @@ fn stages(known: &Known, options: &RunOptions, wrong: &mut Vec<String>) -> Vec<S
         }
     };
     known.stages.iter().map(with).collect()
+}
+
+/// Whether an op takes this argument. What is merged is nothing that people fill in: it is what they were shown.
+fn takes(op: Op, name: &str) -> bool {
+    let shown = op == Op::MergePr && matches!(name, "number" | "head");
+    shown || spec(op).args.iter().any(|arg| arg.name == name)
 }
 
 /// The groups in their order: the canary, then the waves. None of them is empty.

@@ -3,26 +3,29 @@
 //! itself: ids are no matter of a plan.
 //!
 //! ```text
+//! not_ahead   a clock that was ahead is made up for
 //! hear        what became of commands, and who is waited for no longer
 //! spread      a shared stage stands for every host; who failed skips what follows
 //! cancelled?  what has not begun is CANCELLED; the run is over when nothing runs
-//! halts?      too many failed, or nobody of a group came through
+//! halts?      too many failed, or nobody of a group came through; the branch went on to what nobody has tried
 //! advance     the stage of the group: begin, wait, skip ── through: soak ── over: the next group, or the end
 //! ```
 
 mod advance;
+mod bound;
 mod hear;
+mod soak;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use nixfleet_protocol::api::{Category, CommandState, HostState, Level, RunState, RunWait, WaitKind};
-use nixfleet_protocol::{CommandId, HostId, Time};
+use nixfleet_protocol::api::{self, Category, CommandState, HostState, Level, RunState, RunWait, WaitKind};
+use nixfleet_protocol::{CommandId, Commit, HostId, Time};
 
 use super::record::{Run, Stop};
-use super::words;
+use super::{outcome, words};
 use crate::event::NewEvent;
-use crate::view::HostView;
+use crate::view::{HostView, SystemNow};
 
 /// How long hosts have to come back after the daemon's start before anything is concluded from their absence.
 pub(super) const SETTLE: Duration = Duration::from_secs(90);
@@ -36,12 +39,16 @@ pub struct Facts {
     pub hosts: BTreeMap<HostId, HostFact>,
     /// What was said of the commands that were begun. Of the others nothing was said yet.
     pub said: BTreeMap<CommandId, Said>,
+    /// The commit that the remote wants, as far as it is known.
+    pub head: Option<Commit>,
+    /// The branch that it is of.
+    pub branch: String,
     /// When this daemon started.
     pub daemon_started: Time,
 }
 
 /// A host, as far as a run looks at it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostFact {
     /// Whether it is there.
     pub state: HostState,
@@ -49,6 +56,12 @@ pub struct HostFact {
     pub busy: bool,
     /// System or Tests is red.
     pub red: bool,
+    /// What runs on it against what was deployed from here.
+    pub system: SystemNow,
+    /// The commit that is checked out on it.
+    pub checkout: Option<Commit>,
+    /// Its failed units.
+    pub failed_units: Vec<String>,
 }
 
 impl From<&HostView> for HostFact {
@@ -56,7 +69,14 @@ impl From<&HostView> for HostFact {
         use nixfleet_protocol::api::LightStatus::Error;
         let host = &view.host;
         let red = host.lights.system.status == Error || host.lights.tests.status == Error;
-        Self { state: host.state, busy: host.command.is_some(), red }
+        Self {
+            state: host.state,
+            busy: host.command.is_some(),
+            red,
+            system: view.system,
+            checkout: host.generation.clone(),
+            failed_units: host.failed_units.clone(),
+        }
     }
 }
 
@@ -71,11 +91,20 @@ pub enum Said {
         code: Option<String>,
         /// One sentence.
         message: Option<String>,
+        /// It brought another system to its host, also where it failed then.
+        switched: bool,
     },
     /// Its host can't take it now, and so it has not begun: why.
     NotNow(String),
     /// It has not begun, and never will: why.
     Never(String),
+}
+
+impl From<&api::Command> for Said {
+    fn from(command: &api::Command) -> Self {
+        let (code, message) = (command.code.clone(), command.message.clone());
+        Self::Is { state: command.state, code, message, switched: outcome::switched(command) }
+    }
 }
 
 /// A cell whose command is to begin.
@@ -109,7 +138,8 @@ pub fn plan(run: &Run, facts: &Facts, now: Time) -> Planned {
     if run.record.is_over() {
         return planned;
     }
-    let mut draft = Draft { planned, facts, now };
+    let mut draft = Draft { planned, facts, now, waited_for: HashSet::new() };
+    draft.not_ahead();
     draft.hear();
     draft.spread();
     if draft.planned.run.record.cancelled.is_some() {
@@ -142,12 +172,16 @@ struct Draft<'a> {
     planned: Planned,
     facts: &'a Facts,
     now: Time,
+    /// Whom it waits for, and why.
+    waited_for: HashSet<(WaitKind, Option<HostId>)>,
 }
 
 impl Draft<'_> {
-    /// Nothing is concluded from a silence that ends before this.
+    /// Nothing is concluded from a silence that ends before this. A start that is still to come was told by a clock that
+    /// was ahead: nobody waits until it comes.
     fn settled_at(&self) -> Time {
-        self.facts.daemon_started.plus(SETTLE)
+        let started = self.facts.daemon_started;
+        if self.now < started { self.now } else { started.plus(SETTLE) }
     }
 
     fn wake_at(&mut self, at: Time) {
@@ -160,8 +194,7 @@ impl Draft<'_> {
             self.wake_at(until);
         }
         // A round may follow a round.
-        let said = self.planned.waits.iter().any(|wait| wait.kind == kind && wait.host.as_ref() == host);
-        if !said {
+        if self.waited_for.insert((kind, host.cloned())) {
             self.planned.waits.push(RunWait { kind, host: host.cloned(), command_id: None, until, message });
         }
     }
@@ -171,6 +204,22 @@ impl Draft<'_> {
         let mut event = NewEvent::new(self.now, Category::Audit, level, words::actor(record), action, message);
         event.details = Some(words::details(record));
         self.planned.events.push(event);
+    }
+
+    /// What a clock that was ahead has written began now: nobody waits until that clock's time comes.
+    fn not_ahead(&mut self) {
+        let now = self.now;
+        let Run { record, hosts } = &mut self.planned.run;
+        let cells = hosts.values_mut().flat_map(|host| &mut host.cells);
+        for cell in record.shared.iter_mut().flatten().chain(cells) {
+            for at in [&mut cell.turn_at, &mut cell.begun_at, &mut cell.rests_since].into_iter().flatten() {
+                *at = (*at).min(now);
+            }
+        }
+        if let Some(soak) = record.soak.as_mut().filter(|soak| now < soak.since) {
+            soak.until = now.plus(soak.until.since(soak.since));
+            soak.since = now;
+        }
     }
 
     /// A shared stage stands for every host; who did not come through a stage skips what follows.
@@ -249,21 +298,8 @@ impl Draft<'_> {
     }
 
     fn finish(&mut self, state: RunState) {
-        let now = self.now;
-        let message = words::ended(&self.planned.run, state);
-        let record = &mut self.planned.run.record;
-        record.state = state;
-        record.message = Some(message.clone());
-        record.finished_at = Some(now);
-        record.halted = None;
-        record.soak = None;
-        let level = match state {
-            RunState::Complete => Level::Success,
-            RunState::Partial | RunState::Cancelled | RunState::Running | RunState::Halted => Level::Warn,
-            RunState::Failed => Level::Error,
-        };
-        let label = record.label.clone();
-        self.tell(level, "run_finished", format!("{label}: {message}"));
+        let finished = self.planned.run.finish(state, self.now);
+        self.planned.events.push(finished);
         self.planned.waits.clear();
         self.planned.wake = None;
     }

@@ -2,11 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use nixfleet_protocol::api::{CommandState, RunOptions, RunState};
-use nixfleet_protocol::{CommandId, HostId, Op, RunId, Time};
+use nixfleet_protocol::api::{Category, CommandState, Level, RunOptions, RunState};
+use nixfleet_protocol::{CommandId, Commit, HostId, Op, RunId, Time};
 use serde::Serialize;
 
+use super::words;
+use crate::event::NewEvent;
 use crate::ops::spec;
+
+/// Tries of a host that are remembered.
+const TRIES: usize = 20;
 
 /// An op of a pipeline, with what it takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +58,10 @@ pub struct RunRecord {
     pub group: u32,
     /// The soak of the group that goes now.
     pub soak: Option<Soak>,
+    /// The commits that its first group pulled, and those that a person took since: the groups that follow get no other.
+    pub heads: Vec<Commit>,
+    /// The branch went on to a commit that no host of it has tried.
+    pub moved: Option<Moved>,
     /// Why it waits for a person.
     pub halted: Option<Stop>,
     /// A person ended it, and what runs has still to finish.
@@ -74,6 +83,30 @@ pub struct Soak {
     pub since: Time,
     /// Until when.
     pub until: Time,
+    /// The time is over, and the tests of the group run once more.
+    pub tests: bool,
+}
+
+/// The branch went on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Moved {
+    /// Which branch.
+    pub branch: String,
+    /// From the commit that hosts of the run have.
+    pub from: Commit,
+    /// To this one, which none of them has tried.
+    pub to: Commit,
+}
+
+/// How a host was when it was good last in its soak, or at its begin: only what becomes worse is held against it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Baseline {
+    /// System or Tests was red all the time.
+    pub red: bool,
+    /// What was deployed from here ran.
+    pub current: bool,
+    /// The units that had failed when it began.
+    pub failed_units: Vec<String>,
 }
 
 /// A moment, and the words for it: why it halted, who cancelled it.
@@ -104,8 +137,10 @@ pub struct RunHost {
     pub fell: Option<String>,
     /// A person knows that it failed and goes on without it.
     pub forgiven: bool,
-    /// It had a red light already when the soak began.
-    pub was_red: bool,
+    /// How it was in the soak before.
+    pub before: Option<Baseline>,
+    /// A command of this run brought another system to it, also where that command failed then.
+    pub switched: bool,
 }
 
 /// A stage on a host.
@@ -119,6 +154,8 @@ pub struct Cell {
     pub turn_at: Option<Time>,
     /// When its command was chosen.
     pub begun_at: Option<Time>,
+    /// Since when its command does not run: its host is away, it is being stopped, a person is asked.
+    pub rests_since: Option<Time>,
     /// Why it was refused, as a word.
     pub code: Option<String>,
     /// What there is to say of it.
@@ -129,7 +166,7 @@ impl Default for Cell {
     /// Not begun.
     fn default() -> Self {
         let state = CommandState::Pending;
-        Self { state, command: None, turn_at: None, begun_at: None, code: None, message: None }
+        Self { state, command: None, turn_at: None, begun_at: None, rests_since: None, code: None, message: None }
     }
 }
 
@@ -176,6 +213,7 @@ impl Cell {
 
     pub(super) fn end(&mut self, state: CommandState, code: Option<&str>, message: Option<String>) {
         self.state = state;
+        self.rests_since = None;
         self.code = code.map(str::to_owned);
         self.message = message;
     }
@@ -185,6 +223,11 @@ impl RunRecord {
     /// How many stages are the pipeline's own.
     pub fn own_stages(&self) -> usize {
         self.stages.len() - usize::from(self.rolls_back)
+    }
+
+    /// The last of the pipeline's own stages that pulls.
+    pub(super) fn pull_stage(&self) -> Option<usize> {
+        self.stages.iter().take(self.own_stages()).rposition(|stage| stage.op == Op::Pull)
     }
 
     /// Whether it goes group by group.
@@ -222,11 +265,17 @@ impl RunHost {
         self.fell.is_none() && self.stuck(own).is_some_and(|(_, cell)| cell.state == CommandState::Skipped)
     }
 
-    /// This run brought another system to it. What was current already was not switched by this run.
-    pub(super) fn switched(&self, stages: &[Stage]) -> bool {
-        self.cells.iter().zip(stages).any(|(cell, stage)| {
-            matches!(stage.op, Op::Switch | Op::ForceRebuild) && cell.passed() && cell.code.is_none()
-        })
+    /// A stage is tried once more: how it ended is remembered, up to a number of tries.
+    pub(super) fn try_again(&mut self, stage: usize) {
+        let Some(cell) = self.cells.get_mut(stage) else { return };
+        let cell = std::mem::take(cell);
+        // What was skipped behind another is no try of its own.
+        if cell.command.is_some() || cell.state != CommandState::Skipped {
+            let stage = u32::try_from(stage).unwrap_or(u32::MAX);
+            self.tried.push(Tried { stage, command: cell.command, state: cell.state });
+        }
+        let over = self.tried.len().saturating_sub(TRIES);
+        self.tried.drain(..over);
     }
 
     /// Something was begun on it.
@@ -236,6 +285,26 @@ impl RunHost {
 }
 
 impl Run {
+    /// It is over. The event that tells of it.
+    pub(super) fn finish(&mut self, state: RunState, now: Time) -> NewEvent {
+        let message = words::ended(self, state);
+        let record = &mut self.record;
+        record.state = state;
+        record.message = Some(message.clone());
+        record.finished_at = Some(now);
+        record.halted = None;
+        record.moved = None;
+        record.soak = None;
+        let level = match state {
+            RunState::Complete => Level::Success,
+            RunState::Partial | RunState::Cancelled | RunState::Running | RunState::Halted => Level::Warn,
+            RunState::Failed => Level::Error,
+        };
+        let told = format!("{}: {message}", record.label);
+        let event = NewEvent::new(now, Category::Audit, level, words::actor(record), "run_finished", told);
+        NewEvent { details: Some(words::details(record)), ..event }
+    }
+
     /// Its hosts in the order of their turns.
     pub(super) fn in_order(&self) -> Vec<HostId> {
         let mut all: Vec<&RunHost> = self.hosts.values().collect();

@@ -1,8 +1,10 @@
 //! Runs as tables: what begins, what is waited for, how it ends. The world around the run is made by hand.
 
+mod bound;
 mod decisions;
 mod drafts;
 mod properties;
+mod soaks;
 mod turns;
 
 use std::collections::BTreeMap;
@@ -13,6 +15,7 @@ use nixfleet_protocol::{CommandId, HostId, Op, RunId, Time};
 use uuid::Uuid;
 
 use super::*;
+use crate::view::SystemNow;
 
 const START: Time = Time::from_millis(1_800_000_000_000);
 
@@ -37,6 +40,18 @@ fn canary(names: &[&str]) -> Canary {
     Canary { hosts: names.iter().map(|name| host(name)).collect(), tag: None }
 }
 
+/// A host that is there, with what was deployed.
+fn online() -> HostFact {
+    HostFact {
+        state: HostState::Online,
+        busy: false,
+        red: false,
+        system: SystemNow::Current,
+        checkout: None,
+        failed_units: Vec::new(),
+    }
+}
+
 /// A run and the world around it: hosts that are online, commands that go on until the test ends them.
 struct World {
     run: Run,
@@ -54,10 +69,12 @@ impl World {
         let registry = Registry::default();
         let known = registry.get(pipeline).unwrap();
         let run = draft(known, wanted(hosts, options), |_| Vec::new(), START).unwrap();
-        let online = HostFact { state: HostState::Online, busy: false, red: false };
+        let online = online();
         let facts = Facts {
-            hosts: run.hosts.keys().map(|host| (host.clone(), online)).collect(),
+            hosts: run.hosts.keys().map(|host| (host.clone(), online.clone())).collect(),
             said: BTreeMap::new(),
+            head: None,
+            branch: "main".to_owned(),
             daemon_started: START.minus(Duration::from_hours(1)),
         };
         let mut world = Self { run, facts, now: START, next: 1, last: None, begun: Vec::new(), told: Vec::new() };
@@ -91,6 +108,17 @@ impl World {
         self.run.under_way().find(|(host, _, _)| of(*host)).and_then(|(_, _, cell)| cell.command).expect(name)
     }
 
+    /// What runs on a host.
+    fn op_of(&self, name: &str) -> Op {
+        let of = |host: Option<&HostId>| host.map_or("", HostId::as_str) == name;
+        let (_, stage, _) = self.run.under_way().find(|(host, _, _)| of(*host)).expect(name);
+        self.run.record.stages[stage].op
+    }
+
+    fn fact(&mut self, name: &str) -> &mut HostFact {
+        self.facts.hosts.get_mut(&host(name)).unwrap()
+    }
+
     fn say(&mut self, name: &str, said: Said) {
         let id = self.under_way(name);
         self.facts.said.insert(id, said);
@@ -98,12 +126,17 @@ impl World {
     }
 
     fn ends(&mut self, name: &str, state: CommandState) {
-        self.say(name, Said::Is { state, code: None, message: None });
+        let op = self.op_of(name);
+        let switched = matches!(op, Op::Switch | Op::ForceRebuild) && state == CommandState::Success;
+        self.say(name, Said::Is { state, code: None, message: None, switched });
     }
 
     fn blocked(&mut self, name: &str, code: &str) {
         let message = Some(format!("because of {code}"));
-        self.say(name, Said::Is { state: CommandState::Blocked, code: Some(code.to_owned()), message });
+        self.say(
+            name,
+            Said::Is { state: CommandState::Blocked, code: Some(code.to_owned()), message, switched: false },
+        );
     }
 
     fn is(&mut self, name: &str, state: HostState) {

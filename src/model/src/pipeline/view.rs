@@ -91,7 +91,7 @@ impl Run {
             // More may have failed since.
             reason: words::why_halt(self).unwrap_or_else(|| halted.why.clone()),
             failed: of(&|host| is_open_failure(host, own)),
-            switched: of(&|host| host.switched(&self.record.stages)),
+            switched: of(&|host| host.switched),
             decisions: self.decisions(),
         })
     }

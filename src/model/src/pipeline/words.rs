@@ -1,10 +1,10 @@
 //! The sentences of a run, and what they stand for: its result, why it halts, what its groups are called.
 
-use nixfleet_protocol::HostId;
-use nixfleet_protocol::api::{RunState, Waves};
+use nixfleet_protocol::api::{CommandState, RunState, Waves};
+use nixfleet_protocol::{HostId, Op};
 
 use super::decide::is_open_failure;
-use super::record::{Cell, Run, RunHost, RunRecord};
+use super::record::{Cell, Moved, Run, RunHost, RunRecord, Tried};
 use crate::ops::spec;
 
 /// Hosts that a sentence names; of more it says the number.
@@ -52,6 +52,15 @@ fn most_failures(record: &RunRecord) -> Option<u32> {
 /// Why the run has to ask a person; none: it has not.
 pub(super) fn why_halt(run: &Run) -> Option<String> {
     let (record, own) = (&run.record, run.record.own_stages());
+    too_many_failed(run, own).or_else(|| {
+        let Moved { branch, from, to } = record.moved.as_ref()?;
+        let (from, to) = (from.short(), to.short());
+        Some(format!("{branch} went on from {from} to {to}: no host of this run has tried {to}."))
+    })
+}
+
+fn too_many_failed(run: &Run, own: usize) -> Option<String> {
+    let record = &run.record;
     let most = most_failures(record)? as usize;
     let failed: Vec<&RunHost> = run.hosts.values().filter(|host| !host.forgiven && host.failed(own)).collect();
     if failed.len() > most {
@@ -87,7 +96,7 @@ pub(super) fn ended(run: &Run, state: RunState) -> String {
     let through = run.hosts.values().filter(|host| host.came_through(own)).count();
     if run.record.rolls_back {
         let last = own;
-        let switched = || run.hosts.values().filter(|host| host.switched(&run.record.stages));
+        let switched = || run.hosts.values().filter(|host| host.switched);
         let back = switched().filter(|host| host.cells.get(last).is_some_and(Cell::passed)).count();
         let left = switched().filter(|host| !host.cells.get(last).is_some_and(Cell::passed));
         let left: Vec<&RunHost> = left.collect();
@@ -134,9 +143,12 @@ pub(super) fn note(record: &RunRecord, host: &RunHost) -> Option<String> {
         && let Some(message) =
             host.cells.last().filter(|cell| cell.command.is_some()).and_then(|it| it.message.as_ref())
     {
-        said.push(format!("{}: {message}", spec(nixfleet_protocol::Op::Rollback).label));
+        said.push(format!("{}: {message}", spec(Op::Rollback).label));
     }
-    if !host.tried.is_empty() {
+    // That tests run once more after the soak is nothing to say.
+    let op = |stage: u32| record.stages.get(stage as usize).map(|stage| stage.op);
+    let planned = |tried: &Tried| tried.state == CommandState::Success && op(tried.stage) == Some(Op::Test);
+    if !host.tried.iter().all(planned) {
         said.push("Tried again.".to_owned());
     }
     if host.forgiven {
@@ -159,7 +171,7 @@ pub(super) fn now(run: &Run, stage: usize) -> String {
         return "It was cancelled: what runs finishes, and nothing more begins.".to_owned();
     }
     let label = record.stages.get(stage).map_or("", |stage| spec(stage.op).label);
-    if record.soak.is_some() {
+    if record.soak.is_some_and(|soak| !soak.tests) {
         return format!("{} soaks: it has to stay good.", group(record, record.group));
     }
     if record.groups > 1 { format!("{}: {label}.", group(record, record.group)) } else { format!("{label}.") }

@@ -43,7 +43,7 @@ pub fn is_update(listed: Listed<'_>) -> bool {
     !listed.draft && (labelled || titled)
 }
 
-/// Whether a pull request can be merged into the branch, and why not, as a sentence. `state` is GitHub's
+/// Whether a pull request can be merged into the branch, and what speaks against it, as a sentence. `state` is GitHub's
 /// `mergeable_state`.
 pub fn mergeability(mergeable: Option<bool>, state: &str, branch: &str) -> (Option<bool>, Option<String>) {
     let no = |why: String| (Some(false), Some(why));
@@ -56,13 +56,38 @@ pub fn mergeability(mergeable: Option<bool>, state: &str, branch: &str) -> (Opti
         (_, "draft") => no("it is a draft: mark it as ready there.".to_owned()),
         (Some(false), _) => no(format!("it conflicts with {branch}, or a rule stands against it: look at it there.")),
         (None, _) => (None, None),
+        // Of checks that the branch does not ask for.
+        (Some(true), "unstable") => (Some(true), Some("its checks have failed or still run.".to_owned())),
         (Some(true), _) => (Some(true), None),
     }
 }
 
+/// What a look at the updates found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The one that waits.
+    pub waits: Option<PullRequest>,
+    /// Of one of them, whichever, nobody knows yet whether it can be merged.
+    pub open: bool,
+}
+
 /// The one that waits: the newest that can be merged, else the newest of which nobody knows yet, else the newest.
-pub fn choose(mut updates: Vec<PullRequest>) -> Option<PullRequest> {
+///
+/// The one that waited `before` stays as long as it may be merged and no newer one can: when it is pushed to, nobody
+/// knows for a moment whether it can, and an older one does not come instead for that moment.
+pub fn choose(updates: Vec<PullRequest>, before: Option<u64>) -> Found {
+    let open = updates.iter().any(|update| update.mergeable.is_none());
+    Found { waits: chosen(updates, before), open }
+}
+
+fn chosen(mut updates: Vec<PullRequest>, before: Option<u64>) -> Option<PullRequest> {
     updates.sort_by_key(|update| (update.created_at, update.number));
+    let stays = updates.iter().position(|update| Some(update.number) == before && update.mergeable != Some(false));
+    if let Some(stays) = stays {
+        updates.drain(..stays);
+        let newer = updates.iter().rposition(|update| update.mergeable == Some(true)).unwrap_or_default();
+        return Some(updates.swap_remove(newer));
+    }
     updates.into_iter().rev().min_by_key(|update| match update.mergeable {
         Some(true) => 0,
         None => 1,
@@ -70,9 +95,9 @@ pub fn choose(mut updates: Vec<PullRequest>) -> Option<PullRequest> {
     })
 }
 
-/// How soon it is asked again after this many answers that said null; none: not before the next usual time.
-pub fn again(waiting: Option<&PullRequest>, asked: usize) -> Option<Duration> {
-    waiting.filter(|waiting| waiting.mergeable.is_none()).and_then(|_| AGAIN.get(asked).copied())
+/// How soon it is asked again after this many looks that were `open`; none: not before the next usual time.
+pub fn again(open: bool, asked: usize) -> Option<Duration> {
+    AGAIN.get(asked).copied().filter(|_| open)
 }
 
 #[cfg(test)]
@@ -103,7 +128,7 @@ mod tests {
     fn each_reason_against_a_merge_has_its_sentence() {
         for (mergeable, state, can, part) in [
             (Some(true), "clean", Some(true), ""),
-            (Some(true), "unstable", Some(true), ""),
+            (Some(true), "unstable", Some(true), "checks have failed or still run"),
             (Some(true), "has_hooks", Some(true), ""),
             (None, "unknown", None, ""),
             (Some(false), "dirty", Some(false), "conflicts with main"),
@@ -115,7 +140,7 @@ mod tests {
         ] {
             let (said, why) = mergeability(mergeable, state, "main");
             assert_eq!(said, can, "{state}");
-            assert_eq!(why.is_some(), can == Some(false), "{state}");
+            assert_eq!(why.is_some(), !part.is_empty(), "{state}");
             assert!(why.unwrap_or_default().contains(part), "{state}");
         }
     }
@@ -147,16 +172,36 @@ mod tests {
             (vec![(1, Some(false)), (2, Some(false))], Some(2)),
         ] {
             let updates = given.iter().map(|(number, mergeable)| update(*number, *mergeable)).collect();
-            assert_eq!(choose(updates).map(|update| update.number), chosen, "{given:?}");
+            let open = given.iter().any(|(_, mergeable)| mergeable.is_none());
+            let found = choose(updates, None);
+            assert_eq!((found.waits.map(|update| update.number), found.open), (chosen, open), "{given:?}");
+        }
+    }
+
+    #[test]
+    fn the_one_that_waits_gives_way_to_a_newer_one_and_to_an_older_one_only_when_it_cannot_be_merged() {
+        let (yes, no, open) = (Some(true), Some(false), None);
+        for (what, given, chosen) in [
+            ("it waits", vec![(12, yes), (13, yes)], 13),
+            ("pushed to", vec![(12, yes), (13, open)], 13),
+            ("known again", vec![(12, yes), (13, yes)], 13),
+            ("it conflicts", vec![(12, yes), (13, no)], 12),
+            ("it is gone", vec![(12, yes), (11, yes)], 12),
+            ("a newer one of which nobody knows", vec![(12, yes), (13, yes), (14, open)], 13),
+            ("a newer one", vec![(12, yes), (13, yes), (14, yes)], 14),
+            ("pushed to, with a newer one", vec![(13, open), (14, yes)], 14),
+            ("newer ones that can't", vec![(13, open), (14, no)], 13),
+            ("the newest of newer ones", vec![(13, yes), (14, yes), (15, yes), (16, open)], 15),
+        ] {
+            let updates = given.iter().map(|(number, mergeable)| update(*number, *mergeable)).collect();
+            assert_eq!(choose(updates, Some(13)).waits.map(|update| update.number), Some(chosen), "{what}");
         }
     }
 
     #[test]
     fn it_is_asked_again_soon_and_not_for_ever() {
-        let (open, known) = (update(1, None), update(1, Some(false)));
-        assert_eq!(again(Some(&open), 0), Some(Duration::from_secs(2)));
-        assert_eq!(again(Some(&open), AGAIN.len()), None);
-        assert_eq!(again(Some(&known), 0), None);
-        assert_eq!(again(None, 0), None);
+        assert_eq!(again(true, 0), Some(Duration::from_secs(2)));
+        assert_eq!(again(true, AGAIN.len()), None);
+        assert_eq!(again(false, 0), None);
     }
 }

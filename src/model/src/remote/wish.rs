@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::RemoteState;
+use super::code::Code;
 use crate::checks::Refusal;
 use crate::compartments::{actions, sentence};
 
@@ -17,8 +18,8 @@ use crate::compartments::{actions, sentence};
 pub struct Merge {
     /// The pull request.
     pub number: u64,
-    /// Its head, as it was shown: another one is not merged. None: it does not wait here, so it is only looked whether
-    /// it is merged already.
+    /// Its head, as it was shown: another one is not merged. None: it does not wait here and nobody said what was shown,
+    /// so it is only looked whether it is merged already.
     #[serde(default)]
     pub head: Option<Commit>,
 }
@@ -40,6 +41,14 @@ impl From<&Merged> for Revert {
     }
 }
 
+/// The arguments that have a pull request merged as it is shown, and no other.
+pub fn shown(waiting: &PullRequest) -> Map<String, Value> {
+    Map::from_iter([
+        ("number".to_owned(), Value::from(waiting.number)),
+        ("head".to_owned(), Value::from(waiting.head.as_str())),
+    ])
+}
+
 /// As arguments of a command.
 fn arguments<T: Serialize>(wish: &T) -> String {
     serde_json::to_string(wish).unwrap_or_else(|_| "{}".to_owned())
@@ -50,7 +59,7 @@ fn arguments<T: Serialize>(wish: &T) -> String {
 pub fn plan(op: Op, args: &Map<String, Value>, remote: &RemoteState, can: bool) -> Result<String, Refusal> {
     match op {
         Op::RefreshGit => Ok("{}".to_owned()),
-        Op::MergePr => merge(args, remote, can).map(|wish| arguments(&wish)),
+        Op::MergePr => merge(args, remote.pull_request.as_ref(), can).map(|wish| arguments(&wish)),
         Op::RevertPr => revert(args, remote, can).map(|wish| arguments(&wish)),
         Op::Pull
         | Op::Switch
@@ -74,6 +83,13 @@ pub fn plan(op: Op, args: &Map<String, Value>, remote: &RemoteState, can: bool) 
     }
 }
 
+/// What a run merges, as the arguments of its stage: what is shown now, or what was asked for with the head that the
+/// caller has seen. `waiting`: the update that is shown.
+pub(crate) fn bound(args: &Map<String, Value>, waiting: Option<&PullRequest>) -> Result<String, Refusal> {
+    let Merge { number, head } = merge(args, waiting, true)?;
+    Ok(arguments(&Merge { number, head: head.or(asked(args)?.head) }))
+}
+
 /// What of the arguments is meant: `number`, and for a merge `head`; both may be left out.
 struct Asked {
     number: Option<u64>,
@@ -93,24 +109,29 @@ fn asked(args: &Map<String, Value>) -> Result<Asked, Refusal> {
     Ok(Asked { number, head })
 }
 
+fn refusal(code: Code, message: impl Into<String>) -> Refusal {
+    Refusal::new(code.as_str(), message)
+}
+
 fn bad_args(why: &str) -> Refusal {
-    Refusal::new("bad_args", format!("The arguments are not good: {why}."))
+    refusal(Code::BadArgs, format!("The arguments are not good: {why}."))
 }
 
 /// What is merged: the update that waits, or the one that was asked for. Without `can`, pull requests are not seen here.
-fn merge(args: &Map<String, Value>, remote: &RemoteState, can: bool) -> Result<Merge, Refusal> {
+fn merge(args: &Map<String, Value>, waiting: Option<&PullRequest>, can: bool) -> Result<Merge, Refusal> {
     let asked = asked(args)?;
     if !can {
         let message = "No update pull request waits: they are seen where NIXFLEET_GITHUB_REPO is set.";
-        return Err(Refusal::new("no_pending_pr", message));
+        return Err(refusal(Code::NoPendingPr, message));
     }
-    match (asked.number, &remote.pull_request) {
+    match (asked.number, waiting) {
         (Some(number), Some(waiting)) if number == waiting.number => waiting_one(waiting, asked.head.as_ref()),
-        // Not the one that waits: it may be merged already, and that is as good.
-        (Some(number), _) => Ok(Merge { number, head: None }),
+        // Not the one that waits, or not any more: it may be merged already, and that is as good. What was shown of it
+        // is merged all the same, and nothing else.
+        (Some(number), _) => Ok(Merge { number, head: asked.head }),
         (None, Some(waiting)) => waiting_one(waiting, asked.head.as_ref()),
         (None, None) => {
-            Err(Refusal::new("no_pending_pr", "No update pull request waits.").offering(actions::start(Op::RefreshGit)))
+            Err(refusal(Code::NoPendingPr, "No update pull request waits.").offering(actions::start(Op::RefreshGit)))
         }
     }
 }
@@ -118,11 +139,11 @@ fn merge(args: &Map<String, Value>, remote: &RemoteState, can: bool) -> Result<M
 fn waiting_one(waiting: &PullRequest, shown: Option<&Commit>) -> Result<Merge, Refusal> {
     let named = format!("#{} {}", waiting.number, sentence::quoted(&waiting.title));
     if waiting.mergeable == Some(false) {
-        return Err(Refusal::new("no_pending_pr", cant_be_merged(waiting, &named)));
+        return Err(refusal(Code::NoPendingPr, cant_be_merged(waiting, &named)));
     }
     if shown.is_some_and(|shown| !shown.is(&waiting.head)) {
         let message = format!("{named} has other commits than those that were shown: look at it again, then merge.");
-        return Err(Refusal::new("pr_changed", message));
+        return Err(refusal(Code::PrChanged, message));
     }
     Ok(Merge { number: waiting.number, head: Some(waiting.head.clone()) })
 }
@@ -138,7 +159,7 @@ pub(crate) fn cant_be_merged(waiting: &PullRequest, named: &str) -> String {
 /// What is reverted: the last merge from here.
 fn revert(args: &Map<String, Value>, remote: &RemoteState, can: bool) -> Result<Revert, Refusal> {
     let asked = asked(args)?;
-    let nothing = |message: String| Err(Refusal::new("nothing_to_revert", message));
+    let nothing = |message: String| Err(refusal(Code::NothingToRevert, message));
     let Some(merged) = &remote.merged else {
         return nothing("No pull request was merged from here that could be reverted.".to_owned());
     };
@@ -212,21 +233,23 @@ mod tests {
             ("as shown", json!({"number": 12, "head": "abcdef01"}), waits, "12 abcdef0"),
             ("moved since", json!({"head": "abcdef1"}), waits, "pr_changed"),
             ("another one", json!({"number": 11}), waits, "11 look"),
+            ("as shown, before a newer one came", json!({"number": 11, "head": "abcdef2"}), waits, "11 abcdef2"),
+            ("as shown, and gone since", json!({"number": 12, "head": "abcdef0"}), none, "12 abcdef0"),
             ("gone, perhaps merged", json!({"number": 12}), none, "12 look"),
             ("no number", json!({"number": "x"}), waits, "bad_args"),
             ("negative", json!({"number": -1}), waits, "bad_args"),
             ("no commit", json!({"head": 7}), waits, "bad_args"),
         ] {
-            let outcome = match merge(&args(&given), &remote(waiting), true) {
+            let outcome = match merge(&args(&given), remote(waiting).pull_request.as_ref(), true) {
                 Ok(Merge { number, head: Some(head) }) => format!("{number} {head}"),
                 Ok(Merge { number, head: None }) => format!("{number} look"),
                 Err(refusal) => refusal.code.to_owned(),
             };
             assert_eq!(outcome, expected, "{what}");
         }
-        let refused = merge(&Map::new(), &remote(waits), false).unwrap_err();
+        let refused = merge(&Map::new(), remote(waits).pull_request.as_ref(), false).unwrap_err();
         assert!(refused.message.contains("NIXFLEET_GITHUB_REPO"), "{}", refused.message);
-        let refused = merge(&Map::new(), &remote(Waits::Conflicting), true).unwrap_err();
+        let refused = merge(&Map::new(), remote(Waits::Conflicting).pull_request.as_ref(), true).unwrap_err();
         assert_eq!(refused.message, "#12 flake.lock: Update can't be merged as it is: it conflicts with main.");
     }
 

@@ -1,6 +1,7 @@
 //! The five lights of a host, each with its sentence and what a click offers.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::ids::CommandId;
 use crate::op::Op;
@@ -34,6 +35,9 @@ pub struct Action {
     pub command_id: Option<CommandId>,
     /// What the button says.
     pub label: String,
+    /// What is sent with it, so that it does what was shown and nothing newer: the op's `args`, or the pipeline's
+    /// `options.args`; null where there is nothing to say.
+    pub args: Option<Map<String, Value>>,
 }
 
 /// The kinds of [`Action`].

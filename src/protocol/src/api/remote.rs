@@ -16,7 +16,8 @@ pub struct PullRequest {
     pub url: String,
     /// Whether it can be merged; null while the remote does not know.
     pub mergeable: Option<bool>,
-    /// Why it can't be merged, as a sentence; null where it can, or where nobody knows yet.
+    /// Why it can't be merged, or what speaks against it where it can (its checks have failed, say), as a sentence; null
+    /// where there is nothing to say, or where nobody knows yet.
     pub why_not: Option<String>,
     /// Who opened it.
     pub author: String,

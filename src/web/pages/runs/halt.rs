@@ -2,7 +2,7 @@
 //! consequence written out.
 
 use askama::Template;
-use nixfleet_protocol::api::{Decision, Halted, Run};
+use nixfleet_protocol::api::{Decision, Halted, Run, RunState};
 use nixfleet_protocol::{HostId, Op};
 
 use super::super::button::{Button, Does};
@@ -39,7 +39,7 @@ impl Halt {
                 .confirm(consequence.clone(), label);
             (Button::new(label, if at == 0 { "main" } else { "" }, does).icon(icon).of(&run.label), consequence)
         };
-        let decisions = || halted.decisions.iter().enumerate().map(decision).chain(reverting(fleet, run));
+        let decisions = || halted.decisions.iter().enumerate().map(decision).chain(beside(fleet, run));
         let brief = |(mut button, consequence): (Button, String)| {
             button.look = if button.look == "main" { "main small" } else { "small" };
             button.does = button.does.tip(consequence);
@@ -55,17 +55,39 @@ impl Halt {
     }
 }
 
-/// Taking back what this run merged. No decision about the run: that waits on.
-fn reverting(fleet: &Fleet<'_>, run: &Run) -> Option<(Button, String)> {
+/// Taking back what this run merged is no decision about the run: that waits on.
+fn beside(fleet: &Fleet<'_>, run: &Run) -> Option<(Button, String)> {
+    let (button, consequence) =
+        reverting(fleet, run, "The run still waits; hosts that have the update are behind then.")?;
+    Some((Button { look: "", ..button }, consequence))
+}
+
+/// Whether what a run merged is offered to be reverted when it is over: it may be the head still, however it ended
+/// before all hosts had it.
+pub(in crate::web::pages) fn may_revert(run: &Run) -> bool {
+    let over = match run.state {
+        RunState::Partial | RunState::Failed | RunState::Cancelled => true,
+        RunState::Running | RunState::Halted | RunState::Complete => false,
+    };
+    over && run.ops.contains(&Op::MergePr)
+}
+
+/// Taking back what a run merged that is over and did not complete.
+pub(super) fn afterwards(fleet: &Fleet<'_>, run: &Run) -> Option<Button> {
+    let offered = may_revert(run).then(|| reverting(fleet, run, "Hosts that have the update are behind then."));
+    offered.flatten().map(|(button, _)| button)
+}
+
+/// Taking back what this run merged, while it is the last that was merged; with what follows from it.
+fn reverting(fleet: &Fleet<'_>, run: &Run, then: &str) -> Option<(Button, String)> {
     let merged = fleet.state.remote.merged.as_ref().filter(|merged| merged.by == format!("pipeline:{}", run.id))?;
     let label = format!("Revert #{}", merged.number);
-    let consequence = format!(
-        "A commit on {} takes back what this run merged. The run still waits; hosts that have the update are behind then.",
-        fleet.state.remote.branch
-    );
-    let does =
-        Does::post(format!("/api/v1/ops/{}", Op::RevertPr), label.clone()).confirm(consequence.clone(), "Revert");
-    Some((Button::new(&label, "", does).icon("i-back"), consequence))
+    let branch = &fleet.state.remote.branch;
+    let consequence = format!("A commit on {branch} takes back what this run merged. {then}");
+    let does = Does::post(format!("/api/v1/ops/{}", Op::RevertPr), label.clone())
+        .body(&serde_json::json!({ "args": { "number": merged.number } }))
+        .confirm(consequence.clone(), "Revert");
+    Some((Button::new(&label, "small", does).icon("i-back"), consequence))
 }
 
 /// What a host failed of, and its log.

@@ -7,7 +7,7 @@ use nixfleet_protocol::api::{Action, ActionKind, Light, LightStatus};
 use super::*;
 
 fn action(kind: ActionKind, label: &str) -> Action {
-    Action { kind, op: None, pipeline: None, command_id: None, label: label.to_owned() }
+    Action { kind, op: None, pipeline: None, command_id: None, label: label.to_owned(), args: None }
 }
 
 fn op(op: Op, label: &str) -> Action {
@@ -142,6 +142,18 @@ fn an_update_that_waits_is_merged_where_the_dashboard_can_and_looked_at_where_it
     let merge = op(Op::MergePr, "Merge #214");
     let made = click("Lock", LightStatus::Outdated, merge, vec![]);
     assert_eq!(made, "post /api/v1/hosts/hsb0/ops/merge-pr{}");
+    // What was shown is what is sent.
+    let shown = |args: serde_json::Value| args.as_object().cloned();
+    let args = shown(serde_json::json!({ "number": 214, "head": "abcdef0" }));
+    let made =
+        click("Lock", LightStatus::Outdated, Action { args: args.clone(), ..op(Op::MergePr, "Merge #214") }, vec![]);
+    assert_eq!(made, "post /api/v1/hosts/hsb0/ops/merge-pr{\"args\":{\"head\":\"abcdef0\",\"number\":214}}");
+    let args = shown(serde_json::json!({ "merge-pr": args }));
+    let deploy = action(ActionKind::Pipeline, "Merge & Deploy");
+    let deploy = Action { pipeline: Some("merge-deploy".to_owned()), args, ..deploy };
+    let made = click("Lock", LightStatus::Outdated, deploy, vec![]);
+    let body = "{\"hosts\":[\"hsb0\"],\"options\":{\"args\":{\"merge-pr\":{\"head\":\"abcdef0\",\"number\":214}}}}";
+    assert_eq!(made, format!("post /api/v1/pipelines/merge-deploy/runs{body}"));
     let made = click("Lock", LightStatus::Outdated, action(ActionKind::Details, "Details"), vec![]);
     assert_eq!(made, "card Look at the update: go #target");
 }

@@ -214,3 +214,39 @@ fn pipelines_stand_in_the_menu_and_in_the_bar_with_the_dialog_that_asks_how() {
         assert!(form.contains(&format!("name=\"{name}\"")), "{name}");
     }
 }
+
+#[test]
+fn what_a_run_merged_that_did_not_complete_can_be_taken_back_while_it_is_the_last_merge() {
+    let ops = sample::op_entries();
+    let (state, id) = sampled(25);
+    for (ended, by_it, offered) in [
+        (RunState::Cancelled, true, true),
+        (RunState::Partial, true, true),
+        (RunState::Failed, true, true),
+        (RunState::Complete, true, false),
+        (RunState::Cancelled, false, false),
+    ] {
+        let mut state = super::update::merged(state.clone(), &[]);
+        let merged = Arc::make_mut(&mut state.remote).merged.as_mut().unwrap();
+        merged.by = if by_it { format!("pipeline:{id}") } else { "user".to_owned() };
+        let run = Arc::make_mut(state.runs.get_mut(&id).unwrap());
+        (run.state, run.halted, run.finished_at) = (ended, None, Some(sample::ago(5)));
+        run.ops.insert(0, Op::MergePr);
+        let before = state.clone();
+        let fleet = view(&before, &ops);
+        for kind in [PageKind::Run(id), PageKind::Fleet] {
+            let html = page(&fleet, &kind);
+            assert_eq!(html.contains("Revert #213"), offered, "{ended:?} {by_it}");
+            assert!(!offered || html.contains("{&#34;args&#34;:{&#34;number&#34;:213}}"), "that one and no other");
+        }
+        // It goes when it was done, by itself.
+        Arc::make_mut(&mut state.remote).merged = None;
+        let fleet = view(&state, &ops);
+        for kind in [PageKind::Run(id), PageKind::Fleet] {
+            let made = fragments(&Change::RemoteUpdated(Arc::clone(&state.remote)), None, &fleet, &kind);
+            let (morphed, page) = (made.iter().any(|it| it.html.contains("run-line")), page(&fleet, &kind));
+            assert!(morphed == (ended != RunState::Complete), "{:?}", ids(&made));
+            assert_fresh(&made, &page, "a merge that was taken back");
+        }
+    }
+}

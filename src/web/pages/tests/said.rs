@@ -82,8 +82,8 @@ fn what_was_told_last_is_silent_when_the_state_forgets_it() {
     let ops = sample::op_entries();
     let mut state = sample::state();
     state.events.clear();
-    for n in 0..RECENT_EVENTS {
-        let event = sample::event(n.try_into().unwrap(), 0, Level::Info, None, "login", "Signed in.");
+    for n in (0_u64..).take(RECENT_EVENTS) {
+        let event = sample::event(n, 0, Level::Info, None, "login", "Signed in.");
         state.events.push_front(Arc::new(event));
     }
     let event = Arc::clone(&state.events[0]);

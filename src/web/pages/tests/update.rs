@@ -42,6 +42,9 @@ fn an_update_says_what_merging_and_deploying_does_to_which_hosts() {
         "Can be merged.",
         "data-form=\"form:run\"",
         "data-post=\"/api/v1/pipelines/merge-deploy/runs\"",
+        // What is shown is what is merged.
+        "&#34;options&#34;:{&#34;args&#34;:{&#34;merge-pr&#34;:{",
+        "&#34;number&#34;:214",
         "Merges #214 into main, then pulls, switches and tests ",
         "Offline, and waited for: mba-air.",
         "Busy now, and left out: ",
@@ -67,6 +70,17 @@ fn an_update_that_cannot_be_merged_says_why_and_is_off() {
         assert_eq!(shown.matches("aria-disabled=\"true\"").count(), 2, "{shown}");
         assert!(shown.contains(why), "{shown}");
     }
+}
+
+#[test]
+fn an_update_whose_checks_fail_can_be_merged_and_says_so_also_where_it_is_confirmed() {
+    let mut state = sample::state();
+    let request = Arc::make_mut(&mut state.remote).pull_request.as_mut().unwrap();
+    request.why_not = Some("its checks have failed or still run.".to_owned());
+    let shown = region(&state);
+    assert!(!shown.contains("aria-disabled"), "{shown}");
+    assert!(shown.contains("Can be merged. Its checks have failed or still run."), "{shown}");
+    assert_eq!(shown.matches("Its checks have failed").count(), 3, "in the banner and before both: {shown}");
 }
 
 #[test]

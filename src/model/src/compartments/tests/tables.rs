@@ -217,6 +217,17 @@ fn git() {
 }
 
 #[test]
+fn what_merges_an_update_names_it_as_it_is_shown() {
+    let mut scene = Scene::current();
+    go(&mut scene, &[Step::PrOpens]);
+    let light = scene.lights().lock;
+    let shown = serde_json::json!({ "number": 12, "head": scene.remote.pull_request.as_ref().unwrap().head });
+    let args = |action: &nixfleet_protocol::api::Action| serde_json::json!(action.args);
+    assert_eq!(args(&light.action), shown);
+    assert_eq!(args(&light.also[0]), serde_json::json!({ "merge-pr": shown }));
+}
+
+#[test]
 fn lock_light() {
     table(
         |lights| &lights.lock,

@@ -13,6 +13,7 @@ fn a_good_test_run_of_an_old_agent_is_green() {
         core.step(heard(AgentMessage::Status(status)), at(3));
         core.step(Input::LogFlushed { command: id(number), bytes: 9 }, at(3));
         let run = core.record().history.last_test.clone().unwrap();
+        assert_eq!((run.ok, run.total), (exit_code == 0, 1));
         assert_eq!(core.view(None, at(4)).host.lights.tests.status, light);
     }
 }

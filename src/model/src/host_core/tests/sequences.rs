@@ -53,6 +53,7 @@ pub(super) fn inputs() -> impl Strategy<Value = Input> {
         3 => (100_u8..160, act).prop_map(|(number, action)| {
             Input::Act { ask: 1000, command: id(number), action, actor: "user".into() }
         }),
+        1 => (0_u8..6).prop_map(|number| Input::HeardOf { command: id(number) }),
         1 => (100_u8..160).prop_map(|number| Input::TooLate { command: id(number) }),
         3 => Just(Input::Timer),
     ]

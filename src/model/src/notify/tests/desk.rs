@@ -139,7 +139,8 @@ fn a_restart_sends_what_was_not_taken_and_nothing_else() {
     let mut before = begun(vec![channel("a"), channel("b")]);
     let step = look(&mut before, &fleet(), &[event(1)], 10);
     let stored: BTreeMap<u64, Waiting> = step.put.iter().cloned().collect();
-    let over = before.step(&Input::Sent { channel: 1, id: step.send[1].1.id.clone(), outcome: Ok(()) }, at(11));
+    let over =
+        before.step(&Input::Sent { channel: 1, id: step.send[1].1.id.clone(), outcome: Ok(Taken::default()) }, at(11));
     let stored = stored.into_iter().filter(|(number, _)| !over.remove.contains(number)).collect();
     let memory = Some(before.memory().clone());
     let channels = vec![channel("a"), channel("b")];
@@ -173,4 +174,42 @@ fn more_than_can_be_kept_is_counted() {
     assert!(rest.send[0].1.title.starts_with("299 more commands failed"), "{}", rest.send[0].1.title);
     taken(&mut desk, &rest, 63);
     assert_eq!(desk.view(0, at(63)).unwrap().waiting, 0);
+}
+
+#[test]
+fn a_clock_that_was_ahead_holds_nothing_back() {
+    const DAYS: i64 = 3 * 86_400;
+    let mut desk = begun(vec![channel("a"), channel("b")]);
+    let first = look(&mut desk, &fleet(), &[event(1)], DAYS);
+    desk.step(&Input::Sent { channel: 0, id: first.send[0].1.id.clone(), outcome: Ok(Taken::default()) }, at(DAYS));
+    // To the other one it was not sent, and is tried again by the same clock.
+    let failed = Input::Sent { channel: 1, id: first.send[1].1.id.clone(), outcome: Err(failure(Some(30), false)) };
+    desk.step(&failed, at(DAYS));
+    // The clock is right again: the minute is counted from now, and what was to be tried again is.
+    let second = look(&mut desk, &fleet(), &[event(2)], 10);
+    assert_eq!(second.send.iter().map(|(channel, _)| *channel).collect::<Vec<_>>(), [1]);
+    assert!(second.memory.is_some(), "also after a restart");
+    assert_eq!(wake(&desk, 10), Some(70));
+    assert_eq!(titles(&desk.step(&Input::Timer, at(70))), ["switch on h2 failed"]);
+}
+
+#[test]
+fn who_was_left_out_of_a_letter_is_named_and_the_letter_is_over() {
+    let mut desk = begun(vec![channel("mail")]);
+    let first = look(&mut desk, &fleet(), &[event(1)], 10);
+    assert_eq!(first.send[0].1.tries, 0);
+    let again = not_taken(&mut desk, &first, failure(None, false), 11);
+    assert!(again.send.is_empty());
+    let second = desk.step(&Input::Timer, at(30));
+    assert_eq!(second.send[0].1.tries, 1);
+    let taken = Taken { left_out: vec!["gone@example.org: 550 no such user".into()] };
+    let over = desk.step(&Input::Sent { channel: 0, id: second.send[0].1.id.clone(), outcome: Ok(taken) }, at(31));
+    assert_eq!(over.remove, [1]);
+    let said = &over.events[0];
+    assert_eq!((said.action.as_str(), said.level), ("notification_refused", Level::Warn));
+    assert!(
+        said.message.contains("gone@example.org: 550") && said.message.contains("switch on h1"),
+        "{}",
+        said.message
+    );
 }

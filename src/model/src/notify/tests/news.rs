@@ -9,6 +9,22 @@ fn begun() -> Desk {
     desk
 }
 
+fn pull_request() -> PullRequest {
+    PullRequest {
+        number: 7,
+        title: "flake.lock: update".into(),
+        url: "https://example.org/pull".into(),
+        mergeable: None,
+        why_not: None,
+        author: "bot".into(),
+        head: "abcdef1".parse().unwrap(),
+        labels: Vec::new(),
+        commits: None,
+        changed_files: None,
+        created_at: at(0),
+    }
+}
+
 fn told(desk: &mut Desk, fleet: &FleetState, events: &[Arc<Event>], second: i64) -> Vec<(Kind, Level, String)> {
     let step = look(desk, fleet, events, second);
     step.put
@@ -34,6 +50,20 @@ fn ends_that_nobody_wished_for_are_told_and_others_not() {
         let mut desk = begun();
         let told = told(&mut desk, &fleet(), &[failed(1, Some("hsb0"), state)], 5);
         assert_eq!(told.first().map(|(_, _, title)| title.as_str()), title, "{state}");
+    }
+}
+
+#[test]
+fn an_end_that_says_nothing_of_its_command_is_told_in_its_own_words_where_it_is_bad() {
+    for (level, expected) in [(Level::Error, true), (Level::Warn, true), (Level::Info, false), (Level::Success, false)]
+    {
+        let mut desk = begun();
+        let mut event = (*failed(1, None, "ERROR")).clone();
+        (event.level, event.message) = (level, "merge-pr failed: no right".to_owned());
+        event.details = serde_json::json!({ "command": "0190b6a8-0000-7000-8000-000000000001", "op": "merge-pr" });
+        let told = told(&mut desk, &fleet(), &[Arc::new(event)], 5);
+        let words = expected.then(|| (Kind::CommandFailed, level, "merge-pr failed: no right".to_owned()));
+        assert_eq!(told, words.into_iter().collect::<Vec<_>>(), "{level:?}");
     }
 }
 
@@ -129,19 +159,7 @@ fn an_update_is_told_once_for_each_pull_request_also_when_it_waited_before_we_be
     let mut desk = desk(vec![channel("a")]);
     let mut fleet = fleet();
     for (number, second, count) in [(7, 0, 1), (7, 1, 0), (8, 2, 1)] {
-        let pull_request = PullRequest {
-            number,
-            title: "flake.lock: update".into(),
-            url: "https://example.org/pull".into(),
-            mergeable: None,
-            why_not: None,
-            author: "bot".into(),
-            head: "abcdef1".parse().unwrap(),
-            labels: Vec::new(),
-            commits: None,
-            changed_files: None,
-            created_at: at(0),
-        };
+        let pull_request = PullRequest { number, ..pull_request() };
         let remote = Remote { pull_request: Some(pull_request), ..(*fleet.remote).clone() };
         fleet.apply(StateChange::Remote(Arc::new(remote)));
         let told = told(&mut desk, &fleet, &[], second);
@@ -249,4 +267,49 @@ fn every_kind_has_a_word_of_its_own() {
         assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
     }
     assert_eq!("host_lost".parse::<Kind>(), Err(NoKind));
+}
+
+#[test]
+fn quiet_hours_end_at_the_first_moment_that_is_not_quiet_also_when_clocks_are_moved() {
+    let berlin = || TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+    for (what, text, moment, end) in [
+        // On 28 March the clocks go from 02:00 to 03:00, at 01:00 UTC.
+        ("the end is jumped over", "22:00-02:30", "2027-03-28T00:30:00Z", Some("2027-03-28T01:00:00Z")),
+        ("after the jump", "22:00-02:30", "2027-03-28T01:00:00Z", None),
+        ("the beginning is jumped over", "02:30-07:00", "2027-03-28T01:00:00Z", Some("2027-03-28T05:00:00Z")),
+        ("a night that loses an hour", "22:00-07:00", "2027-03-27T22:00:00Z", Some("2027-03-28T05:00:00Z")),
+        // On 31 October they go from 03:00 to 02:00, at 01:00 UTC.
+        ("the end comes a first time", "22:00-02:30", "2027-10-31T00:10:00Z", Some("2027-10-31T00:30:00Z")),
+        ("between the two", "22:00-02:30", "2027-10-31T00:30:00Z", None),
+        ("the end comes a second time", "22:00-02:30", "2027-10-31T01:10:00Z", Some("2027-10-31T01:30:00Z")),
+        ("the beginning comes twice", "02:30-07:00", "2027-10-31T00:40:00Z", Some("2027-10-31T01:00:00Z")),
+        ("a night with an hour more", "22:00-07:00", "2027-10-30T21:00:00Z", Some("2027-10-31T06:00:00Z")),
+    ] {
+        let quiet = Quiet::parse(text, berlin()).unwrap();
+        let moment: Time = moment.parse().unwrap();
+        assert_eq!(quiet.end(moment), end.map(|end| end.parse().unwrap()), "{what}");
+        assert_eq!(quiet.covers(moment), end.is_some(), "{what}");
+    }
+}
+
+#[test]
+fn an_update_is_told_once_however_often_another_one_stands_before_it() {
+    let mut desk = begun();
+    let mut fleet = fleet();
+    let mut tell = |desk: &mut Desk, number: Option<u64>, second: i64| {
+        let pull_request = number.map(|number| PullRequest { number, ..pull_request() });
+        let remote = Remote { source: Some("/repo".into()), pull_request, ..Remote::default() };
+        fleet.apply(StateChange::Remote(Arc::new(remote)));
+        told(desk, &fleet, &[], second).len()
+    };
+    let seen: Vec<_> = [Some(13), Some(12), Some(13), None, Some(12), Some(14)]
+        .into_iter()
+        .zip([100, 200, 300, 400, 500, 600])
+        .map(|(number, second)| tell(&mut desk, number, second))
+        .collect();
+    assert_eq!(seen, [1, 1, 0, 0, 0, 1]);
+    for number in 0..100 {
+        tell(&mut desk, Some(1_000 + number), 700);
+    }
+    assert!(desk.memory().updates.len() <= 32, "it remembers a few");
 }

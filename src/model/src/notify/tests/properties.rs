@@ -100,7 +100,11 @@ impl World {
         if well {
             self.taken.push((channel, self.now, letter.id.clone(), kinds, letter.count));
         }
-        let outcome = if well { Ok(()) } else { Err(Failure { why: "no".into(), retry_after: None, refused: false }) };
+        let outcome = if well {
+            Ok(Taken::default())
+        } else {
+            Err(Failure { why: "no".into(), retry_after: None, refused: false })
+        };
         let step = self.desk.step(&Input::Sent { channel, id: letter.id, outcome }, at(self.now));
         self.follow(step);
     }

@@ -1,13 +1,11 @@
-//! The stage of the group that goes now, its soak, and the group after it.
-
-use std::time::Duration;
+//! The stage of the group that goes now, and the group after it.
 
 use nixfleet_protocol::api::{CommandState, HostState, Offline, RunState, WaitKind};
 use nixfleet_protocol::{HostId, Time};
 
-use super::super::record::{Cell, Run, Soak};
+use super::super::record::{Cell, Run};
 use super::super::words;
-use super::{Begin, Draft, SETTLE, under_way};
+use super::{Begin, Draft, under_way};
 use crate::ops::{PreCheck, spec};
 
 /// Whether a host can begin an op now.
@@ -34,6 +32,9 @@ impl Draft<'_> {
         }
         let here = hosts.values().filter(|host| host.group <= record.group);
         let stage = here.filter_map(|host| host.cells.iter().position(|cell| !cell.is_over())).min();
+        if self.strays(stage) {
+            return true;
+        }
         match stage {
             Some(stage) => self.work(stage),
             None => self.after_stages(),
@@ -157,65 +158,20 @@ impl Draft<'_> {
         }
         match record.soak {
             None => self.begin_soak(),
+            Some(soak) if soak.tests => self.next_group(),
             Some(soak) => self.soak(soak),
         }
     }
 
-    fn next_group(&mut self) -> bool {
+    /// The next group goes, unless it would get something else than those before it.
+    pub(super) fn next_group(&mut self) -> bool {
+        if self.went_on() {
+            return true;
+        }
         let record = &mut self.planned.run.record;
         record.group += 1;
         record.soak = None;
         true
-    }
-
-    fn begin_soak(&mut self) -> bool {
-        let (now, facts) = (self.now, self.facts);
-        let Run { record, hosts } = &mut self.planned.run;
-        let until = now.plus(Duration::from_secs(record.options.soak_s));
-        record.soak = Some(Soak { since: now, until });
-        for host in hosts.values_mut().filter(|host| host.group == record.group) {
-            host.was_red = facts.hosts.get(&host.host).is_some_and(|fact| fact.red);
-        }
-        true
-    }
-
-    /// The hosts of the group have to stay good. Says whether something ended.
-    fn soak(&mut self, soak: Soak) -> bool {
-        let (now, settled, facts) = (self.now, self.settled_at(), self.facts);
-        // Whoever is silent at its end has a moment to come back, and no more.
-        let last = soak.until.plus(SETTLE).max(settled);
-        let Run { record, hosts } = &mut self.planned.run;
-        let (own, group) = (record.own_stages(), record.group);
-        let (mut fell, mut unsure) = (false, false);
-        for host in hosts.values_mut().filter(|host| host.group == group && host.came_through(own)) {
-            let fact = facts.hosts.get(&host.host);
-            let away = match fact.map(|fact| fact.state) {
-                Some(HostState::Online) => false,
-                Some(HostState::Offline | HostState::Never) | None => now >= settled,
-                Some(HostState::Stale) => now >= last,
-            };
-            let why = if fact.is_some_and(|fact| fact.red) && !host.was_red {
-                Some("a light turned red in the soak")
-            } else {
-                away.then_some("it went offline in the soak")
-            };
-            unsure |= why.is_none() && fact.is_none_or(|fact| fact.state != HostState::Online);
-            fell |= why.is_some();
-            host.fell = why.map(str::to_owned);
-        }
-        if fell {
-            return true;
-        }
-        let until = if unsure { last } else { soak.until };
-        if now >= until {
-            return self.next_group();
-        }
-        let message = format!("{} soaks: it has to stay good.", words::group(&self.planned.run.record, group));
-        self.wait(WaitKind::Soak, None, Some(until), message);
-        for earlier in [soak.until, settled].into_iter().filter(|at| now < *at) {
-            self.wake_at(earlier);
-        }
-        false
     }
 
     /// Takes back what was switched: each host as soon as nothing of this run runs on it.
@@ -228,7 +184,7 @@ impl Draft<'_> {
             })
         };
         let in_order = self.planned.run.in_order();
-        let switched = |host: &&HostId| hosts.get(*host).is_some_and(|host| host.switched(&record.stages));
+        let switched = |host: &&HostId| hosts.get(*host).is_some_and(|host| host.switched);
         let (due, others): (Vec<HostId>, Vec<HostId>) =
             in_order.iter().filter(rests).cloned().partition(|it| switched(&it));
         for host in others {

@@ -16,7 +16,7 @@ const MESSAGE: usize = 300;
 /// What becomes of a cell.
 enum Heard {
     /// Its command goes on, and is waited for until then.
-    Goes { state: CommandState, until: Time },
+    Goes { state: CommandState, until: Time, rests_since: Option<Time> },
     /// It has not begun, and its host is waited for.
     Waits { until: Time, message: String },
     /// Its command was refused for a moment, before it began: there will be another.
@@ -31,10 +31,14 @@ impl Draft<'_> {
             self.planned.run.under_way().map(|(host, stage, cell)| (host.cloned(), stage, cell.clone())).collect();
         for (host, stage, cell) in begun {
             let Some(op) = self.planned.run.record.stages.get(stage).map(|stage| stage.op) else { continue };
+            self.switched(host.as_ref(), &cell);
             match self.heard(op, &cell) {
-                Heard::Goes { state, until } => {
+                Heard::Goes { state, until, rests_since } => {
                     self.wake_at(until);
-                    self.change(host.as_ref(), stage, |cell| cell.state = state);
+                    self.change(host.as_ref(), stage, |cell| {
+                        cell.state = state;
+                        cell.rests_since = rests_since;
+                    });
                 }
                 Heard::Waits { until, message } => self.wait(WaitKind::Online, host.as_ref(), Some(until), message),
                 Heard::Again(message) => self.try_again(host.as_ref(), stage, message),
@@ -43,6 +47,16 @@ impl Draft<'_> {
                     self.change(host.as_ref(), stage, |cell| cell.end(state, code.as_deref(), message));
                 }
             }
+        }
+    }
+
+    /// What a command did to its host's system is remembered of the host: another try does not undo it.
+    fn switched(&mut self, host: Option<&HostId>, cell: &Cell) {
+        let said = cell.command.and_then(|id| self.facts.said.get(&id));
+        if let Some(Said::Is { switched: true, .. }) = said
+            && let Some(host) = host.and_then(|host| self.planned.run.hosts.get_mut(host))
+        {
+            host.switched = true;
         }
     }
 
@@ -73,7 +87,7 @@ impl Draft<'_> {
             Heard::Over(CommandState::Timeout, None, Some(message))
         };
         match cell.command.and_then(|id| self.facts.said.get(&id)) {
-            Some(Said::Is { state, code, message }) if state.is_final() => {
+            Some(Said::Is { state, code, message, .. }) if state.is_final() => {
                 let moment = outcome::is_for_a_moment(*state, code.as_deref());
                 if moment && !cancelled && self.now < self.turn_ends(cell.turn_at.unwrap_or(begun)) {
                     return Heard::Again(message.clone());
@@ -84,8 +98,13 @@ impl Draft<'_> {
             Some(Said::Is { state, .. }) => {
                 // A person gave it more time, or as long as it likes.
                 let running = matches!(state, CommandState::Executing | CommandState::RunningWarning);
-                let until = if running { begun.plus(outcome::LONGEST).max(self.settled_at()) } else { limit };
-                if self.now >= until { gone_on() } else { Heard::Goes { state: *state, until } }
+                // However long it ran before, from when it rests it has a moment to come back, and its person to answer.
+                let rests_since = (!running).then(|| cell.rests_since.unwrap_or(self.now));
+                let until = match rests_since {
+                    None => begun.plus(outcome::LONGEST).max(self.settled_at()),
+                    Some(since) => limit.max(since.plus(outcome::MORE)),
+                };
+                if self.now >= until { gone_on() } else { Heard::Goes { state: *state, until, rests_since } }
             }
             Some(Said::NotNow(message) | Said::Never(message)) if cancelled => {
                 Heard::Over(CommandState::Cancelled, None, Some(message.clone()))
@@ -99,7 +118,7 @@ impl Draft<'_> {
             }
             Some(Said::Never(message)) => Heard::Over(CommandState::Skipped, None, Some(message.clone())),
             None if self.now >= limit => gone_on(),
-            None => Heard::Goes { state: cell.state, until: limit },
+            None => Heard::Goes { state: cell.state, until: limit, rests_since: cell.rests_since },
         }
     }
 

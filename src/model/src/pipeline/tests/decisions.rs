@@ -1,16 +1,17 @@
 //! Canary, soak, waves, and what a person decides when too much has failed.
 
-use nixfleet_protocol::api::{Decision, GroupState, WaitKind, Waves};
+use nixfleet_protocol::api::{self, Decision, WaitKind, Waves};
+use serde_json::{Value, json};
 
 use super::*;
 use CommandState::{Cancelled, Error, Skipped, Success};
 
-fn rollout() -> RunOptions {
+pub(super) fn rollout() -> RunOptions {
     RunOptions { canary: Some(canary(&["a"])), soak_s: 600, ..RunOptions::default() }
 }
 
 /// `a` is the canary and went through pull and switch; it soaks.
-fn soaking() -> World {
+pub(super) fn soaking() -> World {
     let mut world = World::new("pull-switch", &["a", "b", "c"], rollout());
     assert_eq!(world.began(), "pull a");
     world.ends("a", Success);
@@ -26,73 +27,6 @@ fn halted() -> World {
     world.ends("a", Error);
     world.began();
     world
-}
-
-#[test]
-fn the_others_follow_when_the_soak_is_over() {
-    let mut world = soaking();
-    assert_eq!((world.waits(), world.wakes_in()), (vec![WaitKind::Soak], Some(600)));
-    let groups = world.run.view(Vec::new()).groups;
-    assert_eq!([groups[0].state, groups[1].state], [GroupState::Soaking, GroupState::Waiting]);
-    world.after(599);
-    assert_eq!(world.began(), "");
-    world.after(1);
-    assert_eq!(world.began(), "pull b, pull c");
-    for _ in 0..2 {
-        world.ends("b", Success);
-        world.ends("c", Success);
-    }
-    assert_eq!(world.state(), RunState::Complete, "behind the last group nothing soaks");
-}
-
-#[test]
-fn who_turns_red_or_goes_offline_in_the_soak_has_failed() {
-    let mut red = soaking();
-    red.facts.hosts.get_mut(&host("a")).unwrap().red = true;
-    red.look();
-    assert_eq!(red.state(), RunState::Halted);
-    let mut gone = soaking();
-    gone.is("a", HostState::Offline);
-    assert_eq!(gone.state(), RunState::Halted);
-    let halted = gone.run.view(Vec::new()).halted.unwrap();
-    assert_eq!((halted.failed, halted.switched), (vec![host("a")], vec![host("a")]));
-    assert_eq!(gone.told, ["run_halted"]);
-}
-
-#[test]
-fn who_was_red_before_and_stays_so_has_not_failed() {
-    let mut world = World::new("pull-switch", &["a", "b"], rollout());
-    world.facts.hosts.get_mut(&host("a")).unwrap().red = true;
-    world.ends("a", Success);
-    world.ends("a", Success);
-    world.after(600);
-    assert_eq!(world.run.record.group, 1);
-}
-
-#[test]
-fn who_is_silent_for_a_moment_at_the_end_of_the_soak_is_waited_for() {
-    let mut world = soaking();
-    world.is("a", HostState::Stale);
-    world.after(600);
-    assert_eq!((world.state(), world.began()), (RunState::Running, String::new()));
-    world.is("a", HostState::Online);
-    assert_eq!(world.began(), "pull b, pull c");
-    let mut silent = soaking();
-    silent.is("a", HostState::Stale);
-    silent.after(690);
-    assert_eq!(silent.state(), RunState::Halted, "and not for ever");
-}
-
-#[test]
-fn a_daemon_that_was_away_in_the_soak_lets_its_hosts_come_back() {
-    let mut world = soaking();
-    world.facts.daemon_started = START.plus(Duration::from_hours(1));
-    world.now = world.facts.daemon_started;
-    world.is("a", HostState::Offline);
-    world.after(60);
-    assert_eq!((world.state(), world.began()), (RunState::Running, String::new()));
-    world.is("a", HostState::Online);
-    assert_eq!(world.began(), "pull b, pull c");
 }
 
 #[test]
@@ -186,6 +120,50 @@ fn rollback_takes_back_what_was_switched_and_nothing_else() {
         (world.state(), world.run.record.message.as_deref()),
         (RunState::Failed, Some("rolled back on 1 host."))
     );
+}
+
+/// A switch that is over, as everyone sees it.
+fn switch(state: CommandState, exit_code: Option<i32>, details: Value) -> api::Command {
+    let mut command = crate::command::Command::new(id(99), Some(host("a")), Op::Switch, "user".to_owned(), START);
+    command.state = state;
+    api::Command { exit_code, details, ..crate::view::command_view(&command) }
+}
+
+#[test]
+fn a_switch_that_failed_when_the_new_system_ran_already_is_taken_back_too() {
+    use CommandState::{Blocked, Executing, Partial, StaleBinary, Suspicious, Timeout};
+    let left = |running: &str, profile: &str| json!({ "activation": { "wanted": "new", "running": running, "profile": profile } });
+    for (what, state, exit, details, changed) in [
+        ("it came to its end", Success, Some(0), Value::Null, true),
+        ("inferred, by an old agent", Success, None, Value::Null, true),
+        ("the build failed", Error, Some(1), Value::Null, false),
+        ("the build failed, and the system before runs", Error, Some(4), left("old", "old"), false),
+        ("the new one runs half-way", Error, Some(4), left("new", "new"), true),
+        ("the new one boots next", Error, Some(4), left("old", "new"), true),
+        ("the agent is the old one", StaleBinary, Some(0), Value::Null, true),
+        ("the agent is odd", Suspicious, Some(0), Value::Null, true),
+        ("not all of the goal", Partial, Some(0), Value::Null, true),
+        ("nobody came back after it", Timeout, Some(0), Value::Null, true),
+        ("there was nothing to do", Blocked, None, Value::Null, false),
+        ("it still runs", Executing, None, Value::Null, false),
+    ] {
+        let said = Said::from(&switch(state, exit, details));
+        assert!(matches!(said, Said::Is { switched, .. } if switched == changed), "{what}: {said:?}");
+    }
+
+    let mut world = World::new("pull-switch", &["a", "b"], rollout());
+    world.ends("a", Success);
+    world.say("a", Said::from(&switch(Error, Some(4), left("new", "new"))));
+    let halted = world.run.view(Vec::new()).halted.unwrap();
+    assert_eq!((halted.failed, halted.switched), (vec![host("a")], vec![host("a")]));
+    // Another try, whose build fails, does not undo it.
+    world.run.decide(Decision::RetryFailed, "user", world.now).unwrap();
+    world.look();
+    world.say("a", Said::from(&switch(Error, Some(1), Value::Null)));
+    world.began();
+    world.run.decide(Decision::Rollback, "user", world.now).unwrap();
+    world.look();
+    assert_eq!(world.began(), "rollback a");
 }
 
 #[test]

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+const COMMITS: [&str; 3] = ["aaaaaaa", "bbbbbbb", "ccccccc"];
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
 const OVER: [CommandState; 8] = [
     CommandState::Success,
@@ -29,6 +30,10 @@ const OPEN: [CommandState; 5] = [
 enum Happens {
     Host(usize, Option<HostState>, bool, bool),
     Says(usize, u8),
+    /// What is checked out on a host.
+    Checks(usize, usize),
+    /// The head of the branch.
+    Head(usize),
     Passes(u64),
     Decides(usize),
     Cancels,
@@ -46,6 +51,8 @@ fn happens() -> impl Strategy<Value = Happens> {
     prop_oneof![
         6 => (0..NAMES.len(), state, rarely(), rarely()).prop_map(|(at, state, busy, red)| Happens::Host(at, state, busy, red)),
         20 => (0..8_usize, any::<u8>()).prop_map(|(at, how)| Happens::Says(at, how)),
+        6 => (0..NAMES.len(), 0..3_usize).prop_map(|(at, commit)| Happens::Checks(at, commit)),
+        1 => (0..3_usize).prop_map(Happens::Head),
         8 => (0..400_u64).prop_map(Happens::Passes),
         4 => (0..4_usize).prop_map(Happens::Decides),
         1 => Just(Happens::Restarts),
@@ -83,7 +90,12 @@ fn look(world: &mut World) {
     assert_eq!((&again.waits, again.wake), (&planned.waits, planned.wake));
     assert!(again.events.is_empty(), "what was told is not told again");
     for (host, was) in &before.hosts {
-        for (was, is) in was.cells.iter().zip(&planned.run.hosts[host].cells) {
+        let now = &planned.run.hosts[host];
+        for ((stage, was), is) in (0..).zip(&was.cells).zip(&now.cells) {
+            if now.tried.iter().any(|tried| tried.stage == stage && tried.command == was.command) {
+                assert_eq!(before.record.stages[stage as usize].op, Op::Test, "tests alone run again, after the soak");
+                continue;
+            }
             assert!(!was.is_over() || was == is, "a cell left a final state: {was:?} {is:?}");
             assert!(was.command.is_none() || was.command == is.command, "a command was changed for another");
         }
@@ -108,13 +120,20 @@ fn look(world: &mut World) {
         let host = &planned.run.hosts[host];
         assert!(host.cells[begin.stage].is_ahead(), "it was begun before");
         assert!(host.group <= is.group, "its group has not come");
+        let pulled = is.pull_stage().is_some_and(|pull| (pull + 1..is.own_stages()).contains(&begin.stage));
+        let checkout = world.facts.hosts.get(&host.host).and_then(|fact| fact.checkout.as_ref());
+        if let Some(checkout) =
+            checkout.filter(|_| pulled && is.groups > 1 && host.group == is.group && is.soak.is_none())
+        {
+            assert!(is.heads.iter().any(|head| head.is(checkout)), "it gets what nobody has tried: {checkout}");
+        }
         if begin.stage < is.own_stages() {
             assert!(host.cells[..begin.stage].iter().all(Cell::passed), "a host that failed got a later stage");
             let others = planned.run.hosts.values().filter(|other| other.group == is.group);
             let behind = others.flat_map(|other| &other.cells[..begin.stage]).filter(|cell| !cell.is_over()).count();
             assert_eq!(behind, 0, "a stage began before the one before it was over");
         } else {
-            assert!(is.rolls_back && host.switched(&is.stages));
+            assert!(is.rolls_back && host.switched);
         }
     }
     assert!(is.is_over() == is.state.is_final());
@@ -130,7 +149,8 @@ fn look(world: &mut World) {
 fn happen(world: &mut World, what: &Happens) {
     match *what {
         Happens::Host(at, state, busy, red) => {
-            let fact = |state| HostFact { state, busy, red };
+            let checkout = world.facts.hosts.get(&host(NAMES[at])).and_then(|fact| fact.checkout.clone());
+            let fact = |state| HostFact { state, busy, red, checkout, ..online() };
             match state {
                 Some(state) => world.facts.hosts.insert(host(NAMES[at]), fact(state)),
                 None => world.facts.hosts.remove(&host(NAMES[at])),
@@ -141,13 +161,14 @@ fn happen(world: &mut World, what: &Happens) {
             let Some(id) = open.get(at % open.len().max(1)) else { return };
             let pick = usize::from(how) / 4;
             let said = match how % 4 {
-                0 => Said::Is { state: OPEN[pick % OPEN.len()], code: None, message: None },
+                0 => Said::Is { state: OPEN[pick % OPEN.len()], code: None, message: None, switched: false },
                 1 if pick % 2 == 0 => Said::NotNow("busy".to_owned()),
                 1 if pick % 7 == 0 => Said::Never("gone".to_owned()),
                 _ => Said::Is {
                     state: OVER[pick % OVER.len()],
                     code: Some("x".to_owned()).filter(|_| how % 3 == 0),
                     message: None,
+                    switched: pick % 5 == 0,
                 },
             };
             // What was heard of a command is never unsaid.
@@ -155,6 +176,12 @@ fn happen(world: &mut World, what: &Happens) {
                 world.facts.said.insert(*id, said);
             }
         }
+        Happens::Checks(at, commit) => {
+            if let Some(fact) = world.facts.hosts.get_mut(&host(NAMES[at])) {
+                fact.checkout = COMMITS[commit].parse().ok();
+            }
+        }
+        Happens::Head(commit) => world.facts.head = COMMITS[commit].parse().ok(),
         Happens::Passes(seconds) => world.now = world.now.plus(Duration::from_secs(seconds)),
         Happens::Decides(at) => {
             let now = world.now;

@@ -151,6 +151,40 @@ fn a_command_that_does_not_come_back_is_waited_for_until_its_limit_and_90_second
 }
 
 #[test]
+fn a_command_that_ran_long_is_not_over_with_the_first_loss_of_its_link() {
+    let mut world = World::new("pull-switch", &["a", "b"], RunOptions::default());
+    world.ends("b", Success);
+    world.ends("a", TimeoutPending);
+    // A person extends it; it goes on for an hour, and then its link is gone for a moment.
+    world.ends("a", Executing);
+    world.after(3600);
+    world.ends("a", AwaitingReconnect);
+    assert_eq!((world.states("a")[0], world.wakes_in()), (AwaitingReconnect, Some(90)));
+    world.after(60);
+    world.ends("a", Executing);
+    world.after(600);
+    world.ends("a", TimeoutPending);
+    world.after(89);
+    assert_eq!(world.states("a")[0], TimeoutPending);
+    world.after(1);
+    assert_eq!(world.states("a"), [Timeout, Skipped]);
+}
+
+#[test]
+fn a_run_that_nobody_carries_on_ends_with_all_that_is_open() {
+    let mut world = World::new("pull-switch", &["a", "b"], RunOptions::default());
+    world.ends("b", Success);
+    let told: Vec<_> = world.run.abandon("user", world.now).unwrap().into_iter().map(|event| event.action).collect();
+    assert_eq!(
+        (told, world.state()),
+        (vec!["run_cancelled".to_owned(), "run_finished".to_owned()], RunState::Cancelled)
+    );
+    assert_eq!((world.states("a"), world.states("b")), (vec![Cancelled, Cancelled], vec![Success, Cancelled]));
+    assert!(world.run.record.is_over());
+    assert_eq!(world.run.abandon("user", world.now).unwrap_err().code, "run_over");
+}
+
+#[test]
 fn a_daemon_that_was_away_waits_for_its_agents_first() {
     let mut world = World::new("pull-switch", &["a"], RunOptions::default());
     world.ends("a", AwaitingReconnect);
@@ -175,6 +209,14 @@ fn a_dashboard_op_runs_once_and_stands_for_every_host() {
     refused.blocked("", "no_pending_pr");
     assert_eq!(refused.states("b"), [CommandState::Blocked, Skipped, Skipped, Skipped]);
     assert_eq!(refused.state(), RunState::Failed);
+
+    // Merged, and the head does not show it: who went on would deploy the old head, and call it done.
+    let mut unseen = World::new("merge-deploy", &["a", "b"], RunOptions::default());
+    assert_eq!(unseen.began(), "merge-pr");
+    unseen.ends("", CommandState::Partial);
+    assert_eq!(unseen.began(), "", "nothing is pulled");
+    assert_eq!(unseen.states("a"), [CommandState::Partial, Skipped, Skipped, Skipped]);
+    assert_eq!(unseen.state(), RunState::Failed);
 }
 
 #[test]
