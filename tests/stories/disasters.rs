@@ -119,7 +119,8 @@ fn more_results_than_a_register_names_arrive_with_all_their_output() {
         fs::write(commands.join(id).join("command.json"), order.replace(&first, id)).unwrap();
     }
     fleet.start_agent("hsb0");
-    fleet.wait("all of them are acknowledged", |_| ids.iter().all(|id| commands.join(id).join("acknowledged").exists()));
+    fleet
+        .wait("all of them are acknowledged", |_| ids.iter().all(|id| commands.join(id).join("acknowledged").exists()));
     let printed = fleet.output(&first);
     assert_eq!(printed.len(), 250);
     for id in &ids {
