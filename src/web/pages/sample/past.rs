@@ -70,29 +70,29 @@ pub(in super::super) fn dense() -> Vec<Arc<Command>> {
         for n in 0..many {
             let round = n / 4 * 4;
             let seconds = from + room * round / many + (n % 4) * 90;
-            let op = [Op::Test, Op::Switch, Op::Pull, Op::Plan][usize::try_from(n % 4).unwrap_or_default()];
+            let (op, took, said) = [
+                (Op::Test, 42, "12 of 12 tests passed"),
+                (Op::Switch, 190 + n % 7 * 400, "9f2c41a is deployed"),
+                (Op::Pull, 2, "9f2c41a is checked out"),
+                (Op::Plan, 30, "nothing would change"),
+            ][usize::try_from(n % 4).unwrap_or_default()];
             let state = match n % 23 {
                 7 => Error,
                 11 => Blocked,
                 _ => Success,
             };
-            let took = [42, 190 + n % 7 * 400, 2, 30][usize::try_from(n % 4).unwrap_or_default()];
             let id = u64::try_from(5_000 - all.len()).unwrap_or_default();
             let mut command = command(id, "hsb8", op, state);
             command.created_at = ago(seconds);
             command.started_at = Some(ago(seconds - 1));
             command.finished_at = Some(ago(seconds - 1 - took));
             command.code = (state == Blocked).then(|| "already_current".to_owned());
-            let said = match op {
-                Op::Test => "12 of 12 tests passed",
-                Op::Switch => "9f2c41a is deployed",
-                Op::Pull => "9f2c41a is checked out",
-                _ => "nothing would change",
-            };
-            command.message = Some(match state {
-                Error => format!("{op} ended with code 1: no space left on device"),
-                Blocked => "What is deployed is current already.".to_owned(),
-                _ => said.to_owned(),
+            command.message = Some(if state == Error {
+                format!("{op} ended with code 1: no space left on device")
+            } else if state == Blocked {
+                "What is deployed is current already.".to_owned()
+            } else {
+                said.to_owned()
             });
             all.push(Arc::new(command));
         }

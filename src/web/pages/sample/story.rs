@@ -56,7 +56,15 @@ fn hosts() -> Vec<Host> {
     made.collect()
 }
 
-fn of_run(n: u64, name: &str, op: Op, state: CommandState, seconds: i64, took: i64, said: &str, id: RunId) -> Command {
+fn of_run(
+    n: u64,
+    name: &str,
+    op: Op,
+    state: CommandState,
+    (seconds, took): (i64, i64),
+    said: &str,
+    id: RunId,
+) -> Command {
     let mut made = command(n, name, op, state);
     made.actor = format!("pipeline:{id}");
     made.run_id = Some(id);
@@ -114,14 +122,14 @@ pub(in super::super) fn story() -> FleetState {
     use CommandState::{Error, Executing, Success};
     let run_now = roll_out();
     let id = run_now.id;
-    let mut building = of_run(60, "build-1", Op::Switch, Executing, 96, 0, "", id);
+    let mut building = of_run(60, "build-1", Op::Switch, Executing, (96, 0), "", id);
     building.progress = Some(Progress {
         phase: "build".to_owned(),
         done: Some(63),
         expected: Some(96),
         text: "building caddy-2.11.0".to_owned(),
     });
-    let testing = of_run(61, "edge-2", Op::Test, Executing, 8, 0, "", id);
+    let testing = of_run(61, "edge-2", Op::Test, Executing, (8, 0), "", id);
     let mut failed = command(40, "couch", Op::Switch, Error);
     failed.created_at = ago(52_000);
     failed.finished_at = Some(ago(51_900));
@@ -158,9 +166,10 @@ pub(in super::super) fn story() -> FleetState {
         }
         if let Some(command) = &host.command {
             let lights = Arc::make_mut(&mut host.lights);
-            let (of, said) = match command.op {
-                Op::Test => (&mut lights.tests, "Tests are running."),
-                _ => (&mut lights.system, "Switch is running."),
+            let (of, said) = if command.op == Op::Test {
+                (&mut lights.tests, "Tests are running.")
+            } else {
+                (&mut lights.system, "Switch is running.")
             };
             *of = light(LightStatus::Working, said, nixfleet_protocol::api::ActionKind::Log, None, "Show progress");
             of.action.command_id = Some(command.id);
@@ -178,7 +187,7 @@ pub(in super::super) fn story() -> FleetState {
         (53, "media", Op::Switch, 131, 52, "9f2c41a is deployed"),
         (52, "atlas", Op::Switch, 132, 28, "9f2c41a is deployed"),
     ];
-    commands.extend(done.map(|(n, name, op, at, took, said)| of_run(n, name, op, Success, at, took, said, id)));
+    commands.extend(done.map(|(n, name, op, at, took, said)| of_run(n, name, op, Success, (at, took), said, id)));
     state.commands.extend(commands.into_iter().map(|command| (command.id, Arc::new(command))));
     let all: Vec<(&str, [CommandState; 3])> =
         ["atlas", "build-1", "dns-1", "edge-1", "edge-2"].map(|it| (it, [Success; 3])).into();
