@@ -60,8 +60,7 @@ fn up() -> Duration {
     #[cfg(not(target_os = "linux"))]
     let clock = rustix::time::ClockId::Monotonic;
     let time = rustix::time::clock_gettime(clock);
-    let part = |number: i64| u64::try_from(number).unwrap_or_default();
-    Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec.into()))
+    Duration::try_from(time).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -96,3 +96,35 @@ fn a_daemon_that_dies_again_and_again_while_output_flows_at_full_speed() {
     };
     assert_eq!((about("command_started"), about("command_finished")), (1, 1), "each event once: {told:#}");
 }
+
+#[test]
+fn more_results_than_a_register_names_arrive_with_all_their_output() {
+    let fleet = Fleet::new();
+    fleet.repository.script("switch", "i=0; while [ $i -lt 250 ]; do echo \"$i $(printf %080d $i)\"; i=$((i+1)); done");
+    fleet.repository.push("a switch that prints 20 KiB");
+    let mut fleet = fleet.host("hsb0");
+    let first = fleet.run("hsb0", "switch", "SUCCESS")["id"].as_str().unwrap().to_owned();
+    let commands = fleet.state_dir("hsb0").join("commands");
+    let of_first = commands.join(&first);
+    fleet.wait("the agent knows that it may forget", |_| of_first.join("acknowledged").exists());
+    fleet.kill_agent("hsb0");
+    // As if the dashboard had been away for many commands, and had come back from an old backup.
+    let order = fs::read_to_string(of_first.join("command.json")).unwrap();
+    let ids: Vec<String> = (0..250).map(|number| format!("{}{number:04x}", &first[..first.len() - 4])).collect();
+    for id in ids.iter().filter(|id| **id != first) {
+        fs::create_dir(commands.join(id)).unwrap();
+        for file in ["started", "output.log", "result.json"] {
+            fs::copy(of_first.join(file), commands.join(id).join(file)).unwrap();
+        }
+        fs::write(commands.join(id).join("command.json"), order.replace(&first, id)).unwrap();
+    }
+    fleet.start_agent("hsb0");
+    fleet
+        .wait("all of them are acknowledged", |_| ids.iter().all(|id| commands.join(id).join("acknowledged").exists()));
+    let printed = fleet.output(&first);
+    assert_eq!(printed.len(), 250);
+    for id in &ids {
+        assert_eq!(fleet.command(id)["state"], "SUCCESS");
+        assert_eq!(fleet.output(id), printed);
+    }
+}

@@ -328,7 +328,8 @@ fn what_was_shown_is_merged_and_nothing_else() {
     assert_eq!(merges(), Vec::<String>::new());
     // A second update appears: what was shown is merged all the same, and the second one is not.
     let page = shown(&fleet);
-    let second = fake.update("update-2");
+    let second = fake.control("open", &json!({ "branch": "update-2", "path": "other.lock", "content": "{}" }));
+    let second = second["number"].as_u64().unwrap();
     fleet.shows(second);
     let (state, _, message) = ends(&fleet, "merge-pr", &page);
     assert_eq!(state, "SUCCESS", "{message}");

@@ -39,13 +39,15 @@ impl State {
                 }
                 Effect::Answer { ask, answer: submitted } => {
                     if let Some(Waiting::Submit(reply)) = self.waiting.remove(&ask) {
-                        answer(
-                            reply,
-                            match submitted {
-                                Submitted::Accepted(command) if Some(command.id) == late => Submitted::late(command.id),
-                                other => other,
-                            },
-                        );
+                        let late = match &submitted {
+                            Submitted::Accepted(command) => late.filter(|late| *late == command.id),
+                            Submitted::Blocked(..)
+                            | Submitted::NotNow(_)
+                            | Submitted::NoSuchHost
+                            | Submitted::Unavailable(_)
+                            | Submitted::Late { .. } => None,
+                        };
+                        answer(reply, late.map_or(submitted, Submitted::late));
                     }
                 }
                 Effect::AnswerReserve { ask, answer: reserved } => {

@@ -72,7 +72,7 @@ struct LoadCell<'a> {
 /// The figures of now; the graphs beside them change once a minute only.
 #[derive(Template)]
 #[template(path = "row_meters.html")]
-struct Meters<'a> {
+struct Figures<'a> {
     id: &'a str,
     /// Behind each figure; here the heading says it.
     unit: &'static str,
@@ -182,7 +182,7 @@ pub(super) fn cells(fleet: &Fleet<'_>, host: &Host) -> Vec<Cell> {
             system: words::system(host.host_type),
             version: host.os_version.as_deref().unwrap_or_default(),
         }),
-        html(&Meters { id: &of_load, unit: "", meters: meters(&metrics) }),
+        html(&Figures { id: &of_load, unit: "", meters: meters(&metrics) }),
         html(&CommitCell {
             id: &of_commit,
             commit: host.generation.as_ref().map_or("", |commit| commit.short()),

@@ -86,8 +86,7 @@ pub fn plan(op: Op, args: &Map<String, Value>, remote: &RemoteState, can: bool) 
 /// What a run merges, as the arguments of its stage: what is shown now, or what was asked for with the head that the
 /// caller has seen. `waiting`: the update that is shown.
 pub(crate) fn bound(args: &Map<String, Value>, waiting: Option<&PullRequest>) -> Result<String, Refusal> {
-    let Merge { number, head } = merge(args, waiting, true)?;
-    Ok(arguments(&Merge { number, head: head.or(asked(args)?.head) }))
+    merge(args, waiting, true).map(|wish| arguments(&wish))
 }
 
 /// What of the arguments is meant: `number`, and for a merge `head`; both may be left out.

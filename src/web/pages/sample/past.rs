@@ -70,18 +70,17 @@ pub(in super::super) fn dense() -> Vec<Arc<Command>> {
         for n in 0..many {
             let round = n / 4 * 4;
             let seconds = from + room * round / many + (n % 4) * 90;
-            let (op, said) = [
-                (Op::Test, "12 of 12 tests passed"),
-                (Op::Switch, "9f2c41a is deployed"),
-                (Op::Pull, "9f2c41a is checked out"),
-                (Op::Plan, "nothing would change"),
+            let (op, took, said) = [
+                (Op::Test, 42, "12 of 12 tests passed"),
+                (Op::Switch, 190 + n % 7 * 400, "9f2c41a is deployed"),
+                (Op::Pull, 2, "9f2c41a is checked out"),
+                (Op::Plan, 30, "nothing would change"),
             ][usize::try_from(n % 4).unwrap_or_default()];
             let state = match n % 23 {
                 7 => Error,
                 11 => Blocked,
                 _ => Success,
             };
-            let took = [42, 190 + n % 7 * 400, 2, 30][usize::try_from(n % 4).unwrap_or_default()];
             let id = u64::try_from(5_000 - all.len()).unwrap_or_default();
             let mut command = command(id, "hsb8", op, state);
             command.created_at = ago(seconds);

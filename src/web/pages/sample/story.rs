@@ -56,15 +56,21 @@ fn hosts() -> Vec<Host> {
     made.collect()
 }
 
-/// A command of the run; `began` and `took` in seconds, and it goes on where it took nothing.
-fn of_run(id: RunId, n: u64, name: &str, op: Op, (began, took): (i64, i64), said: &str) -> Command {
-    let state = if took == 0 { CommandState::Executing } else { CommandState::Success };
+fn of_run(
+    n: u64,
+    name: &str,
+    op: Op,
+    state: CommandState,
+    (seconds, took): (i64, i64),
+    said: &str,
+    id: RunId,
+) -> Command {
     let mut made = command(n, name, op, state);
     made.actor = format!("pipeline:{id}");
     made.run_id = Some(id);
-    made.created_at = ago(began);
-    made.started_at = Some(ago(began));
-    made.finished_at = state.is_final().then(|| ago(began - took));
+    made.created_at = ago(seconds);
+    made.started_at = Some(ago(seconds));
+    made.finished_at = state.is_final().then(|| ago(seconds - took));
     made.message = (!said.is_empty()).then(|| said.to_owned());
     made
 }
@@ -113,17 +119,17 @@ fn roll_out() -> Run {
 
 /// The fleet.
 pub(in super::super) fn story() -> FleetState {
-    use CommandState::{Error, Success};
+    use CommandState::{Error, Executing, Success};
     let run_now = roll_out();
     let id = run_now.id;
-    let mut building = of_run(id, 60, "build-1", Op::Switch, (96, 0), "");
+    let mut building = of_run(60, "build-1", Op::Switch, Executing, (96, 0), "", id);
     building.progress = Some(Progress {
         phase: "build".to_owned(),
         done: Some(63),
         expected: Some(96),
         text: "building caddy-2.11.0".to_owned(),
     });
-    let testing = of_run(id, 61, "edge-2", Op::Test, (8, 0), "");
+    let testing = of_run(61, "edge-2", Op::Test, Executing, (8, 0), "", id);
     let mut failed = command(40, "couch", Op::Switch, Error);
     failed.created_at = ago(52_000);
     failed.finished_at = Some(ago(51_900));
@@ -181,7 +187,7 @@ pub(in super::super) fn story() -> FleetState {
         (53, "media", Op::Switch, 131, 52, "9f2c41a is deployed"),
         (52, "atlas", Op::Switch, 132, 28, "9f2c41a is deployed"),
     ];
-    commands.extend(done.map(|(n, name, op, at, took, said)| of_run(id, n, name, op, (at, took), said)));
+    commands.extend(done.map(|(n, name, op, at, took, said)| of_run(n, name, op, Success, (at, took), said, id)));
     state.commands.extend(commands.into_iter().map(|command| (command.id, Arc::new(command))));
     let all: Vec<(&str, [CommandState; 3])> =
         ["atlas", "build-1", "dns-1", "edge-1", "edge-2"].map(|it| (it, [Success; 3])).into();
