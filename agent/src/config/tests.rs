@@ -115,3 +115,11 @@ fn commands_get_a_path_and_a_home_and_nothing_by_accident() {
     assert_eq!(environment["NIX_CONFIG"], "y");
     assert!(!environment.contains_key("SECRET") && !environment.contains_key("NIXFLEET_TOKEN"));
 }
+
+#[test]
+fn every_variable_stands_in_the_document_for_people() {
+    let document = include_str!("../../../docs/configuration.md");
+    let (_, of_agent) = document.split_once("## The agent").unwrap();
+    let missing: Vec<_> = VARIABLES.iter().filter(|name| !of_agent.contains(&format!("`{name}`"))).collect();
+    assert!(missing.is_empty(), "docs/configuration.md does not tell of {missing:?}");
+}
