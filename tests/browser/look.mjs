@@ -29,6 +29,19 @@ export async function narrowEnough(page, what) {
     .filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)
     .map((it) => `${it.id || it.className || 'the page'}: ${it.scrollWidth} in ${it.clientWidth} px`));
   expect(wider, `${what} does not scroll sideways`).toEqual([]);
+  // Each column of the table has its own track, and nothing stands over its neighbour.
+  const torn = await page.evaluate(() => {
+    const shown = (cell) => getComputedStyle(cell).display !== 'none';
+    const rows = [...document.querySelectorAll('.hosts tr')].filter((row) => row.getClientRects().length).slice(0, 4);
+    return rows.flatMap((row) => {
+      const tracks = getComputedStyle(row).gridTemplateColumns.split(' ').length;
+      const cells = [...row.children].filter(shown);
+      const over = cells.filter((cell) => cell.matches('.c-lights, .c-do') && cell.scrollWidth > cell.clientWidth + 1);
+      const odd = innerWidth > 740 && cells.length !== tracks ? [`${cells.length} cells in ${tracks} tracks`] : [];
+      return [...odd, ...over.map((cell) => `${cell.className}: ${cell.scrollWidth} in ${cell.clientWidth} px`)];
+    });
+  });
+  expect(torn, `${what}: the table's columns`).toEqual([]);
 }
 
 // Every rule in both themes and at both widths; what is seen is the same in the dark, so there one width is enough.
