@@ -82,17 +82,18 @@ pub async fn run(dir: &Path) -> Result<(), RunnerError> {
         }
         return Ok(());
     };
-    if root {
-        // The agent's own user can't remove what earlier runners made as root. Tried again by the next one.
-        let _ = crate::journal::sweep_as_root(&order.host.state_dir);
-    }
+    // The agent's own user can't remove what earlier runners made as root. Tried again by the next one.
+    let swept = if root { crate::journal::sweep_as_root(&order.host.state_dir) } else { Ok(()) };
     let created = until_done(dir, || match log::LogFile::create(dir, log::BOUNDS) {
         // Nothing runs yet, so it may be stopped; and what is no matter of room will not be better later.
         Err(error) if wish.asked().is_some() || error.kind() != io::ErrorKind::StorageFull => Ok(Err(error)),
         created => created.map(Ok),
     });
     let (verdict, output_end, lost) = match created.await.map_err(|error| RunnerError::Folder(name(), error))? {
-        Ok(log) => {
+        Ok(mut log) => {
+            if let Err(error) = swept {
+                log.note(&format!("what earlier commands left can't be removed yet: {error}"));
+            }
             let (verdict, log) = Execution::new(&order, &entry, wish, log).carry_out().await;
             let (output_end, lost) = log.finish();
             (verdict, output_end, lost)
