@@ -124,7 +124,7 @@ test('an op on many: one request, an outcome for each, and the refused are named
   await expect(page.locator('#toasts')).toContainText(`begun on ${could} of ${order.length + 1}`);
   await page.locator('#say').getByRole('button', { name: 'Close' }).click();
   await idle(demo);
-  await expect(page.locator('#said')).toHaveText(/· Run tests: (Success|Failed)/);
+  await expect(page.locator('#said')).toHaveText(/Run tests (succeeded|failed)/);
 });
 
 test('what starts on many is confirmed with their names, and begins as it was asked for', async ({ page, demo }) => {
