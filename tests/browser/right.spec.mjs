@@ -98,6 +98,26 @@ test('ten restarts of the daemon, killed or told to end, with changes each time'
   for (const agent of fleet.agents) await expect.poll(() => agent.beat()).toBe(true);
   await asFresh(context, fleet, tabs);
 });
+
+test('what comes while a page is read anew is not lost', async ({ context, fleet }) => {
+  const tabs = await open(context, fleet, ['/events']);
+  const [{ page }] = tabs;
+  let held = false;
+  await page.route((url) => url.pathname === '/events', async (route) => {
+    const response = await route.fetch();
+    if (!held) {
+      held = true;
+      await fleet.api('POST', '/api/v1/hosts', { name: 'meanwhile' });
+      await expect(page.locator('#events')).toContainText('meanwhile');
+    }
+    await route.fulfill({ response });
+  });
+  await fleet.stop('SIGKILL');
+  await fleet.start();
+  await expect.poll(() => held).toBe(true);
+  await asFresh(context, fleet, tabs);
+});
+
 test('a thousand changes a second: the tab goes on, and is right at the end', async ({ context, fleet }, info) => {
   test.setTimeout((SECONDS + 90) * 1000);
   const tabs = await open(context, fleet, ['/', `/hosts/${fleet.agents[0].name}`, '/events']);

@@ -231,7 +231,10 @@ export function actions({ opened, signedIn, query }) {
 }
 
 // Some pages show more than the live state: what says that it is stale is read anew, as far as it was unfolded.
+// Called whenever something was put in place: what came while it was read may not be in it, and so it is read again.
+let taken = 0;
 export async function renew(doc) {
+  const at = ++taken;
   const mark = $("stale");
   if (!mark?.hasAttribute("data-stale")) return;
   mark.removeAttribute("data-stale");
@@ -240,6 +243,7 @@ export async function renew(doc) {
   if (list) url.searchParams.set("limit", list.children.length);
   const main = (await read(url).catch(() => null))?.getElementById("main");
   if (main) doc.morph($("main"), main);
+  if (!main || at !== taken) setTimeout(() => $("stale").toggleAttribute("data-stale", true) && renew(doc), 1_000);
 }
 
 // The next part of a list, behind what is there.
