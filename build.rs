@@ -2,6 +2,8 @@
 //! each file that gets smaller by it is compressed as small as it gets. So nobody compresses when a browser asks, and
 //! the encoder of brotli, which is large, is in no binary.
 //!
+//! And tells the linker in which order the daemon's functions stand (docs/adr/0009).
+//!
 //! Written to `OUT_DIR`: the files, `<name>.gz` and `<name>.br`, and `files.rs`, the table that
 //! `src/web/pages/assets.rs` includes.
 
@@ -11,16 +13,21 @@ use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Where they are kept.
 const FROM: &str = "src/web/static";
+/// The linker's script; `just order` makes it.
+const ORDER: &str = "benches/order/daemon.ld";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={FROM}");
     if std::env::var("CARGO_CFG_TARGET_OS").as_deref() == Ok("linux") {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
-    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?).join("static");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("no OUT_DIR")?);
+    order(&out)?;
+    let out = out.join("static");
     let mut files = Vec::new();
     read(Path::new(FROM), "", &mut files)?;
     files.sort();
@@ -53,6 +60,37 @@ fn main() -> Result<(), Box<dyn Error>> {
     table.push_str("];\n");
     fs::write(out.with_file_name("files.rs"), table)?;
     Ok(())
+}
+
+/// What a daemon at rest runs stands side by side in its binary, so that little of the rest becomes resident. For
+/// release builds on Linux, and only where the linker takes such a script; all else is built as ever.
+fn order(out: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo::rerun-if-changed={ORDER}");
+    let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
+    if !is("CARGO_CFG_TARGET_OS", "linux") || !is("PROFILE", "release") {
+        return Ok(());
+    }
+    let script = std::env::current_dir()?.join(ORDER);
+    let argument = format!("-Wl,-T,{}", script.display());
+    if links_with(&argument, out)? {
+        println!("cargo::rustc-link-arg-bin=nixfleet={argument}");
+    }
+    Ok(())
+}
+
+/// Whether an empty program can be linked with this argument.
+fn links_with(argument: &str, out: &Path) -> Result<bool, Box<dyn Error>> {
+    let program = out.join("empty.rs");
+    fs::write(&program, "fn main() {}")?;
+    let var = |name: &str| std::env::var(name).map_err(|error| format!("{name}: {error}"));
+    let mut rustc = Command::new(var("RUSTC")?);
+    rustc.arg(&program).args(["--crate-type=bin", "--target", &var("TARGET")?]).arg("-o").arg(out.join("empty"));
+    rustc.args(["-C", &format!("link-arg={argument}")]);
+    if let Ok(linker) = var("RUSTC_LINKER") {
+        rustc.args(["-C", &format!("linker={linker}")]);
+    }
+    rustc.args(var("CARGO_ENCODED_RUSTFLAGS")?.split('\x1f').filter(|flag| !flag.is_empty()));
+    Ok(rustc.output()?.status.success())
 }
 
 /// How the table takes a file in.

@@ -47,6 +47,10 @@ pictures WHAT='':
     NIXFLEET_PREVIEW="$PWD/target/preview" cargo test -p nixfleet --lib web::pages::preview
     cd tests/browser && node pictures.mjs ../../target/preview {{WHAT}}
 
+# The order of the daemon's functions, made anew: benches/order/daemon.ld. After larger changes, and a new compiler.
+order:
+    benches/order/make
+
 # Lighthouse over the demo's pages, as a phone and as a desktop. Fails below 95. Installs itself; a quiet machine, please.
 lighthouse:
     cargo build --release --workspace --bins
