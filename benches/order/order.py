@@ -103,9 +103,16 @@ def trace(hits, program, *arguments):
 
 
 def pattern(name):
-    """A name without what changes with the compiler and with the versions of crates."""
+    """A name without what changes with the compiler, and with versions and features of crates: their hashes, and the
+    places that are pointed back to, since hashes differ in length."""
     name = re.sub(r"\.llvm\.\d+$", "", name)
-    return re.sub(r"Cs[0-9A-Za-z]{6,13}_(?=\d)", lambda crate: "Cs" + "?" * (len(crate[0]) - 3) + "_", name)
+    name = re.sub(r"Cs[0-9A-Za-z]{6,13}_(?=\d)", "Cs?????????*_", name)
+    return re.sub(r"B[0-9A-Za-z]{0,3}_", "B*_", name)
+
+
+def expression(glob):
+    """What the linker makes of a pattern."""
+    return "^" + re.escape(glob).replace(r"\?", "[^\n]").replace(r"\*", "[^\n]*") + "$"
 
 
 # How much of what never ran may come with a shorter pattern.
@@ -113,9 +120,11 @@ SLACK = 0.05
 
 
 def script(program, output, *runs):
-    size, run, place = Counter(), {}, {}
+    size, run, place, all_names = Counter(), {}, {}, []
     for _, count, name in functions(program):
         size[pattern(name)] += count
+        all_names.append(re.sub(r"\.llvm\.\d+$", "", name))
+    all_names = "\n".join(all_names)
     for number, hits in enumerate(runs):
         with open(hits) as lines:
             for name in map(pattern, lines.read().split()):
@@ -142,6 +151,12 @@ def script(program, output, *runs):
                     break
                 shorter = shorter[:-1]
             along = [name] if shorter == name else beginning(shorter)
+            if shorter != name:
+                # The hashes are left open, so it may match more than what begins like it.
+                found = set(map(pattern, re.findall(expression(shorter + "*"), all_names, re.MULTILINE)))
+                others = sum(size[other] for other in found.difference(along) if other not in run)
+                if others > SLACK * sum(map(size.get, along)):
+                    shorter, along = name, [name]
             got.update(along)
             first = min(place[other] for other in along if run.get(other) == number)
             patterns.append((number, first, shorter if shorter == name else shorter + "*"))

@@ -38,7 +38,7 @@ pub use self::world::World;
 use super::death::death;
 use super::host::tell;
 use super::slot::{Slot, Unanswered, answer};
-use super::store::{Batch, StoreError, Write};
+use super::store::{Batch, HostsAs, StoreError, Write};
 
 /// Starts that wait for the one before; more is a client that asks in a circle.
 const WAITING: usize = 32;
@@ -231,7 +231,7 @@ impl Actor for Runs {
         let Args { world } = args;
         // What those before had under way comes to rest first, or it would be written over what is read now.
         world.store.settled().await?;
-        let loaded = world.store.load().await?;
+        let loaded = world.store.load_with(HostsAs::Names).await?;
         let open: Vec<Run> = loaded.runs.into_iter().filter(|run| !run.record.is_over()).collect();
         if !world.hosts.open_runs(open.iter().map(|run| run.record.id).collect()) {
             tracing::debug!("hosts are being restarted, and read the runs themselves");

@@ -217,8 +217,10 @@ pub enum StoreError {
 pub struct Loaded {
     /// The store that state versions belong to; made with it.
     pub epoch: Epoch,
-    /// All hosts.
+    /// All hosts, where their records were asked for; else none.
     pub hosts: Vec<HostRecord>,
+    /// The names of all hosts, those apart whose records are damaged.
+    pub names: Vec<HostId>,
     /// All commands that are not over.
     pub open: Vec<Command>,
     /// The newest commands that are over, newest first, at most 50.
@@ -239,6 +241,7 @@ impl Default for Loaded {
         Self {
             epoch: Epoch::from_uuid(uuid::Uuid::nil()),
             hosts: Vec::new(),
+            names: Vec::new(),
             open: Vec::new(),
             recent: Vec::new(),
             events: Vec::new(),
@@ -247,6 +250,15 @@ impl Default for Loaded {
             warnings: Vec::new(),
         }
     }
+}
+
+/// What of the hosts is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HostsAs {
+    /// All of each.
+    Records,
+    /// Their names. Most who start want no more, and ten thousand records take their time.
+    Names,
 }
 
 /// A host, and its commands that are not over.
@@ -263,7 +275,7 @@ pub enum Msg {
         reply: RpcReplyPort<Result<(), StoreError>>,
     },
     /// Everything that the others need at their start.
-    Load { reply: RpcReplyPort<Result<Loaded, StoreError>> },
+    Load { hosts: HostsAs, reply: RpcReplyPort<Result<Loaded, StoreError>> },
     /// One host and its open commands: what a single host's actor is revived from.
     LoadHost { host: HostId, reply: RpcReplyPort<Result<Option<HostWithOpen>, StoreError>> },
     /// One command.
@@ -382,7 +394,12 @@ impl StoreHandle {
 
     /// Everything that the others need at their start.
     pub async fn load(&self) -> Result<Loaded, StoreError> {
-        self.slot.call(|reply| Msg::Load { reply }, Duration::from_mins(1)).await?
+        self.load_with(HostsAs::Records).await
+    }
+
+    /// The same, and of the hosts what is asked for.
+    pub async fn load_with(&self, hosts: HostsAs) -> Result<Loaded, StoreError> {
+        self.slot.call(|reply| Msg::Load { hosts, reply }, Duration::from_mins(1)).await?
     }
 
     /// One host and its open command.

@@ -41,7 +41,7 @@ use self::ring::Ring;
 use self::subscribers::Subscriber;
 use self::waking::Waking;
 use super::slot::{Slot, Unanswered, answer};
-use super::store::{Loaded, StoreError, StoreHandle};
+use super::store::{HostsAs, Loaded, StoreError, StoreHandle};
 
 /// By how much the mark is raised at a time.
 const MARK_STEP: u64 = 1_000_000;
@@ -233,13 +233,13 @@ impl Actor for Sync {
 
     async fn pre_start(&self, myself: ActorRef<Msg>, args: Args) -> Result<State, ActorProcessingErr> {
         args.seat.seat(myself.clone());
-        let loaded = args.store.load().await?;
+        let loaded = args.store.load_with(HostsAs::Names).await?;
         let before = raise_mark(&args.store, 0).await?;
         let mark = before + MARK_STEP;
         raise_mark(&args.store, mark).await?;
         myself.send_interval(args.beacon, || Msg::Beacon);
         let epoch = loaded.epoch;
-        let waking = Waking::new(loaded.hosts.iter().map(|host| host.id.clone()));
+        let waking = Waking::new(loaded.names.iter().cloned());
         if waking.is_some() {
             myself.send_after(waking::WITHIN, || Msg::Awake);
         }

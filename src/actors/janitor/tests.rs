@@ -248,7 +248,7 @@ impl Actor for FakeStore {
         asked: &mut Asked,
     ) -> Result<(), ActorProcessingErr> {
         use crate::actors::store::Ask;
-        if let store::Msg::Load { reply } = message {
+        if let store::Msg::Load { reply, .. } = message {
             answer(reply, Ok(Loaded::default()));
         } else if let store::Msg::Upkeep(Ask::Standings { reply, .. }) = message {
             asked.looks.fetch_add(1, Ordering::SeqCst);

@@ -26,7 +26,7 @@ use super::job::{Job, cast};
 use super::{About, Args, Msg};
 use crate::actors::owned::OwnedTask;
 use crate::actors::slot::answer;
-use crate::actors::store::{Batch, Loaded};
+use crate::actors::store::{Batch, HostsAs, Loaded};
 
 /// How often the time of the last good answer is stored, where nothing else is: after a restart the answer looks
 /// older than it is by no more than this.
@@ -140,7 +140,7 @@ impl State {
             tokio::time::sleep(wait).await;
             // What the one before had under way comes to rest first.
             let loaded = match store.settled().await {
-                Ok(()) => store.load().await,
+                Ok(()) => store.load_with(HostsAs::Names).await,
                 Err(error) => Err(error),
             };
             cast(&myself, Msg::Loaded(loaded.map(Box::new)));

@@ -117,7 +117,7 @@ impl Actor for FakeStore {
                 if let Write::PutCommand(command) = write { Some((**command).clone()) } else { None }
             });
             answer(reply, Ok(written.rfind(|command| command.id == id)));
-        } else if let store::Msg::Load { reply } = message {
+        } else if let store::Msg::Load { reply, .. } = message {
             let mut loaded = Loaded::default();
             for write in batches.iter().flat_map(|batch| &batch.writes) {
                 if let Write::PutRemote(remote) = write {

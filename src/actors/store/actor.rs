@@ -92,7 +92,7 @@ impl Actor for Store {
             Msg::Probe { reply } if state.shared.busy.what().is_some() => answer(reply, Ok(())),
             Msg::Probe { reply } => state.hand_over(Job::Probe { reply }),
             Msg::Upkeep(ask) => state.upkeep(ask),
-            Msg::Load { reply } => state.read(reply, reader::load),
+            Msg::Load { hosts, reply } => state.read(reply, move |shared| reader::load(shared, hosts)),
             Msg::LoadHost { host, reply } => state.read(reply, move |shared| reader::load_host(shared, &host)),
             Msg::Command { id, reply } => state.read(reply, move |shared| reader::command(shared, id)),
             Msg::Commands { host, before, limit, reply } => {

@@ -19,7 +19,7 @@ use super::plan::REMOTE;
 use super::record::{self, BadRecord, Place, Unreadable};
 use super::trees::{self, Tree, Trees};
 use super::walk::newest_first;
-use super::{AccessRecords, Loaded, SecretHash, StoreError};
+use super::{AccessRecords, HostsAs, Loaded, SecretHash, StoreError};
 
 /// The longest list that is read at once.
 const LONGEST_LIST: usize = 1000;
@@ -79,6 +79,15 @@ pub(super) fn found<S: Stored>(
     decode::<S>(Place { tree, key }, value, |_| Ok(None)).map(Some)
 }
 
+/// Whether a record whose value was found by walking over its tree is what was written.
+fn intact<S: Stored>(trees: &Trees, tree: Tree, key: &[u8], value: &[u8]) -> Result<(), Unreadable> {
+    if record::parts_of(value) > 0 {
+        return get::<S>(trees, tree, key).map(drop);
+    }
+    let place = Place { tree, key };
+    record::head(place, S::KIND, S::NEWEST, value)?.payload(place, |_| Ok(None)).map(drop)
+}
+
 /// Collects, from a walk over a tree, up to `limit` records. Those that are damaged go to `bad`.
 fn collect<S: Stored, T>(
     trees: &Trees,
@@ -108,17 +117,19 @@ fn collect<S: Stored, T>(
 }
 
 /// Everything that the others need at their start.
-pub(super) fn load(shared: &Shared) -> Result<Loaded, StoreError> {
+pub(super) fn load(shared: &Shared, wanted: HostsAs) -> Result<Loaded, StoreError> {
     let trees = &*shared.trees()?;
     let mut bad = Vec::new();
-    let hosts = collect::<v1::HostRecord, _>(
-        trees,
-        Tree::Hosts,
-        trees.at(Tree::Hosts).iter(),
-        usize::MAX,
-        &mut bad,
-        |_, host| Some(host),
-    )?;
+    let (hosts, names) = match wanted {
+        HostsAs::Records => {
+            let walk = trees.at(Tree::Hosts).iter();
+            let hosts =
+                collect::<v1::HostRecord, _>(trees, Tree::Hosts, walk, usize::MAX, &mut bad, |_, host| Some(host))?;
+            let names = hosts.iter().map(|host| host.id.clone()).collect();
+            (hosts, names)
+        }
+        HostsAs::Names => (Vec::new(), host_names(trees, &mut bad)?),
+    };
     let open = open_commands(trees, &mut bad)?;
     let recent = collect::<v1::Command, _>(
         trees,
@@ -141,7 +152,21 @@ pub(super) fn load(shared: &Shared) -> Result<Loaded, StoreError> {
     let runs = open_and_recent_runs(trees, &mut bad)?;
     let mut warnings = shared.warnings.clone();
     warnings.extend(bad.into_iter().filter(|bad| !shared.warnings.contains(bad)));
-    Ok(Loaded { epoch: shared.epoch, hosts, open, recent, events, runs, remote, warnings })
+    Ok(Loaded { epoch: shared.epoch, hosts, names, open, recent, events, runs, remote, warnings })
+}
+
+/// The hosts whose records are what was written; nothing else of them is looked at.
+fn host_names(trees: &Trees, bad: &mut Vec<String>) -> Result<Vec<HostId>, StoreError> {
+    let mut names = Vec::new();
+    for entry in trees.at(Tree::Hosts) {
+        let (key, value) = entry?;
+        match intact::<v1::HostRecord>(trees, Tree::Hosts, &key, &value).and_then(|()| trees::name_of_host(&key)) {
+            Ok(name) => names.push(name),
+            Err(Unreadable::Record(error)) => bad.push(error.to_string()),
+            Err(Unreadable::Sled(error)) => return Err(error.into()),
+        }
+    }
+    Ok(names)
 }
 
 fn open_commands(trees: &Trees, bad: &mut Vec<String>) -> Result<Vec<Command>, StoreError> {

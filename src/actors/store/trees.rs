@@ -6,6 +6,8 @@
 use nixfleet_protocol::{CommandId, EventId, HostId, RunId};
 use uuid::Uuid;
 
+use super::record::{BadRecord, Place, Unreadable};
+
 /// A tree of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Tree {
@@ -151,6 +153,12 @@ impl Trees {
 /// Key of a host.
 pub(super) fn host(id: &HostId) -> Vec<u8> {
     id.as_str().as_bytes().to_vec()
+}
+
+/// The host of a key.
+pub(super) fn name_of_host(key: &[u8]) -> Result<HostId, Unreadable> {
+    let name = std::str::from_utf8(key).ok().and_then(|name| name.parse().ok());
+    name.ok_or_else(|| BadRecord::damaged(Place { tree: Tree::Hosts, key }, "its key is no name of a host").into())
 }
 
 /// Key of a command: its 16 bytes, which sort by time.

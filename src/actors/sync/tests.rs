@@ -39,9 +39,9 @@ impl Actor for Marks {
         message: store::Msg,
         mark: &mut Arc<AtomicU64>,
     ) -> Result<(), ActorProcessingErr> {
-        if let store::Msg::Load { reply } = message {
-            let record = |name: &&str| HostRecord::new(name.parse().unwrap(), Time::from_millis(0));
-            answer(reply, Ok(Loaded { hosts: self.hosts.iter().map(record).collect(), ..Loaded::default() }));
+        if let store::Msg::Load { reply, .. } = message {
+            let names = self.hosts.iter().map(|name| name.parse().unwrap()).collect();
+            answer(reply, Ok(Loaded { names, ..Loaded::default() }));
         } else if let store::Msg::RaiseMark { to, reply } = message {
             answer(reply, Ok(mark.fetch_max(to, Ordering::SeqCst)));
         }

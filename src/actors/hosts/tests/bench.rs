@@ -103,7 +103,7 @@ impl Actor for FakeStore {
         match message {
             store::Msg::Commit { batch, reply, .. } => drop(jobs.send(Job::Commit(batch, reply))),
             store::Msg::Probe { reply } => drop(jobs.send(Job::Probe(reply))),
-            store::Msg::Load { reply } => {
+            store::Msg::Load { reply, .. } => {
                 let disk = disk.lock().unwrap();
                 let open = disk.commands.values().filter(|command| !command.state.is_final()).cloned().collect();
                 answer(reply, Ok(Loaded { hosts: disk.hosts.values().cloned().collect(), open, ..Loaded::default() }));

@@ -88,7 +88,7 @@ impl Actor for FakeStore {
             store::Msg::RaiseMark { reply, .. } => answer(reply, Ok(0)),
             store::Msg::Run { id, reply } => answer(reply, Ok(disk.run(id))),
             store::Msg::Command { reply, .. } => answer(reply, Ok(None)),
-            store::Msg::Load { reply } => {
+            store::Msg::Load { reply, .. } => {
                 let runs = disk.runs.keys().filter_map(|id| disk.run(*id)).collect();
                 answer(reply, Ok(Loaded { runs, ..Loaded::default() }));
             }

@@ -57,6 +57,11 @@ async fn a_flipped_byte_in_a_record_is_said_and_the_rest_is_there() {
     assert_eq!(loaded.hosts.iter().map(|host| host.id.as_str()).collect::<Vec<_>>(), vec!["hsb1"]);
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
     assert!(loaded.warnings[0].contains("hsb0") && loaded.warnings[0].contains("checksum"), "{:?}", loaded.warnings);
+    // Who asks for names alone hears the same, and of no host that nobody could revive.
+    let named = store.handle.load_with(HostsAs::Names).await.unwrap();
+    assert!(named.hosts.is_empty());
+    assert_eq!((&named.names, &named.warnings), (&vec![host("hsb1")], &loaded.warnings));
+    assert_eq!(named.names, loaded.names);
     let error = store.handle.load_host(host("hsb0")).await.unwrap_err();
     assert!(matches!(&error, StoreError::CantRead(why) if why.contains("hsb0")), "{error}");
     // It can be written again.
