@@ -156,6 +156,15 @@ pub struct DeployedRecord {
     pub at: Time,
 }
 
+impl DeployedRecord {
+    /// Whether this is what an agent says, word for word. A path that had to be cleaned never is.
+    fn is(&self, said: &nixfleet_protocol::agent::Deployed) -> bool {
+        let Self { commit, lock_hash, system_path, number, at } = self;
+        (commit, lock_hash, system_path, number, at)
+            == (&said.commit, &said.lock_hash, &said.system_path, &said.number, &said.at)
+    }
+}
+
 impl From<nixfleet_protocol::agent::Deployed> for DeployedRecord {
     fn from(wire: nixfleet_protocol::agent::Deployed) -> Self {
         Self {

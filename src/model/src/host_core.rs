@@ -280,6 +280,8 @@ impl Core {
         step.writes
             .changes
             .extend(step.writes.commands.iter().map(|it| StateChange::Command(Arc::new(command_view(it)))));
+        // A heartbeat without news may end a command all the same.
+        self.kept = None;
         let change = match &step.writes.removed {
             Some(host) => StateChange::HostRemoved(host.clone()),
             None => self.host_change(now),

@@ -1,6 +1,7 @@
 //! The ids of the product: parsed once, at the door, into types that nothing else can be mistaken for.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -22,6 +23,26 @@ pub struct BadId {
 impl BadId {
     fn new(kind: &'static str, text: &str, rule: &'static str) -> Self {
         Self { kind, text: text.chars().take(80).collect(), rule }
+    }
+}
+
+/// A text in lower case: copied once.
+fn folded(text: &str) -> Arc<str> {
+    if text.bytes().any(|byte| byte.is_ascii_uppercase()) { text.to_ascii_lowercase().into() } else { text.into() }
+}
+
+/// Reads an id from its text where that lies, without a copy of its own.
+struct Parsed<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = BadId>> de::Visitor<'_> for Parsed<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
     }
 }
 
@@ -60,8 +81,7 @@ macro_rules! text_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(de::Error::custom)
+                deserializer.deserialize_str(Parsed(PhantomData))
             }
         }
     };
@@ -88,7 +108,7 @@ impl FromStr for HostId {
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
             return bad("may hold only a-z, 0-9, dot, underscore and hyphen");
         }
-        Ok(Self(text.to_ascii_lowercase().into()))
+        Ok(Self(folded(text)))
     }
 }
 
@@ -105,7 +125,7 @@ impl FromStr for Commit {
         if !(7..=64).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(BadId::new("commit", text, "must be 7 to 64 hex digits"));
         }
-        Ok(Self(text.to_ascii_lowercase().into()))
+        Ok(Self(folded(text)))
     }
 }
 
@@ -135,7 +155,7 @@ impl FromStr for LockHash {
         if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err(BadId::new("SHA-256", text, "must be 64 hex digits"));
         }
-        Ok(Self(text.to_ascii_lowercase().into()))
+        Ok(Self(folded(text)))
     }
 }
 

@@ -1,9 +1,9 @@
 //! How what an agent says changes the facts. Absent means unchanged, and so does an empty text of an old agent:
 //! no message ever erases what is known by leaving it out.
 
-use nixfleet_protocol::agent::{DeviceType, Heartbeat, HostType, Location, Register, Status};
+use nixfleet_protocol::agent::{Deployed, DeviceType, Heartbeat, HostType, Location, Register, Status};
 use nixfleet_protocol::text::plain_cut;
-use nixfleet_protocol::{Op, Time};
+use nixfleet_protocol::{Commit, LockHash, Op, Time};
 
 use super::{Facts, Features, Freshness, HostRecord};
 use crate::view::color;
@@ -93,10 +93,14 @@ impl HostRecord {
         if let Some(local) = register.lock_local {
             facts.lock_local = local;
         }
-        keep(&mut facts.deployed, register.deployed.clone().map(Into::into).as_ref());
+        facts.deployed(register.deployed.as_ref());
         keep_some_text(&mut facts.system_path, register.system_path.as_deref());
         keep(&mut facts.system_revision, register.system_revision.as_ref());
-        facts.fresh(&Freshness::of(register));
+        facts.fresh(
+            register.source_commit.as_ref(),
+            register.store_path.as_deref(),
+            register.binary_hash.as_ref(),
+        );
         // Who this is, is told anew by each register: what an old agent can't say is not remembered.
         facts.journal = register.journal;
         facts.instance = register.instance;
@@ -116,10 +120,18 @@ impl HostRecord {
 }
 
 impl Facts {
-    fn fresh(&mut self, said: &Freshness) -> bool {
-        keep(&mut self.freshness.source_commit, said.source_commit.as_ref())
-            | keep_some_text(&mut self.freshness.store_path, said.store_path.as_deref())
-            | keep(&mut self.freshness.binary_hash, said.binary_hash.as_ref())
+    fn fresh(&mut self, commit: Option<&Commit>, store_path: Option<&str>, hash: Option<&LockHash>) -> bool {
+        keep(&mut self.freshness.source_commit, commit)
+            | keep_some_text(&mut self.freshness.store_path, store_path)
+            | keep(&mut self.freshness.binary_hash, hash)
+    }
+
+    /// The last good switch, as the agent tells it.
+    fn deployed(&mut self, said: Option<&Deployed>) -> bool {
+        let Some(said) = said.filter(|said| self.deployed.as_ref().is_none_or(|known| !known.is(said))) else {
+            return false;
+        };
+        set(&mut self.deployed, Some(said.clone().into()))
     }
 
     /// A heartbeat came. True: it told more than another load, another free space and that the host is there.
@@ -129,13 +141,9 @@ impl Facts {
         keep(&mut self.disk, beat.disk.as_ref());
         let mut news = keep(&mut self.generation, beat.generation.as_ref());
         news |= keep_some_text(&mut self.nixpkgs_version, beat.nixpkgs_version.as_deref());
-        news |= self.fresh(&Freshness {
-            source_commit: beat.source_commit.clone(),
-            store_path: beat.store_path.clone(),
-            binary_hash: beat.binary_hash.clone(),
-        });
+        news |= self.fresh(beat.source_commit.as_ref(), beat.store_path.as_deref(), beat.binary_hash.as_ref());
         news |= keep(&mut self.lock_hash, beat.lock_hash.as_ref());
-        news |= keep(&mut self.deployed, beat.deployed.clone().map(Into::into).as_ref());
+        news |= self.deployed(beat.deployed.as_ref());
         news |= keep_some_text(&mut self.system_path, beat.system_path.as_deref());
         news |= keep(&mut self.system_revision, beat.system_revision.as_ref());
         if let Some(local) = beat.lock_local {
@@ -173,7 +181,7 @@ impl Facts {
         if let Some(local) = status.lock_local {
             self.lock_local = local;
         }
-        keep(&mut self.deployed, status.deployed.clone().map(Into::into).as_ref());
+        self.deployed(status.deployed.as_ref());
         keep_some_text(&mut self.system_path, status.system_path.as_deref());
         if let Some(id) = status.command_id {
             self.running.retain(|running| *running != id);
@@ -188,8 +196,6 @@ impl Facts {
 
 #[cfg(test)]
 mod tests {
-    use nixfleet_protocol::agent::Deployed;
-
     use super::*;
 
     fn time(millis: i64) -> Time {

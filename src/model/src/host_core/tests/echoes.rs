@@ -69,6 +69,19 @@ fn a_command_that_is_quicker_than_a_heartbeat_and_says_nothing_ends_all_the_same
 }
 
 #[test]
+fn a_result_that_a_heartbeat_settles_is_seen_with_it() {
+    let mut core = begun_again();
+    says_ended(&mut core, 2, "test", 1, 5);
+    core.changes(at(5));
+    let beat = Input::Heard { link: 1, message: AgentMessage::Heartbeat(Box::default()) };
+    let step = core.step(beat, at(9));
+    let Some(StateChange::Host(told)) = step.writes.changes.last() else { panic!("the host is told last") };
+    let tests = &told.host.lights.tests;
+    assert_eq!((told.host.command.as_ref(), tests), (None, &core.view(None, at(9)).host.lights.tests));
+    assert_eq!(tests.status, LightStatus::Error);
+}
+
+#[test]
 fn a_sign_of_life_makes_the_next_status_its_own() {
     let mut printed = begun_again();
     printed.step(Input::LogGrew { command: id(2), bytes: 9 }, at(5));
