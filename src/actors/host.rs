@@ -329,7 +329,10 @@ impl Actor for Host {
                 let grows = state.core.command(command).is_some();
                 answer(reply, grows.then(|| state.log(&myself, command).follow()));
             }
-            Msg::Republish => state.publish(),
+            Msg::Republish => {
+                state.core.forget_told();
+                state.publish();
+            }
             Msg::Committed(result) => {
                 // A store that can't read what it wrote is beyond this actor: it is started again from the store.
                 result?;

@@ -184,6 +184,7 @@ impl Batch {
         let shown = |changes: &[StateChange], other: &StateChange| match other {
             StateChange::Run(run) => changes.iter().any(|it| matches!(it, StateChange::Run(it) if it.id == run.id)),
             StateChange::Host(_)
+            | StateChange::Beat(_)
             | StateChange::HostRemoved(_)
             | StateChange::Command(_)
             | StateChange::Remote(_)

@@ -28,7 +28,7 @@ use nixfleet_model::view::{command_view, remote_view};
 use nixfleet_protocol::api::{Command, Host, LogLine, Remote, Server};
 use nixfleet_protocol::browser::{Change, Fragment, Resume};
 use nixfleet_protocol::sgr::Pen;
-use nixfleet_protocol::{CommandId, Epoch, Time, Version};
+use nixfleet_protocol::{CommandId, Epoch, HostId, Time, Version};
 use ractor::{Actor, ActorProcessingErr, ActorRef, RpcReplyPort};
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -385,12 +385,17 @@ impl State {
         Snapshot { epoch: self.epoch, version: self.version, state: Arc::clone(&self.fleet) }
     }
 
+    fn host(&self, id: &HostId) -> Option<Arc<Host>> {
+        self.fleet.hosts.get(id).map(|view| Arc::clone(&view.host))
+    }
+
     fn publish(&mut self, change: StateChange) {
         let before = match &change {
             // Nobody is to be told how it differs.
             _ if self.subscribers.is_empty() => None,
-            StateChange::Host(view) => self.fleet.hosts.get(&view.host.id).map(|view| Arc::clone(&view.host)),
-            StateChange::HostRemoved(id) => self.fleet.hosts.get(id).map(|view| Arc::clone(&view.host)),
+            StateChange::Host(view) => self.host(&view.host.id),
+            StateChange::Beat(beat) => self.host(&beat.host),
+            StateChange::HostRemoved(id) => self.host(id),
             StateChange::Command(_)
             | StateChange::Run(_)
             | StateChange::Remote(_)
@@ -416,6 +421,9 @@ impl State {
         match change {
             StateChange::Host(view) => {
                 self.fleet.hosts.get(&view.host.id).is_none_or(|before| before.host.state != view.host.state)
+            }
+            StateChange::Beat(beat) => {
+                self.fleet.hosts.get(&beat.host).is_some_and(|before| before.host.state != beat.state())
             }
             StateChange::Event(_) | StateChange::Run(_) | StateChange::Remote(_) => true,
             StateChange::Command(_) | StateChange::HostRemoved(_) | StateChange::Server(_) => false,

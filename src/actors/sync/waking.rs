@@ -33,7 +33,9 @@ impl Waking {
         match change {
             StateChange::Host(view) => self.missing.remove(&view.host.id),
             StateChange::HostRemoved(id) => self.missing.remove(id),
-            StateChange::Command(_)
+            // Whoever tells only this was not told by us to tell all yet.
+            StateChange::Beat(_)
+            | StateChange::Command(_)
             | StateChange::Run(_)
             | StateChange::Remote(_)
             | StateChange::Event(_)

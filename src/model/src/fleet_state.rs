@@ -8,7 +8,7 @@ use nixfleet_protocol::api::{Command, Event, Host, Remote, Run, Server};
 use nixfleet_protocol::browser::{Change, State};
 use nixfleet_protocol::{CommandId, HostId, RunId};
 
-use crate::view::HostView;
+use crate::view::{Beat, HostView};
 
 /// How many commands that are over the state keeps.
 pub const RECENT_COMMANDS: usize = 50;
@@ -22,6 +22,8 @@ pub const RECENT_EVENTS: usize = 100;
 pub enum StateChange {
     /// A host as it is now.
     Host(Arc<HostView>),
+    /// A host that was told whole before told another load, and nothing else. Most of all changes are these.
+    Beat(Beat),
     /// A host is gone.
     HostRemoved(HostId),
     /// A command as it is now.
@@ -70,6 +72,7 @@ impl FleetState {
     pub fn apply(&mut self, change: StateChange) -> Option<Change> {
         match change {
             StateChange::Host(view) => self.apply_host(&view),
+            StateChange::Beat(beat) => self.apply_beat(beat),
             StateChange::HostRemoved(id) => self.hosts.remove(&id).map(|_| Change::HostRemoved(id)),
             StateChange::Command(command) => self.apply_command(command),
             StateChange::Run(run) => self.apply_run(run),
@@ -100,6 +103,18 @@ impl FleetState {
         };
         let before = std::mem::replace(known, Arc::clone(view));
         (before != *view).then_some(Change::HostUpdated(host))
+    }
+
+    /// Where nobody else holds the host as it was, nothing is copied.
+    fn apply_beat(&mut self, beat: Beat) -> Option<Change> {
+        // One that is not known yet will be told whole.
+        let known = self.hosts.get_mut(&beat.host)?;
+        if beat.is_of(&known.host) {
+            return None;
+        }
+        let view = Arc::make_mut(known);
+        beat.tell(Arc::make_mut(&mut view.host));
+        Some(Change::HostUpdated(Arc::clone(&view.host)))
     }
 
     fn apply_command(&mut self, command: Arc<Command>) -> Option<Change> {

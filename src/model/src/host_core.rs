@@ -35,7 +35,7 @@ pub use self::alike::Alike;
 pub use self::beside::abandon;
 pub use self::door::{Act, ActRefused, Belongs, Effect, Input, Settings, Step, Submit, Submitted, WISH, Writes};
 pub use self::life::{command_event, finished_event};
-use self::shown::Kept;
+use self::shown::Told;
 use crate::checks::Request;
 use crate::command::{self, Command};
 use crate::fleet_state::StateChange;
@@ -89,8 +89,8 @@ pub struct Core {
     told: Option<Time>,
     /// Progress waits to be told.
     untold: bool,
-    /// What was judged last, while that is still true.
-    kept: Option<Kept>,
+    /// None: the host has to be told whole the next time.
+    told_whole: Option<Told>,
     /// Since when the host is idle and linked; kept only while tests are to run by themselves.
     idle_since: Option<Time>,
     /// An id for them was asked for.
@@ -157,7 +157,7 @@ impl Core {
             unsaved: None,
             told: None,
             untold: false,
-            kept: None,
+            told_whole: None,
             idle_since: None,
             auto_test_asked: false,
         };
@@ -179,7 +179,7 @@ impl Core {
     pub fn step(&mut self, input: Input, now: Time) -> Step {
         let mut step = Step::default();
         if !matches!(input, Input::Heard { message: AgentMessage::Heartbeat(_), .. }) {
-            self.kept = None;
+            self.told_whole = None;
         }
         match input {
             Input::LinkUp { link, register } => self.link_up(link, &register, now, &mut step),
@@ -280,8 +280,6 @@ impl Core {
         step.writes
             .changes
             .extend(step.writes.commands.iter().map(|it| StateChange::Command(Arc::new(command_view(it)))));
-        // A heartbeat without news may end a command all the same.
-        self.kept = None;
         let change = match &step.writes.removed {
             Some(host) => StateChange::HostRemoved(host.clone()),
             None => self.host_change(now),

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nixfleet_protocol::api::{self, Action, Host, Lights};
-use nixfleet_protocol::{Op, Time};
+use nixfleet_protocol::agent::{Disk, Metrics};
+use nixfleet_protocol::api::{self, Action, Host, HostState, Lights, LoadHistory};
+use nixfleet_protocol::{HostId, Op, Time};
 use serde_json::{Map, Value};
 
 use crate::checks::{Refusal, Request, Standing, TotpProof, check_seen, unsupported};
@@ -59,8 +60,7 @@ impl From<System<'_>> for SystemNow {
     }
 }
 
-/// What of a view is computed from all that is known of a host, and mostly stays what it was when a heartbeat tells
-/// another load. Cheap to clone.
+/// What of a view is computed from all that is known of a host. Many hosts have the same: cheap to clone.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Judged {
     pub(crate) lights: Arc<Lights>,
@@ -147,6 +147,50 @@ pub(crate) fn shown(standing: &Standing<'_>, broken: Option<&str>, judged: Judge
         generations: Arc::clone(&facts.generations),
     };
     HostView { host: Arc::new(host), refused, system }
+}
+
+/// What a heartbeat without news changes of a host: its load, its free space, when it was heard and that it is there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Beat {
+    /// Whose.
+    pub host: HostId,
+    state: HostState,
+    last_seen: Option<Time>,
+    metrics: Option<Metrics>,
+    disk: Option<Disk>,
+    past: Arc<LoadHistory>,
+}
+
+impl Beat {
+    /// Whether the host is there, now that it was heard.
+    pub fn state(&self) -> HostState {
+        self.state
+    }
+
+    /// Whether this is how the host stands already.
+    pub(crate) fn is_of(&self, host: &Host) -> bool {
+        (self.state, self.last_seen, self.metrics, self.disk) == (host.state, host.last_seen, host.metrics, host.disk)
+            && self.past == host.past
+    }
+
+    /// Brings a host to it.
+    pub(crate) fn tell(self, told: &mut Host) {
+        let Self { host: _, state, last_seen, metrics, disk, past } = self;
+        (told.state, told.last_seen, told.metrics, told.disk, told.past) = (state, last_seen, metrics, disk, past);
+    }
+}
+
+/// The part of [`shown`] that a heartbeat without news changes.
+pub(crate) fn beat(standing: &Standing<'_>) -> Beat {
+    let record = standing.sight.host;
+    Beat {
+        host: record.id.clone(),
+        state: liveness::state(record, standing.linked, standing.daemon_started, standing.sight.now),
+        last_seen: record.facts.last_seen,
+        metrics: record.facts.metrics,
+        disk: record.facts.disk,
+        past: Arc::clone(&record.load.past),
+    }
 }
 
 /// The ops that would start now, and the others with the reasons. A TOTP code counts as given where the

@@ -128,7 +128,7 @@ impl Core {
         self.set_beside_apart();
         let first = self.link.as_mut().is_some_and(|link| std::mem::take(&mut link.fresh));
         if news || first {
-            self.kept = None;
+            self.told_whole = None;
         }
         if first && self.open.is_some() {
             let system = beat.update_status.as_ref().and_then(|status| status.system.clone()).unwrap_or_default();

@@ -1,8 +1,11 @@
-//! The host as everyone sees it. Lights, offers and refusals are kept from one heartbeat to the next: most of them tell
-//! another load and nothing else, and to judge all again costs more than the rest of a heartbeat.
+//! The host as everyone sees it. Most heartbeats tell another load and nothing else. To judge lights, offers and refusals
+//! again for each, and to tell all of the host again, costs more than the rest of a heartbeat: so once it was told whole,
+//! such a one tells what it changes ([`Beat`](crate::view::Beat)).
 //!
-//! Invariant (`tests/sequences.rs`): what is told is what a fresh look gives. So any other input than a heartbeat ends
-//! what was kept, and so does a heartbeat with news, and the time where it counts.
+//! Invariant (`tests/shown.rs`): what was told, in its order, is what a fresh look gives. So after any other input than a
+//! heartbeat, after a heartbeat with news or with something to write, and when the time counts, all is judged and told
+//! again. What is told reaches the state: a host's actor tells nothing beside a commit under way, and tells all again
+//! to a sync actor that was started again ([`Core::forget_told`]).
 
 use std::sync::Arc;
 
@@ -13,46 +16,46 @@ use crate::checks::Standing;
 use crate::command::Command;
 use crate::compartments::Sight;
 use crate::fleet_state::StateChange;
-use crate::view::{HostView, Judged, REBOOT_COUNTS, command_view, host_view, judge, judged_until, shown};
+use crate::view::{HostView, REBOOT_COUNTS, beat, command_view, host_view, judge, judged_until, shown};
 
-/// What was judged, and when that is true.
+/// The host was told whole, and how long all but the load of that is true.
 #[derive(Debug)]
-pub(super) struct Kept {
-    judged: Judged,
+pub(super) struct Told {
     /// When it was judged: a clock that was set back may bring back what was over.
     from: Time,
     /// From when on it may be another; none: it stays.
     until: Option<Time>,
 }
 
-impl Kept {
+impl Told {
     fn holds(&self, now: Time) -> bool {
         self.from <= now && self.until.is_none_or(|until| now < until)
     }
 }
 
 impl Core {
+    /// Judged anew and told whole.
     pub(super) fn host_change(&mut self, now: Time) -> StateChange {
-        let judged = match &self.kept {
-            Some(kept) if kept.holds(now) => kept.judged.clone(),
-            Some(_) | None => self.judge(now),
-        };
-        StateChange::Host(Arc::new(shown(&self.standing(self.open.as_deref(), now), None, judged)))
-    }
-
-    fn judge(&mut self, now: Time) -> Judged {
         let judged = self.settings.alike.share(judge(&self.standing(self.open.as_deref(), now)));
         let until = judged_until(&self.remote, &self.record.history.reboots, now);
-        self.kept = Some(Kept { judged: judged.clone(), from: now, until });
-        judged
+        self.told_whole = Some(Told { from: now, until });
+        StateChange::Host(Arc::new(shown(&self.standing(self.open.as_deref(), now), None, judged)))
     }
 
     /// Everything of this host as it is now, for those who may see it: only while no commit is under way.
     pub fn changes(&mut self, now: Time) -> Vec<StateChange> {
         let commands = self.unfinished().map(|command| StateChange::Command(Arc::new(command_view(command))));
         let mut changes: Vec<_> = commands.collect();
-        changes.push(self.host_change(now));
+        changes.push(match &self.told_whole {
+            Some(told) if told.holds(now) => StateChange::Beat(beat(&self.standing(self.open.as_deref(), now))),
+            Some(_) | None => self.host_change(now),
+        });
         changes
+    }
+
+    /// What was told may be known to nobody any more: the next time the host is told whole.
+    pub fn forget_told(&mut self) {
+        self.told_whole = None;
     }
 
     /// The host as everyone sees it, judged now.
