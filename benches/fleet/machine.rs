@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use nixfleet_protocol::Time;
@@ -35,14 +35,42 @@ pub(crate) fn describe(dir: &Path) -> String {
     let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let date = Time::now().to_string();
     format!(
-        "{}: {count} × {}, {gib} GiB, Linux {}; load {}; {}",
+        "{}: {count} × {}, {gib} GiB, Linux {}; load {}; who sleeps wakes late by {}; {}",
         date.split('T').next().unwrap_or(&date),
         model.trim_start_matches(['\t', ' ', ':']).trim(),
         kernel.trim(),
         load.split(' ').next().unwrap_or("?"),
+        late().milliseconds(),
         fdatasync(dir)
             .map_or_else(|error| error.to_string(), |sample| format!("fdatasync of 4 KiB {}", sample.milliseconds())),
     )
+}
+
+/// How late the machine wakes who wants to sleep for a millisecond: what any latency on it has in it.
+fn late() -> Sample {
+    let mut sample = Sample::default();
+    let wanted = Duration::from_millis(1);
+    for _ in 0..500 {
+        let begun = Instant::now();
+        std::thread::sleep(wanted);
+        sample.push(begun.elapsed().saturating_sub(wanted));
+    }
+    sample
+}
+
+/// The same for as long as something else is measured, every other millisecond, in a file that grows.
+pub(crate) fn fdatasync_for(dir: &Path, span: Duration) -> anyhow::Result<Sample> {
+    let file = tempfile::tempfile_in(dir)?;
+    let (mut sample, mut at, start) = (Sample::default(), 0, Instant::now());
+    while start.elapsed() < span {
+        file.write_all_at(&[1; 4096], at)?;
+        let begun = Instant::now();
+        file.sync_data()?;
+        sample.push(begun.elapsed());
+        at += 4096;
+        std::thread::sleep(Duration::from_millis(2).saturating_sub(begun.elapsed()));
+    }
+    Ok(sample)
 }
 
 /// What the disk can do now: 4 KiB and `fdatasync`, one after the other. No commit is faster.
