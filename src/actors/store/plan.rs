@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nixfleet_model::event::NewEvent;
 use nixfleet_protocol::{EventId, HostId, api};
+use sled::IVec;
 
 use super::migrations::{Stored, encode, v1};
 use super::record::{self, Place, Unreadable};
@@ -82,7 +83,8 @@ pub(super) struct Counts {
     pub(super) last_event: u64,
 }
 
-type Changes = BTreeMap<(Tree, Vec<u8>), Option<Vec<u8>>>;
+/// By tree and key; none: removed. Keys and values are as sled takes them: short ones lie in place, long ones are shared.
+type Changes = BTreeMap<Tree, BTreeMap<IVec, Option<IVec>>>;
 
 /// The changes of a group.
 pub(super) struct Plan<'a> {
@@ -137,7 +139,7 @@ impl<'a> Plan<'a> {
 
     /// Writes a number of `meta`.
     pub(super) fn put_number(&mut self, name: &[u8], number: u64) -> Result<(), CantPlan> {
-        self.all_or_nothing(|draft| draft.put::<u64>(Tree::Meta, name, &number).map(drop))
+        self.all_or_nothing(|draft| draft.put_over::<u64>(Tree::Meta, name, &number, 0))
     }
 
     /// Writes the epoch.
@@ -147,7 +149,7 @@ impl<'a> Plan<'a> {
 
     /// All changes by trees, with the counts that are true after them.
     pub(super) fn finish(mut self) -> Result<Finished, CantPlan> {
-        self.counts.commits += u64::from(!self.changes.is_empty());
+        self.counts.commits += u64::from(self.changes.values().any(|changes| !changes.is_empty()));
         let counts = self.counts;
         for (name, before, now) in [
             (HOSTS, self.before.hosts, counts.hosts),
@@ -162,30 +164,31 @@ impl<'a> Plan<'a> {
                 self.put_number(name, now)?;
             }
         }
-        let mut by_tree: BTreeMap<Tree, Vec<Change>> = BTreeMap::new();
-        for ((tree, key), value) in self.changes {
-            by_tree.entry(tree).or_default().push((key.into(), value.map(Into::into)));
-        }
-        Ok(Finished { by_tree: by_tree.into_iter().collect(), counts, records: self.records })
+        let by_tree = self.changes.into_iter().filter(|(_, changes)| !changes.is_empty());
+        let by_tree = by_tree.map(|(tree, changes)| (tree, changes.into_iter().collect())).collect();
+        Ok(Finished { by_tree, counts, records: self.records })
     }
 
     fn all_or_nothing<R>(
         &mut self,
         work: impl FnOnce(&mut Draft<'_, 'a>) -> Result<R, CantPlan>,
     ) -> Result<R, CantPlan> {
-        let mut draft = Draft { counts: self.counts, plan: self, changes: Changes::new(), records: 0 };
-        let result = work(&mut draft)?;
-        let Draft { changes, counts, records, .. } = draft;
-        self.bytes += changes.values().flatten().map(Vec::len).sum::<usize>();
-        self.changes.extend(changes);
+        let mut draft = Draft { counts: self.counts, plan: self, undo: Vec::new(), bytes: 0, records: 0 };
+        let result = work(&mut draft);
+        if result.is_err() {
+            draft.undo();
+            return result;
+        }
+        let Draft { counts, bytes, records, .. } = draft;
+        self.bytes += bytes;
         self.counts = counts;
         self.records += records;
-        Ok(result)
+        result
     }
 }
 
 /// A key and its new value; none: removed.
-pub(super) type Change = (sled::IVec, Option<sled::IVec>);
+pub(super) type Change = (IVec, Option<IVec>);
 
 /// A plan that is ready for the transaction.
 pub(super) struct Finished {
@@ -199,9 +202,11 @@ pub(super) struct Finished {
 
 /// The changes of one batch, over those of its group, over what is in the store.
 struct Draft<'p, 'a> {
-    plan: &'p Plan<'a>,
-    changes: Changes,
+    plan: &'p mut Plan<'a>,
+    /// What the changes of this batch took the place of in the plan; none: nothing.
+    undo: Vec<(Tree, IVec, Option<Option<IVec>>)>,
     counts: Counts,
+    bytes: usize,
     records: u64,
 }
 
@@ -227,13 +232,13 @@ impl Draft<'_, '_> {
                 if let Some(host) = &command.host
                     && added
                 {
-                    self.set(Tree::CommandsByHost, trees::command_of(host, command.id), Some(Vec::new()));
+                    self.set(Tree::CommandsByHost, trees::command_of(host, command.id), Some(IVec::default()));
                 }
                 let open = !command.state.is_final();
                 // A command that was not there has no entry either, and most that come are over at once or new.
                 let was_open = !added && self.get(Tree::CommandsOpen, &key)?.is_some();
                 if open != was_open {
-                    self.set(Tree::CommandsOpen, key, open.then(Vec::new));
+                    self.set(Tree::CommandsOpen, key, open.then(IVec::default));
                 }
             }
             Write::RemoveCommand(command) => {
@@ -259,7 +264,7 @@ impl Draft<'_, '_> {
             Write::RemoveRun(id) => {
                 let removed = self.remove(Tree::Runs, &trees::run(*id))?;
                 self.counts.runs = self.counts.runs.saturating_sub(u64::from(removed));
-                let hosts: Vec<sled::IVec> =
+                let hosts: Vec<IVec> =
                     self.plan.trees.at(Tree::RunHosts).scan_prefix(trees::run(*id)).keys().collect::<Result<_, _>>()?;
                 for key in hosts {
                     self.remove(Tree::RunHosts, &key)?;
@@ -296,7 +301,8 @@ impl Draft<'_, '_> {
         self.records += 1;
         self.counts.last_event += 1;
         let id = EventId(self.counts.last_event);
-        self.put::<v1::NewEvent>(Tree::Events, &trees::event(id), event)?;
+        // No event had this number ever.
+        self.put_over::<v1::NewEvent>(Tree::Events, &trees::event(id), event, 0)?;
         self.counts.events += 1;
         Ok(Arc::new(event.numbered(id)))
     }
@@ -340,11 +346,7 @@ impl Draft<'_, '_> {
             .keys()
             .map(|key| key.map(|key| key.to_vec()))
             .collect::<Result<_, _>>()?;
-        for (tree, key) in self.plan.changes.keys().chain(self.changes.keys()) {
-            if *tree == Tree::Tokens {
-                keys.push(key.clone());
-            }
-        }
+        keys.extend(self.plan.changes.get(&Tree::Tokens).into_iter().flatten().map(|(key, _)| key.to_vec()));
         keys.sort_unstable();
         keys.dedup();
         let mut theirs = Vec::new();
@@ -370,18 +372,24 @@ impl Draft<'_, '_> {
 
     /// Writes a record with its parts, and removes the parts of the one before. Says whether it is new.
     fn put<S: Stored>(&mut self, tree: Tree, key: &[u8], live: &S::Live) -> Result<bool, CantPlan> {
+        let before = self.get(tree, key)?;
+        self.put_over::<S>(tree, key, live, before.as_deref().map_or(0, record::parts_of))?;
+        Ok(before.is_none())
+    }
+
+    /// Writes a record over one that has so many parts.
+    fn put_over<S: Stored>(&mut self, tree: Tree, key: &[u8], live: &S::Live, before: u16) -> Result<(), CantPlan> {
         let payload = encode::<S>(live)?;
         let sealed = record::seal(Place { tree, key }, S::KIND, S::NEWEST, &payload)?;
-        let before = self.get(tree, key)?;
         let now = u16::try_from(sealed.parts.len()).unwrap_or(u16::MAX);
-        for number in now..before.as_deref().map_or(0, record::parts_of) {
+        for number in now..before {
             self.set(Tree::Parts, trees::part(tree, key, number), None);
         }
         for (number, part) in (0..now).zip(sealed.parts) {
-            self.set(Tree::Parts, trees::part(tree, key, number), Some(part));
+            self.set(Tree::Parts, trees::part(tree, key, number), Some(part.into()));
         }
-        self.set(tree, key.to_vec(), Some(sealed.value));
-        Ok(before.is_none())
+        self.set(tree, key, Some(sealed.value.into()));
+        Ok(())
     }
 
     /// Removes a record with its parts. Says whether it was there.
@@ -390,18 +398,31 @@ impl Draft<'_, '_> {
         for number in 0..record::parts_of(&before) {
             self.set(Tree::Parts, trees::part(tree, key, number), None);
         }
-        self.set(tree, key.to_vec(), None);
+        self.set(tree, key, None);
         Ok(true)
     }
 
-    fn set(&mut self, tree: Tree, key: Vec<u8>, value: Option<Vec<u8>>) {
-        self.changes.insert((tree, key), value);
+    fn set(&mut self, tree: Tree, key: impl Into<IVec>, value: Option<IVec>) {
+        let key = key.into();
+        self.bytes += value.as_ref().map_or(0, |value| value.len());
+        let before = self.plan.changes.entry(tree).or_default().insert(key.clone(), value);
+        self.undo.push((tree, key, before));
     }
 
-    fn get(&self, tree: Tree, key: &[u8]) -> sled::Result<Option<sled::IVec>> {
-        let at = (tree, key.to_vec());
-        match self.changes.get(&at).or_else(|| self.plan.changes.get(&at)) {
-            Some(change) => Ok(change.as_deref().map(Into::into)),
+    /// Nothing of this batch is left in the plan.
+    fn undo(&mut self) {
+        for (tree, key, before) in self.undo.drain(..).rev() {
+            let changes = self.plan.changes.entry(tree).or_default();
+            match before {
+                Some(before) => changes.insert(key, before),
+                None => changes.remove(&key),
+            };
+        }
+    }
+
+    fn get(&self, tree: Tree, key: &[u8]) -> sled::Result<Option<IVec>> {
+        match self.plan.changes.get(&tree).and_then(|changes| changes.get(key)) {
+            Some(change) => Ok(change.clone()),
             None => self.plan.trees.get(tree, key),
         }
     }

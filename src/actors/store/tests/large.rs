@@ -1,7 +1,8 @@
 //! Values that are larger than sled may get in one piece.
 
+use super::super::plan::{Counts, Plan};
 use super::super::record::VALUE;
-use super::super::trees::Tree;
+use super::super::trees::{Tree, Trees};
 use super::*;
 
 fn with_details(number: u128, bytes: usize) -> Command {
@@ -74,4 +75,26 @@ async fn a_record_that_is_too_long_is_refused_alone() {
     assert!(store.handle.load_host(host("not-alone")).await.unwrap().is_none(), "all or nothing");
     store.handle.commit(writes(vec![put_host("next")])).await.unwrap();
     store.stop().await;
+}
+
+#[test]
+fn a_batch_that_is_refused_leaves_the_others_of_its_group_as_they_were() {
+    let dir = tempfile::tempdir().unwrap();
+    let trees = Trees::over(sled::Config::new().path(dir.path()).flush_every_ms(None).open().unwrap()).unwrap();
+    let good = writes(vec![put_command(with_details(1, 10_000)), put_host("a")]);
+    let bad = writes(vec![
+        put_command(with_details(1, 20)),
+        Write::RemoveHost(host("a")),
+        put_host("b"),
+        put_command(with_details(2, 17 << 20)),
+    ]);
+    let plan = |batches: &[&Batch]| {
+        let mut plan = Plan::new(&trees, Counts::default());
+        let refused = batches.iter().filter(|batch| plan.add(batch, false).is_err()).count();
+        let finished = plan.finish().unwrap();
+        (refused, finished.by_tree, finished.counts, finished.records)
+    };
+    let (refused, by_tree, counts, records) = plan(&[&good]);
+    assert_eq!((refused, counts.hosts, counts.commands), (0, 1, 1));
+    assert_eq!(plan(&[&good, &bad]), (1, by_tree, counts, records));
 }
