@@ -203,11 +203,17 @@ pub(super) struct Finished {
 /// The changes of one batch, over those of its group, over what is in the store.
 struct Draft<'p, 'a> {
     plan: &'p mut Plan<'a>,
-    /// What the changes of this batch took the place of in the plan; none: nothing.
-    undo: Vec<(Tree, IVec, Option<Option<IVec>>)>,
+    /// What the changes of this batch took the place of in the plan.
+    undo: Vec<(Tree, IVec, Before)>,
     counts: Counts,
     bytes: usize,
     records: u64,
+}
+
+/// What the plan had at a place.
+enum Before {
+    Nothing,
+    Change(Option<IVec>),
 }
 
 impl Draft<'_, '_> {
@@ -406,7 +412,7 @@ impl Draft<'_, '_> {
         let key = key.into();
         self.bytes += value.as_ref().map_or(0, |value| value.len());
         let before = self.plan.changes.entry(tree).or_default().insert(key.clone(), value);
-        self.undo.push((tree, key, before));
+        self.undo.push((tree, key, before.map_or(Before::Nothing, Before::Change)));
     }
 
     /// Nothing of this batch is left in the plan.
@@ -414,8 +420,8 @@ impl Draft<'_, '_> {
         for (tree, key, before) in self.undo.drain(..).rev() {
             let changes = self.plan.changes.entry(tree).or_default();
             match before {
-                Some(before) => changes.insert(key, before),
-                None => changes.remove(&key),
+                Before::Change(before) => changes.insert(key, before),
+                Before::Nothing => changes.remove(&key),
             };
         }
     }

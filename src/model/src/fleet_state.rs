@@ -22,8 +22,9 @@ pub const RECENT_EVENTS: usize = 100;
 pub enum StateChange {
     /// A host as it is now.
     Host(Arc<HostView>),
-    /// A host that was told whole before told another load, and nothing else. Most of all changes are these.
-    Beat(Beat),
+    /// A host that was told whole before told another load, and nothing else. Most of all changes are these. In a box: a
+    /// thousand changes wait at once when a fleet comes back.
+    Beat(Box<Beat>),
     /// A host is gone.
     HostRemoved(HostId),
     /// A command as it is now.
@@ -72,7 +73,7 @@ impl FleetState {
     pub fn apply(&mut self, change: StateChange) -> Option<Change> {
         match change {
             StateChange::Host(view) => self.apply_host(&view),
-            StateChange::Beat(beat) => self.apply_beat(beat),
+            StateChange::Beat(beat) => self.apply_beat(*beat),
             StateChange::HostRemoved(id) => self.hosts.remove(&id).map(|_| Change::HostRemoved(id)),
             StateChange::Command(command) => self.apply_command(command),
             StateChange::Run(run) => self.apply_run(run),

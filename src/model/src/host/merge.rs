@@ -96,11 +96,7 @@ impl HostRecord {
         facts.deployed(register.deployed.as_ref());
         keep_some_text(&mut facts.system_path, register.system_path.as_deref());
         keep(&mut facts.system_revision, register.system_revision.as_ref());
-        facts.fresh(
-            register.source_commit.as_ref(),
-            register.store_path.as_deref(),
-            register.binary_hash.as_ref(),
-        );
+        facts.fresh(register.source_commit.as_ref(), register.store_path.as_deref(), register.binary_hash.as_ref());
         // Who this is, is told anew by each register: what an old agent can't say is not remembered.
         facts.journal = register.journal;
         facts.instance = register.instance;

@@ -45,9 +45,12 @@ impl Core {
     /// Everything of this host as it is now, for those who may see it: only while no commit is under way.
     pub fn changes(&mut self, now: Time) -> Vec<StateChange> {
         let commands = self.unfinished().map(|command| StateChange::Command(Arc::new(command_view(command))));
-        let mut changes: Vec<_> = commands.collect();
+        let mut changes = Vec::with_capacity(1);
+        changes.extend(commands);
         changes.push(match &self.told_whole {
-            Some(told) if told.holds(now) => StateChange::Beat(beat(&self.standing(self.open.as_deref(), now))),
+            Some(told) if told.holds(now) => {
+                StateChange::Beat(Box::new(beat(&self.standing(self.open.as_deref(), now))))
+            }
             Some(_) | None => self.host_change(now),
         });
         changes
