@@ -17,7 +17,8 @@ pub const RECENT_RUNS: usize = 20;
 /// How many events the state keeps.
 pub const RECENT_EVENTS: usize = 100;
 
-/// What an actor publishes: the whole new object. Whether that is "added" or "updated" the state knows itself.
+/// What an actor publishes: the whole new object, or of a heartbeat what it changes. Whether that is "added" or
+/// "updated" the state knows itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StateChange {
     /// A host as it is now.
