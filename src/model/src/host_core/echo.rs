@@ -57,9 +57,12 @@ impl Core {
         if runs {
             link.echo.alive = Some(id);
             link.echo.held = None;
-        } else if begun && let Some((id, status)) = link.echo.held.take() {
-            link.echo.last = Some(word.to_owned());
-            self.take_result(id, &status, now, step);
+        } else if begun && let Some((held, status)) = link.echo.held.take() {
+            // One of a command that was given up says something of the host, and nothing of this command.
+            if held == id {
+                link.echo.last = Some(word.to_owned());
+            }
+            self.take_result(held, &status, now, step);
         }
     }
 }

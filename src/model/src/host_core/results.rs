@@ -77,6 +77,8 @@ impl Core {
     /// The result of a command that is not over.
     pub(super) fn take_result(&mut self, id: CommandId, status: &Status, now: Time, step: &mut Step) {
         self.record.facts.told(status, now);
+        // A heartbeat may have settled it, and nothing of a command may change with it.
+        self.told_whole = None;
         let facts = &self.record.facts;
         let outcome = Outcome { told_by: facts.instance, freshness: facts.freshness.clone(), ..Outcome::from(status) };
         self.drive_one(id, command::Input::Result(Box::new(outcome)), now, step);

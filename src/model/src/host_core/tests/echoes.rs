@@ -82,6 +82,24 @@ fn a_result_that_a_heartbeat_settles_is_seen_with_it() {
 }
 
 #[test]
+fn what_a_late_result_of_a_command_that_was_given_up_says_of_the_host_is_seen() {
+    let mut core = begun_again();
+    let said = Status { command_id: None, output_end: None, generation: commit("ccccccc"), ..*status(2, "test", 0, 0) };
+    core.step(heard(AgentMessage::Status(Box::new(said))), at(5));
+    core.step(Input::LogFlushed { command: id(2), bytes: 0 }, at(5));
+    assert_eq!(open(&core), Some(id(2)), "it may be an echo");
+    core.step(Input::Act { ask: 1, command: id(2), action: Act::GiveUp, actor: "user".into() }, at(6));
+    submit(&mut core, 3, Op::CheckVersion, 7);
+    core.changes(at(7));
+    beats(&mut core, None, 11);
+    assert_eq!((open(&core), core.record().facts.generation.clone()), (Some(id(3)), commit("ccccccc")));
+    let fresh = core.view(None, at(11));
+    assert_eq!(core.changes(at(11)).pop(), Some(StateChange::Host(Arc::new(fresh))));
+    says_ended(&mut core, 3, "check-version", 0, 12);
+    assert_eq!(open(&core), None, "the result that was settled was another op's, so this is no echo");
+}
+
+#[test]
 fn a_sign_of_life_makes_the_next_status_its_own() {
     let mut printed = begun_again();
     printed.step(Input::LogGrew { command: id(2), bytes: 9 }, at(5));
