@@ -39,9 +39,10 @@ impl Steady {
         Self { source, taken: (source.now(), up()) }
     }
 
-    /// Takes the time anew: nothing is under way that is measured by it.
-    pub fn follow(&mut self) {
+    /// Takes the time anew, and gives it: nothing is under way that is measured by it.
+    pub fn follow(&mut self) -> Time {
         *self = Self::new(self.source);
+        self.taken.0
     }
 
     /// Now.

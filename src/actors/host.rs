@@ -292,7 +292,7 @@ impl Actor for Host {
             removed: false,
             world,
         };
-        state.follow_up(&myself, step);
+        state.follow_up(&myself, step, now);
         if run.is_some() {
             state.step(&myself, Input::Owned(run));
         }
@@ -331,7 +331,8 @@ impl Actor for Host {
             }
             Msg::Republish => {
                 state.core.forget_told();
-                state.publish();
+                let now = state.now();
+                state.publish(now);
             }
             Msg::Committed(result) => {
                 // A store that can't read what it wrote is beyond this actor: it is started again from the store.
@@ -340,7 +341,8 @@ impl Actor for Host {
                 state.committing_since = (!state.committer.is_idle()).then(tokio::time::Instant::now);
                 state.perform(&myself, ready);
                 if state.committer.is_idle() && std::mem::take(&mut state.stale) {
-                    state.publish();
+                    let now = state.now();
+                    state.publish(now);
                 }
             }
             Msg::Log { command, news } => state.log_news(&myself, command, news),
@@ -354,7 +356,7 @@ impl Actor for Host {
                     let now = state.now();
                     match timer.wanted {
                         Some(wanted) if wanted <= now => state.step(&myself, Input::Timer),
-                        Some(_) | None => state.set_timer(&myself),
+                        Some(_) | None => state.set_timer(&myself, now),
                     }
                 }
             }
@@ -380,45 +382,40 @@ impl Actor for Host {
 impl State {
     /// The time. While something is under way the wall's clock may jump as it likes.
     fn now(&mut self) -> Time {
-        if self.core.unfinished().next().is_none() {
-            self.clock.follow();
-        }
-        self.clock.now()
+        if self.core.unfinished().next().is_none() { self.clock.follow() } else { self.clock.now() }
     }
 
     fn step(&mut self, myself: &HostRef, input: Input) {
         let now = self.now();
         let step = self.core.step(input, now);
-        self.follow_up(myself, step);
+        self.follow_up(myself, step, now);
     }
 
     /// What follows from a step: its writes, behind them its effects, and what everyone may see at once.
-    fn follow_up(&mut self, myself: &HostRef, step: Step) {
+    fn follow_up(&mut self, myself: &HostRef, step: Step, now: Time) {
         let Step { writes, then, publish } = step;
         let ready = self.committer.add(batch_of(writes), then, told(myself));
         if self.committer.is_idle() {
             if publish {
-                self.publish();
+                self.publish(now);
             }
         } else {
             self.stale |= publish;
             self.committing_since.get_or_insert_with(tokio::time::Instant::now);
         }
         self.perform(myself, ready);
-        self.set_timer(myself);
+        self.set_timer(myself, now);
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, now: Time) {
         if self.committer.is_idle() {
-            let now = self.now();
             (self.world.publish)(self.core.changes(now));
         } else {
             self.stale = true;
         }
     }
 
-    fn set_timer(&mut self, myself: &HostRef) {
-        let now = self.now();
+    fn set_timer(&mut self, myself: &HostRef, now: Time) {
         let wake = self.core.next_wake(now);
         match &mut self.timer {
             None if wake.is_none() => return,

@@ -422,9 +422,7 @@ impl State {
             StateChange::Host(view) => {
                 self.fleet.hosts.get(&view.host.id).is_none_or(|before| before.host.state != view.host.state)
             }
-            StateChange::Beat(beat) => {
-                self.fleet.hosts.get(&beat.host).is_some_and(|before| before.host.state != beat.state())
-            }
+            StateChange::Beat(beat) => beat.is_news(),
             StateChange::Event(_) | StateChange::Run(_) | StateChange::Remote(_) => true,
             StateChange::Command(_) | StateChange::HostRemoved(_) | StateChange::Server(_) => false,
         }

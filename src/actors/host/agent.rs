@@ -111,7 +111,7 @@ impl State {
                 }
             }
         }
-        self.follow_up(myself, step);
+        self.follow_up(myself, step, now);
     }
 
     /// The writer of a command's log.

@@ -154,6 +154,8 @@ pub(crate) fn shown(standing: &Standing<'_>, broken: Option<&str>, judged: Judge
 pub struct Beat {
     /// Whose.
     pub host: HostId,
+    /// Whether it was there, as that was told before.
+    before: HostState,
     state: HostState,
     last_seen: Option<Time>,
     metrics: Option<Metrics>,
@@ -162,9 +164,14 @@ pub struct Beat {
 }
 
 impl Beat {
-    /// Whether the host is there, now that it was heard.
-    pub fn state(&self) -> HostState {
+    /// Whether the host is there.
+    pub(crate) fn state(&self) -> HostState {
         self.state
+    }
+
+    /// Whether it came or went since it was told before.
+    pub fn is_news(&self) -> bool {
+        self.state != self.before
     }
 
     /// Whether this is how the host stands already.
@@ -175,16 +182,17 @@ impl Beat {
 
     /// Brings a host to it.
     pub(crate) fn tell(self, told: &mut Host) {
-        let Self { host: _, state, last_seen, metrics, disk, past } = self;
+        let Self { host: _, before: _, state, last_seen, metrics, disk, past } = self;
         (told.state, told.last_seen, told.metrics, told.disk, told.past) = (state, last_seen, metrics, disk, past);
     }
 }
 
-/// The part of [`shown`] that a heartbeat without news changes.
-pub(crate) fn beat(standing: &Standing<'_>) -> Beat {
+/// The part of [`shown`] that a heartbeat without news changes. `before`: whether the host was there, as told last.
+pub(crate) fn beat(standing: &Standing<'_>, before: HostState) -> Beat {
     let record = standing.sight.host;
     Beat {
         host: record.id.clone(),
+        before,
         state: liveness::state(record, standing.linked, standing.daemon_started, standing.sight.now),
         last_seen: record.facts.last_seen,
         metrics: record.facts.metrics,

@@ -6,7 +6,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use nixfleet_protocol::Time;
 use nixfleet_protocol::agent::{Platform, Registered, StatusAck};
 use nixfleet_protocol::codec::{decode_agent, encode};
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncWriteExt as _, DuplexStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -78,6 +78,9 @@ async fn the_wish_to_make_room_for_a_new_agent_outlives_the_link() {
         while !matches!(told(&mut dashboard).await, AgentMessage::Heartbeat(_)) {}
         // The acknowledgement is the last that ever comes over this link.
         dashboard.send(send(DashboardMessage::StatusAck(StatusAck { command_id: id }))).await.unwrap();
+        // Nothing comes behind it, and what the agent is about to say still goes out: else it may fail at that first.
+        dashboard.get_mut().shutdown().await.unwrap();
+        while let Some(Ok(_)) = dashboard.next().await {}
     };
     let mut ending = Ending::new().unwrap();
     let ((end, _), ()) = tokio::join!(run(&mut agent, link, &mut ending), dashboard);

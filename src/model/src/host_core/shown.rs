@@ -10,6 +10,7 @@
 use std::sync::Arc;
 
 use nixfleet_protocol::Time;
+use nixfleet_protocol::api::HostState;
 
 use super::Core;
 use crate::checks::Standing;
@@ -25,6 +26,8 @@ pub(super) struct Told {
     from: Time,
     /// From when on it may be another; none: it stays.
     until: Option<Time>,
+    /// Whether it was there, as it was told last.
+    state: HostState,
 }
 
 impl Told {
@@ -38,8 +41,9 @@ impl Core {
     pub(super) fn host_change(&mut self, now: Time) -> StateChange {
         let judged = self.settings.alike.share(judge(&self.standing(self.open.as_deref(), now)));
         let until = judged_until(&self.remote, &self.record.history.reboots, now);
-        self.told_whole = Some(Told { from: now, until });
-        StateChange::Host(Arc::new(shown(&self.standing(self.open.as_deref(), now), None, judged)))
+        let view = shown(&self.standing(self.open.as_deref(), now), None, judged);
+        self.told_whole = Some(Told { from: now, until, state: view.host.state });
+        StateChange::Host(Arc::new(view))
     }
 
     /// Everything of this host as it is now, for those who may see it: only while no commit is under way.
@@ -47,11 +51,15 @@ impl Core {
         let commands = self.unfinished().map(|command| StateChange::Command(Arc::new(command_view(command))));
         let mut changes = Vec::with_capacity(1);
         changes.extend(commands);
-        changes.push(match &self.told_whole {
-            Some(told) if told.holds(now) => {
-                StateChange::Beat(Box::new(beat(&self.standing(self.open.as_deref(), now))))
+        changes.push(match self.told_whole.as_ref().filter(|told| told.holds(now)).map(|told| told.state) {
+            Some(before) => {
+                let beat = beat(&self.standing(self.open.as_deref(), now), before);
+                if let Some(told) = &mut self.told_whole {
+                    told.state = beat.state();
+                }
+                StateChange::Beat(Box::new(beat))
             }
-            Some(_) | None => self.host_change(now),
+            None => self.host_change(now),
         });
         changes
     }

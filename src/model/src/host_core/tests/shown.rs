@@ -65,7 +65,7 @@ fn nobody() -> FleetState {
 }
 
 /// The host, as a state shows it that was told all that the core told.
-fn seen<'a>(state: &'a mut FleetState, changes: Vec<StateChange>) -> Option<&'a HostView> {
+fn seen(state: &mut FleetState, changes: Vec<StateChange>) -> Option<&HostView> {
     for change in changes {
         state.apply(change);
     }
