@@ -58,7 +58,8 @@ fn late() -> Sample {
     sample
 }
 
-/// The same for as long as something else is measured, every other millisecond, in a file that grows.
+/// What the disk did over as long a time as something else is measured: 4 KiB and `fdatasync` every other millisecond,
+/// at the end of a file that grows.
 pub(crate) fn fdatasync_for(dir: &Path, span: Duration) -> anyhow::Result<Sample> {
     let file = tempfile::tempfile_in(dir)?;
     let (mut sample, mut at, start) = (Sample::default(), 0, Instant::now());
