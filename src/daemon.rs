@@ -23,6 +23,7 @@ use ractor::{Actor, SpawnErr};
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::filter::Targets;
@@ -45,7 +46,7 @@ use crate::web::server::{self, Limits, Tls, TlsError};
 /// The version that pages, agents and the API are told.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Ten thousand agents take a tenth of one core: more threads than this only take memory.
+/// A thousand tabs that all watch a hundred changes a second take one core: more threads than this only take memory.
 const MOST_WORKERS: usize = 4;
 /// Threads for what blocks: reads of the store and of logs, writing logs, password hashes.
 const BLOCKING: usize = 64;
@@ -108,14 +109,15 @@ pub fn serve(args: ServeArgs) -> Result<(), ServeError> {
         tracing::warn!("{}", warning.0);
     }
     allow_open_files();
+    // Two of them: see `docs/adr/0010-agents-on-one-thread.md`.
     let workers = std::thread::available_parallelism().map_or(MOST_WORKERS, usize::from).clamp(2, MOST_WORKERS);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(workers)
-        .max_blocking_threads(BLOCKING)
-        .enable_all()
-        .build()
-        .map_err(system("the runtime does not start"))?;
-    runtime.block_on(run(config))
+    let people = runtime(Builder::new_multi_thread().worker_threads(workers).thread_name("people"))?;
+    runtime(&mut Builder::new_current_thread())?.block_on(run(config, people.handle().clone()))
+}
+
+fn runtime(builder: &mut Builder) -> Result<Runtime, ServeError> {
+    let builder = builder.max_blocking_threads(BLOCKING).enable_all();
+    builder.build().map_err(system("the runtime does not start"))
 }
 
 /// A socket for each agent and tab: the usual soft limit of 1,024 would be the end of a fleet of a thousand.
@@ -137,7 +139,8 @@ fn start_log(config: &Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-async fn run(config: Config) -> Result<(), ServeError> {
+/// Actors, links and the store run on the thread that polls this; connections and tabs are run by `people`.
+async fn run(config: Config, people: Handle) -> Result<(), ServeError> {
     let Config {
         listen, data_dir, mut web, mut access, remote, sync_beacon, timeout_action, wake_by, pipelines, ..
     } = config;
@@ -178,6 +181,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
         notify: config.notify,
         base_url: web.base_url.as_ref().map(ToString::to_string),
         retention,
+        people: people.clone(),
     };
     let slots = Slots::default();
     let handles = Handles::new(&slots);
@@ -204,7 +208,7 @@ async fn run(config: Config) -> Result<(), ServeError> {
     tokio::spawn(control::serve(doors, stopped.clone()));
     let app = Arc::new(App::new(handles.clone(), web, first, further, totp, data_dir).with_pipelines(pipelines));
     tracing::info!(%listen, version = VERSION, "serving");
-    let serving = tokio::spawn(server::serve(listener, app, tls, Limits::default(), stopped));
+    let serving = tokio::spawn(server::serve(listener, app, tls, Limits::default(), people, stopped));
 
     let outcome = tokio::select! {
         _ = terminate.recv() => Ok(()),

@@ -164,12 +164,14 @@ struct Agent {
     shared: Arc<Shared>,
     instance: InstanceId,
     dice: Dice,
+    /// The facts were said on this link.
+    said: bool,
 }
 
 /// Links, one after the other, until the fleet is dropped.
 async fn live(number: usize, token: String, shared: Arc<Shared>, mut orders: mpsc::UnboundedReceiver<u32>) {
     let instance = InstanceId::from_uuid(Uuid::from_u128(number as u128 + 1));
-    let mut agent = Agent { number, shared, instance, dice: Dice(number as u64) };
+    let mut agent = Agent { number, shared, instance, dice: Dice(number as u64), said: false };
     let (mut trouble, mut tries) = (Instant::now(), 0);
     loop {
         let mut registered = None;
@@ -210,6 +212,7 @@ impl Agent {
         registered: &mut Option<Instant>,
     ) -> anyhow::Result<()> {
         let mut socket = self.connect(token).await?;
+        self.said = false;
         say(&mut socket, &AgentMessage::Register(Box::new(self.register()))).await?;
         let interval = self.shared.interval;
         let mut beat = tokio::time::interval_at(Instant::now() + self.dice.within(interval), interval);
@@ -340,18 +343,19 @@ impl Agent {
                 ..base
             };
         }
-        Heartbeat {
-            running: Some(Vec::new()),
-            disk: Some(Disk {
-                store_free: 212_000_000_000,
-                store_total: 512_000_000_000,
-                boot_free: None,
-                boot_total: None,
-            }),
-            reboot_required: Some(false),
-            failed_units: Some(Vec::new()),
-            ..base
+        // Free space changes all the time.
+        let disk = Disk {
+            store_free: 212_000_000_000 + self.dice.roll(1000) * 4096,
+            store_total: 512_000_000_000,
+            boot_free: None,
+            boot_total: None,
+        };
+        let now = Heartbeat { running: Some(Vec::new()), disk: Some(disk), ..base };
+        if std::mem::replace(&mut self.said, true) {
+            // Ours say nothing twice on one link.
+            return Heartbeat { nixpkgs_version: None, ..now };
         }
+        Heartbeat { reboot_required: Some(false), failed_units: Some(Vec::new()), ..now }
     }
 }
 

@@ -109,33 +109,38 @@ pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
     Ok(())
 }
 
-/// Commits spread evenly in bunches of a millisecond, each answered on its own.
+/// Commits spread evenly in bunches of a millisecond, each answered on its own. A thread of its own keeps the pace: the
+/// timers of the runtime, which has the store to run, give bunches of two milliseconds and more.
 async fn load(handle: &StoreHandle, kind: Kind, rate: usize, span: Duration) -> anyhow::Result<(f64, Sample)> {
     let (sender, mut receiver) = tokio::sync::mpsc::unbounded_channel();
     let begun = Instant::now();
-    let mut sent = 0;
-    let mut ticks = tokio::time::interval(Duration::from_millis(1));
-    while begun.elapsed() < span {
-        ticks.tick().await;
-        let due = usize::try_from(begun.elapsed().as_micros())? * rate / 1_000_000;
-        while sent < due {
-            let batch = kind.batch(sent);
-            let (handle, sender) = (handle.clone(), sender.clone());
-            sent += 1;
-            let asked = Instant::now();
-            tokio::spawn(async move {
-                let committed = handle.commit_once(batch).await;
-                // The receiver lives until all have answered.
-                drop(sender.send(committed.map(|()| asked.elapsed())));
-            });
+    let (store, runtime) = (handle.clone(), tokio::runtime::Handle::current());
+    let pace = std::thread::spawn(move || {
+        let mut sent = 0;
+        while begun.elapsed() < span {
+            let due = usize::try_from(begun.elapsed().as_micros()).unwrap_or_default() * rate / 1_000_000;
+            while sent < due {
+                let batch = kind.batch(sent);
+                let (store, sender) = (store.clone(), sender.clone());
+                sent += 1;
+                let asked = Instant::now();
+                runtime.spawn(async move {
+                    let committed = store.commit_once(batch).await;
+                    // The receiver lives until all have answered.
+                    drop(sender.send(committed.map(|()| asked.elapsed())));
+                });
+            }
+            let now = begun.elapsed();
+            let next = Duration::from_millis(u64::try_from(now.as_millis()).unwrap_or_default() + 1);
+            std::thread::sleep(next.saturating_sub(now));
         }
-    }
-    drop(sender);
+    });
     let (mut sample, mut count) = (Sample::default(), 0_u32);
     while let Some(one) = receiver.recv().await {
         sample.push(one?);
         count += 1;
     }
+    pace.join().map_err(|_| anyhow::anyhow!("the thread that keeps the pace panicked"))?;
     Ok((f64::from(count) / begun.elapsed().as_secs_f64(), sample))
 }
 

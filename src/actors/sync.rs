@@ -38,7 +38,7 @@ pub(crate) use self::outbox::frame;
 pub use self::outbox::{Outbox, OutboxReader, outbox};
 pub use self::page_kind::PageKind;
 use self::ring::Ring;
-use self::subscribers::Subscriber;
+use self::subscribers::{Made, Subscriber};
 use self::waking::Waking;
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{HostsAs, Loaded, StoreError, StoreHandle};
@@ -220,6 +220,8 @@ pub struct State {
     followers: HashMap<Uuid, Follower>,
     /// Not all hosts have told their state yet.
     waking: Option<Waking>,
+    /// The whole state, for the next who asks before anything changes.
+    whole: Option<Made>,
     news: Arc<Notify>,
 }
 
@@ -257,6 +259,7 @@ impl Actor for Sync {
             subscribers: HashMap::new(),
             followers: HashMap::new(),
             waking,
+            whole: None,
             news: args.news,
         })
     }
@@ -269,20 +272,21 @@ impl Actor for Sync {
         let Some(message) = message else { return Ok(()) };
         match message {
             Msg::Publish(changes) => {
+                let mut awake = false;
                 for change in changes {
                     if state.version.0 >= state.mark {
                         // The disk has been full for hours. To give more could give one twice after a crash.
                         return Err("no versions are left below the mark".into());
                     }
-                    let last = state.waking.as_mut().is_some_and(|waking| waking.told(&change));
+                    awake |= state.waking.as_mut().is_some_and(|waking| waking.told(&change));
                     state.publish(change);
-                    if last {
-                        state.wake();
-                    }
                 }
                 state.raise_mark_in_time(&myself);
+                if awake {
+                    state.wake().await;
+                }
             }
-            Msg::Awake => state.wake(),
+            Msg::Awake => state.wake().await,
             message @ (Msg::Snapshot { .. }
             | Msg::Subscribe { .. }
             | Msg::Follow { .. }
@@ -292,7 +296,7 @@ impl Actor for Sync {
             | Msg::GetState { .. }
             | Msg::Beacon
             | Msg::MarkRaised(_)
-            | Msg::Inspect { .. }) => state.serve(message),
+            | Msg::Inspect { .. }) => state.serve_with_a_breath(message).await,
         }
         Ok(())
     }
@@ -357,14 +361,21 @@ impl State {
         }
     }
 
+    /// The whole state of a large fleet takes tens of milliseconds to make, and the agents live on the same thread: they
+    /// are heard between one and the next.
+    async fn serve_with_a_breath(&mut self, message: Msg) {
+        self.serve(message);
+        tokio::task::yield_now().await;
+    }
+
     /// All hosts have told their state, or had their time.
-    fn wake(&mut self) {
+    async fn wake(&mut self) {
         let Some((missing, held)) = self.waking.take().map(Waking::over) else { return };
         if missing > 0 {
             tracing::warn!(missing, "hosts have not told their state, shown without them until they do");
         }
         for message in held {
-            self.serve(message);
+            self.serve_with_a_breath(message).await;
         }
     }
 
@@ -405,6 +416,7 @@ impl State {
         let is_news = self.is_news(&change);
         let Some(change) = Arc::make_mut(&mut self.fleet).apply(change) else { return };
         self.version = self.version.next();
+        self.whole = None;
         if is_news {
             self.news.notify_one();
         }

@@ -25,6 +25,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -67,12 +68,14 @@ impl Default for Limits {
     }
 }
 
-/// Serves until `stop` says so, then lets requests that run come to their end.
+/// Serves until `stop` says so, then lets requests that run come to their end. Sockets are watched by the runtime that
+/// polls this, and a task of `people` speaks on each.
 pub async fn serve(
     listener: TcpListener,
     app: Arc<App>,
     tls: Option<Arc<Tls>>,
     limits: Limits,
+    people: Handle,
     mut stop: watch::Receiver<bool>,
 ) {
     let admission = Arc::new(Admission::new(limits.bounds));
@@ -87,7 +90,7 @@ pub async fn serve(
         match accepted {
             Ok((socket, address)) => {
                 let connection = Connection { app: Arc::clone(&app), tls: tls.clone(), limits, stop: stop.clone() };
-                connections.spawn(connection.run(socket, address, Arc::clone(&admission)));
+                connections.spawn_on(connection.run(socket, address, Arc::clone(&admission)), &people);
             }
             Err(error) => {
                 // Out of file descriptors, mostly: others must end first.

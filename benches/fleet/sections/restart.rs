@@ -115,6 +115,7 @@ async fn tree(bench: &Bench) -> anyhow::Result<(Slots, Handles)> {
         }),
         retention: nixfleet_model::retention::Retention::default(),
         wake_by: ([127, 0, 0, 1], 9).into(),
+        people: tokio::runtime::Handle::current(),
     };
     let slots = Slots::default();
     let handles = Handles::new(&slots);

@@ -12,6 +12,7 @@ use nixfleet_model::restart::Policy;
 use nixfleet_model::retention::Retention;
 use nixfleet_protocol::api::Server;
 use ractor::{Actor, ActorId, ActorRef, Message, SpawnErr};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 
 use super::Msg;
@@ -110,6 +111,8 @@ pub struct Settings {
     pub base_url: Option<String>,
     /// How long things are kept.
     pub retention: Retention,
+    /// The runtime of the tabs.
+    pub people: Handle,
 }
 
 /// The places, and what their actors start with.
@@ -288,7 +291,11 @@ pub(super) async fn spawn(child: Child, tree: &Tree, root: &ActorRef<Msg>) -> Re
                 data_dir: tree.settings.data_dir.clone(),
                 render: Arc::clone(&tree.settings.render),
             };
-            seat(sessions::Sessions, args, root, &slots.sessions).await
+            let (root, slot) = (root.clone(), slots.sessions.clone());
+            // Whom it starts run where it runs.
+            let people = tree.settings.people.clone();
+            let seated = people.spawn(async move { seat(sessions::Sessions, args, &root, &slot).await });
+            seated.await.unwrap_or_else(|error| Err(SpawnErr::StartupFailed(error.into())))
         }
         Child::Notifier => {
             let args = notifier::Args {

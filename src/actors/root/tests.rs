@@ -14,6 +14,7 @@ use nixfleet_protocol::{CommandId, HostId};
 use ractor::Message as ActorMessage;
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
+use tokio::runtime::Handle;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -92,6 +93,7 @@ async fn whole() -> Whole {
         notify: Vec::new(),
         base_url: None,
         retention: nixfleet_model::retention::Retention::default(),
+        people: Handle::current(),
     };
     let slots = Slots::default();
     let handles = Handles::new(&slots);

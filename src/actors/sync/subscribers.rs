@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use nixfleet_protocol::Version;
 use nixfleet_protocol::api::Host;
 use nixfleet_protocol::browser::{Change, Resume};
 use serde::Serialize;
@@ -16,6 +17,14 @@ use super::{Outbox, State, View, outbox};
 pub(super) struct Subscriber {
     pub(super) view: View,
     pub(super) outbox: Outbox,
+}
+
+/// The whole state as it was sent last.
+pub(super) struct Made {
+    version: Version,
+    kind: &'static str,
+    view: View,
+    frame: outbox::Frame,
 }
 
 impl State {
@@ -49,16 +58,26 @@ impl State {
         }
     }
 
-    pub(super) fn send_state(&self, id: u64, kind: &str) {
+    /// Made once for all who ask at one version: after a restart a thousand tabs do.
+    pub(super) fn send_state(&mut self, id: u64, kind: &'static str) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
-        let payload = match &subscriber.view {
-            View::Json => Whole::Json { state: self.fleet.to_wire() },
-            View::Html(page) => Whole::Html { fragments: self.render.everything(&self.fleet, page) },
+        let frame = match self.whole.take() {
+            Some(made) if made.version == self.version && made.kind == kind && made.view == subscriber.view => {
+                made.frame
+            }
+            Some(_) | None => {
+                let payload = match &subscriber.view {
+                    View::Json => Whole::Json { state: self.fleet.to_wire() },
+                    View::Html(page) => Whole::Html { fragments: self.render.everything(&self.fleet, page) },
+                };
+                self.frame(kind, &payload)
+            }
         };
-        subscriber.outbox.catch_up(&self.frame(kind, &payload));
+        subscriber.outbox.catch_up(&frame);
+        self.whole = Some(Made { version: self.version, kind, view: subscriber.view.clone(), frame });
     }
 
-    pub(super) fn resume(&self, id: u64, from: &Resume) {
+    pub(super) fn resume(&mut self, id: u64, from: &Resume) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
         let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version, &self.fleet));
         let missed = missed.flatten();

@@ -49,9 +49,9 @@ impl Actor for Marks {
     }
 }
 
-/// Renders the kind of a change, and remembers how often it was asked.
+/// Renders the kind of a change, and remembers how often it was asked: for a change, and for all.
 #[derive(Default)]
-struct Counting(Mutex<Vec<PageKind>>);
+struct Counting(Mutex<Vec<PageKind>>, AtomicU64);
 
 impl Render for Counting {
     fn fragments(&self, change: &Change, _: Option<&Host>, _: &FleetState, page: &PageKind) -> Vec<Fragment> {
@@ -60,6 +60,7 @@ impl Render for Counting {
     }
 
     fn everything(&self, state: &FleetState, _page: &PageKind) -> Vec<Fragment> {
+        self.1.fetch_add(1, Ordering::SeqCst);
         vec![fragment(&format!("{} events", state.events.len()))]
     }
 
@@ -168,6 +169,33 @@ async fn fragments_are_made_once_for_each_kind_of_page() {
         assert_eq!(read(reader).await["payload"]["fragments"][0]["html"], "event");
     }
     assert_eq!(bench.render.0.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_state_is_made_once_for_all_who_ask_before_it_changes() {
+    let bench = start(&Arc::default()).await;
+    let made = || bench.render.1.load(Ordering::SeqCst);
+    let subscribe = async |id, page: PageKind, away: bool| {
+        let (outbox, mut reader) = outbox();
+        let resume = away.then(|| Resume { epoch: Epoch::from_uuid(Uuid::nil()), version: Version(7) });
+        bench.sync.cast(Msg::Subscribe { id, view: View::Html(page), outbox, resume });
+        read(&mut reader).await
+    };
+    bench.sync.publish(vec![event(1)]);
+    let first = subscribe(1, PageKind::Fleet, true).await;
+    assert_eq!(first["type"], "full_state");
+    for id in 2..50 {
+        assert_eq!(subscribe(id, PageKind::Fleet, true).await, first);
+    }
+    assert_eq!(made(), 1);
+    // Another word, another page, another version: made for them.
+    assert_eq!(subscribe(50, PageKind::Fleet, false).await["type"], "init");
+    assert_eq!(made(), 2);
+    assert_eq!(subscribe(51, PageKind::Events, false).await["payload"], first["payload"]);
+    assert_eq!(made(), 3);
+    bench.sync.publish(vec![event(2)]);
+    assert_ne!(subscribe(52, PageKind::Events, false).await["payload"], first["payload"]);
+    assert_eq!(made(), 4);
 }
 
 #[tokio::test(start_paused = true)]

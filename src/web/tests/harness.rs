@@ -9,6 +9,7 @@ use std::time::Duration;
 use ractor::{Actor, ActorRef};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use nixfleet_protocol::Time;
@@ -162,7 +163,8 @@ pub(super) async fn serve(wanted: Wanted) -> Served {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = watch::channel(false);
-    let serving = Some(tokio::spawn(server::serve(listener, Arc::new(app), None, wanted.limits, stopped)));
+    let serving =
+        Some(tokio::spawn(server::serve(listener, Arc::new(app), None, wanted.limits, Handle::current(), stopped)));
     Served { address, handles, ended, stop, serving, dir }
 }
 
