@@ -38,7 +38,7 @@ pub(crate) use self::outbox::frame;
 pub use self::outbox::{Outbox, OutboxReader, outbox};
 pub use self::page_kind::PageKind;
 use self::ring::Ring;
-use self::subscribers::{Made, Subscriber};
+use self::subscribers::{Made, Subscriber, breath};
 use self::waking::Waking;
 use super::slot::{Slot, Unanswered, answer};
 use super::store::{HostsAs, Loaded, StoreError, StoreHandle};
@@ -220,8 +220,8 @@ pub struct State {
     followers: HashMap<Uuid, Follower>,
     /// Not all hosts have told their state yet.
     waking: Option<Waking>,
-    /// The whole state, for the next who asks before anything changes.
-    whole: Option<Made>,
+    /// The whole state, for those who ask before anything changes.
+    whole: Vec<Made>,
     news: Arc<Notify>,
 }
 
@@ -259,7 +259,7 @@ impl Actor for Sync {
             subscribers: HashMap::new(),
             followers: HashMap::new(),
             waking,
-            whole: None,
+            whole: Vec::new(),
             news: args.news,
         })
     }
@@ -284,6 +284,8 @@ impl Actor for Sync {
                 state.raise_mark_in_time(&myself);
                 if awake {
                     state.wake().await;
+                } else if !state.subscribers.is_empty() {
+                    breath().await;
                 }
             }
             Msg::Awake => state.wake().await,
@@ -296,7 +298,7 @@ impl Actor for Sync {
             | Msg::GetState { .. }
             | Msg::Beacon
             | Msg::MarkRaised(_)
-            | Msg::Inspect { .. }) => state.serve_with_a_breath(message).await,
+            | Msg::Inspect { .. }) => state.serve(message).await,
         }
         Ok(())
     }
@@ -334,10 +336,10 @@ fn rebuild(loaded: Loaded, server: Server) -> FleetState {
 
 impl State {
     /// The messages that ask for the state or are about those who do.
-    fn serve(&mut self, message: Msg) {
+    async fn serve(&mut self, message: Msg) {
         match message {
             Msg::Snapshot { reply } => answer(reply, self.snapshot()),
-            Msg::Subscribe { id, view, outbox, resume } => self.subscribe(id, view, outbox, resume),
+            Msg::Subscribe { id, view, outbox, resume } => self.subscribe(id, view, outbox, resume).await,
             Msg::Follow { id, follower, reply } => {
                 self.followers.insert(id, follower);
                 answer(reply, self.snapshot());
@@ -348,8 +350,8 @@ impl State {
             Msg::Unsubscribe { id } => {
                 self.subscribers.remove(&id);
             }
-            Msg::Resume { id, from } => self.resume(id, &from),
-            Msg::GetState { id } => self.send_state(id, "full_state"),
+            Msg::Resume { id, from } => self.resume(id, &from).await,
+            Msg::GetState { id } => self.send_state(id, "full_state").await,
             Msg::Beacon => self.beacon(),
             Msg::MarkRaised(mark) => {
                 self.mark = self.mark.max(mark);
@@ -361,13 +363,6 @@ impl State {
         }
     }
 
-    /// The whole state of a large fleet takes tens of milliseconds to make, and the agents live on the same thread: they
-    /// are heard between one and the next.
-    async fn serve_with_a_breath(&mut self, message: Msg) {
-        self.serve(message);
-        tokio::task::yield_now().await;
-    }
-
     /// All hosts have told their state, or had their time.
     async fn wake(&mut self) {
         let Some((missing, held)) = self.waking.take().map(Waking::over) else { return };
@@ -375,7 +370,7 @@ impl State {
             tracing::warn!(missing, "hosts have not told their state, shown without them until they do");
         }
         for message in held {
-            self.serve_with_a_breath(message).await;
+            self.serve(message).await;
         }
     }
 
@@ -416,7 +411,7 @@ impl State {
         let is_news = self.is_news(&change);
         let Some(change) = Arc::make_mut(&mut self.fleet).apply(change) else { return };
         self.version = self.version.next();
-        self.whole = None;
+        self.whole.clear();
         if is_news {
             self.news.notify_one();
         }

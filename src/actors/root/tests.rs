@@ -14,7 +14,7 @@ use nixfleet_protocol::{CommandId, HostId};
 use ractor::Message as ActorMessage;
 use tempfile::TempDir;
 use tokio::io::DuplexStream;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Runtime};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -58,10 +58,22 @@ struct Whole {
     slots: Slots,
     fatal: watch::Receiver<Option<String>>,
     render: Arc<Hanging>,
+    people: Option<Runtime>,
     _dir: TempDir,
 }
 
+impl Drop for Whole {
+    fn drop(&mut self) {
+        // Not waited for: this may run on a runtime's own thread.
+        if let Some(people) = self.people.take() {
+            people.shutdown_background();
+        }
+    }
+}
+
 async fn whole() -> Whole {
+    // Tabs have a runtime of their own, as in the daemon.
+    let people = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let dir = tempfile::tempdir().unwrap();
     let render = Arc::<Hanging>::default();
     let access = AccessConfig {
@@ -93,7 +105,7 @@ async fn whole() -> Whole {
         notify: Vec::new(),
         base_url: None,
         retention: nixfleet_model::retention::Retention::default(),
-        people: Handle::current(),
+        people: people.handle().clone(),
     };
     let slots = Slots::default();
     let handles = Handles::new(&slots);
@@ -101,7 +113,7 @@ async fn whole() -> Whole {
     let args = Args { settings, slots: slots.clone(), handles: handles.clone(), fatal: tell };
     let (actor, _) = Actor::spawn(None, Root, args).await.unwrap();
     slots.root.seat(actor);
-    Whole { root: handles.root.clone(), handles, slots, fatal, render, _dir: dir }
+    Whole { root: handles.root.clone(), handles, slots, fatal, render, people: Some(people), _dir: dir }
 }
 
 impl Whole {

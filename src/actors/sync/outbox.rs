@@ -105,6 +105,15 @@ impl Outbox {
         self.lagging.store(!put, Ordering::Release);
     }
 
+    /// Whether the whole state waits to be taken. Then this reader lags, and asks when it has.
+    pub(super) fn has_whole(&self) -> bool {
+        let waits = self.whole.load(Ordering::Acquire);
+        if waits {
+            self.lagging.store(true, Ordering::Release);
+        }
+        waits
+    }
+
     /// Whether deltas were left out.
     pub(super) fn is_lagging(&self) -> bool {
         self.lagging.load(Ordering::Acquire)

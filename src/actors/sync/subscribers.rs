@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 
-use nixfleet_protocol::Version;
 use nixfleet_protocol::api::Host;
 use nixfleet_protocol::browser::{Change, Resume};
 use serde::Serialize;
@@ -19,9 +18,18 @@ pub(super) struct Subscriber {
     pub(super) outbox: Outbox,
 }
 
-/// The whole state as it was sent last.
+/// More changes than these are not rendered one by one for a page that was away: all of it is less work.
+const MOST_RENDERED: usize = 64;
+/// How many wholes are kept for others who ask.
+const MADE: usize = 4;
+
+/// What takes milliseconds is done on the thread of the agents: they are heard between one and the next.
+pub(super) async fn breath() {
+    tokio::task::yield_now().await;
+}
+
+/// The whole state of this version, as it was sent to somebody.
 pub(super) struct Made {
-    version: Version,
     kind: &'static str,
     view: View,
     frame: outbox::Frame,
@@ -50,50 +58,53 @@ impl State {
         outbox::frame(kind, self.version, self.epoch, payload)
     }
 
-    pub(super) fn subscribe(&mut self, id: u64, view: View, outbox: Outbox, resume: Option<Resume>) {
+    pub(super) async fn subscribe(&mut self, id: u64, view: View, outbox: Outbox, resume: Option<Resume>) {
         self.subscribers.insert(id, Subscriber { view, outbox });
         match resume {
-            Some(from) => self.resume(id, &from),
-            None => self.send_state(id, "init"),
+            Some(from) => self.resume(id, &from).await,
+            None => self.send_state(id, "init").await,
         }
     }
 
-    /// Made once for all who ask at one version: after a restart a thousand tabs do.
-    pub(super) fn send_state(&mut self, id: u64, kind: &'static str) {
-        let Some(subscriber) = self.subscribers.get(&id) else { return };
-        let frame = match self.whole.take() {
-            Some(made) if made.version == self.version && made.kind == kind && made.view == subscriber.view => {
-                made.frame
-            }
-            Some(_) | None => {
-                let payload = match &subscriber.view {
-                    View::Json => Whole::Json { state: self.fleet.to_wire() },
-                    View::Html(page) => Whole::Html { fragments: self.render.everything(&self.fleet, page) },
-                };
-                self.frame(kind, &payload)
-            }
+    /// Made once for all who ask at one version: after a restart a thousand tabs do. Who has not taken the last one yet
+    /// is given none.
+    pub(super) async fn send_state(&mut self, id: u64, kind: &'static str) {
+        let Some(subscriber) = self.subscribers.get(&id).filter(|it| !it.outbox.has_whole()) else { return };
+        let view = &subscriber.view;
+        if let Some(made) = self.whole.iter().find(|made| made.kind == kind && made.view == *view) {
+            return subscriber.outbox.catch_up(&made.frame);
+        }
+        let payload = match view {
+            View::Json => Whole::Json { state: self.fleet.to_wire() },
+            View::Html(page) => Whole::Html { fragments: self.render.everything(&self.fleet, page) },
         };
+        let frame = self.frame(kind, &payload);
         subscriber.outbox.catch_up(&frame);
-        self.whole = Some(Made { version: self.version, kind, view: subscriber.view.clone(), frame });
+        let made = Made { kind, view: view.clone(), frame };
+        self.whole.truncate(MADE - 1);
+        self.whole.insert(0, made);
+        breath().await;
     }
 
-    pub(super) fn resume(&mut self, id: u64, from: &Resume) {
+    pub(super) async fn resume(&mut self, id: u64, from: &Resume) {
         let Some(subscriber) = self.subscribers.get(&id) else { return };
         let missed = (from.epoch == self.epoch).then(|| self.ring.after(from.version, self.version, &self.fleet));
-        let missed = missed.flatten();
-        let Some(missed) = missed else { return self.send_state(id, "full_state") };
-        let deltas = missed
-            .iter()
-            .map(|(version, change)| {
-                let delta = match &subscriber.view {
-                    View::Json => Delta::Json { change },
-                    View::Html(page) => {
-                        Delta::Html { fragments: self.render.fragments(change, None, &self.fleet, page) }
-                    }
-                };
-                Missed { version: *version, delta }
-            })
-            .collect();
+        let whole_is_less = |missed: &Vec<_>| matches!(subscriber.view, View::Html(_)) && missed.len() > MOST_RENDERED;
+        let Some(missed) = missed.flatten().filter(|missed| !whole_is_less(missed)) else {
+            return self.send_state(id, "full_state").await;
+        };
+        let mut deltas = Vec::with_capacity(missed.len());
+        for (version, change) in &missed {
+            let delta = match &subscriber.view {
+                View::Json => Delta::Json { change },
+                View::Html(page) => {
+                    let fragments = self.render.fragments(change, None, &self.fleet, page);
+                    breath().await;
+                    Delta::Html { fragments }
+                }
+            };
+            deltas.push(Missed { version: *version, delta });
+        }
         subscriber.outbox.catch_up(&self.frame("deltas", &Deltas { deltas }));
     }
 

@@ -199,6 +199,51 @@ async fn the_state_is_made_once_for_all_who_ask_before_it_changes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_page_that_missed_much_gets_everything_and_is_rendered_once() {
+    let bench = start(&Arc::default()).await;
+    bench.sync.publish(vec![event(1)]);
+    let at = bench.sync.snapshot().await.unwrap();
+    let back = async |id| {
+        let (outbox, mut reader) = outbox();
+        let resume = Some(Resume { epoch: at.epoch, version: at.version });
+        bench.sync.cast(Msg::Subscribe { id, view: View::Html(PageKind::Fleet), outbox, resume });
+        read(&mut reader).await
+    };
+    bench.sync.publish((2..66).map(event).collect());
+    let missed = back(1).await;
+    assert_eq!(
+        (missed["type"].as_str(), missed["payload"]["deltas"].as_array().map(Vec::len)),
+        (Some("deltas"), Some(64))
+    );
+    bench.sync.publish(vec![event(66)]);
+    assert_eq!(back(2).await["type"], "full_state");
+    assert_eq!(bench.render.0.lock().unwrap().len(), 64 + 1, "one more for the tab that was there");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_asks_again_and_again_without_reading_is_made_nothing() {
+    let bench = start(&Arc::default()).await;
+    let (outbox, mut reader) = outbox();
+    bench.sync.publish(vec![event(1)]);
+    bench.sync.cast(Msg::Subscribe { id: 1, view: View::Html(PageKind::Fleet), outbox, resume: None });
+    for number in 2..30 {
+        bench.sync.publish(vec![event(number)]);
+        bench.sync.cast(Msg::GetState { id: 1 });
+    }
+    bench.sync.snapshot().await.unwrap();
+    assert_eq!(bench.render.1.load(Ordering::SeqCst), 1);
+    assert_eq!(read(&mut reader).await["type"], "init");
+    bench.sync.cast(Msg::GetState { id: 1 });
+    loop {
+        let frame = read(&mut reader).await;
+        if frame["type"] == "full_state" {
+            assert_eq!(frame["payload"]["fragments"][0]["html"], "29 events");
+            break;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_was_away_for_a_moment_gets_what_it_missed_and_who_was_away_for_long_everything() {
     let bench = start(&Arc::default()).await;
     bench.sync.publish(vec![event(1)]);
