@@ -20,7 +20,7 @@ use ractor::Actor;
 use uuid::Uuid;
 
 use crate::Bench;
-use crate::machine::fdatasync_for;
+use crate::machine::disk_for;
 use crate::measure::{Sample, ms};
 use crate::report::Table;
 
@@ -79,7 +79,7 @@ pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
         }
         for (kind, rate) in CASES {
             let there = parent.to_owned();
-            let alone = tokio::task::spawn_blocking(move || fdatasync_for(&there, span)).await??;
+            let alone = tokio::task::spawn_blocking(move || disk_for(&there, span)).await??;
             let dir = tempfile::tempdir_in(parent)?;
             let (handle, stop) = open(dir.path().to_owned()).await?;
             let (reached, sample) = load(&handle, kind, rate / kind.records(), span).await?;
@@ -87,7 +87,7 @@ pub(crate) async fn run(bench: &Bench, table: &mut Table) -> anyhow::Result<()> 
             #[expect(clippy::cast_precision_loss, reason = "one or three")]
             let reached = reached * kind.records() as f64;
             let text = format!(
-                "{reached:.0} a second; {}, most {} ms (fdatasync alone: {}, most {} ms)",
+                "{reached:.0} a second; {}, most {} ms (the disk alone: {}, most {} ms)",
                 sample.milliseconds(),
                 ms(sample.at(1000)),
                 alone.milliseconds(),
